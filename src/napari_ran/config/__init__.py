@@ -1,0 +1,7 @@
+"""Frozen, validated settings; see `RegistrationConfig` for a whole registration."""
+
+from napari_ran.config.base import FrozenConfig
+from napari_ran.config.instance import InstanceConfig
+from napari_ran.config.registration import RegistrationConfig
+
+__all__ = ["FrozenConfig", "InstanceConfig", "RegistrationConfig"]

@@ -1,0 +1,173 @@
+"""Pure operations on displacement fields as tensors, in 2-D and 3-D alike.
+
+Contract: a field ``u`` of shape (B, D, *S) is in voxels of its own grid, channel ``i`` is the displacement along array
+axis ``i``, and it pulls back: ``warped[x] = image[x + u(x)]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_ran.types import Interpolation, Padding
+
+_MODES = {2: "bilinear", 3: "trilinear"}
+
+
+def voxel_grid(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return the voxel coordinates of a grid, (1, D, *S), on the device and in the dtype of `like`."""
+    axes = [torch.arange(n, device=like.device, dtype=like.dtype) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+def sample(image: Tensor, coordinates: Tensor, interpolation: Interpolation = "linear", padding: Padding = "zeros") -> Tensor:
+    """Sample an image at voxel coordinates.
+
+    Parameters
+    ----------
+    image : (B, C, *S) tensor
+        The image that is read.
+    coordinates : (B, D, *T) tensor
+        Where to read it, in voxels of `image`, along its array axes. ``T`` has D axes and may differ from ``S``.
+    interpolation : {"linear", "nearest"}
+        Linear, or the value of the nearest voxel.
+    padding : {"zeros", "border"}
+        Outside the image: zero with a linear fade over one voxel, or the value at the border.
+
+    Returns
+    -------
+    (B, C, *T) tensor
+    """
+    shape = image.shape[2:]
+    scale = torch.tensor([2 / max(n - 1, 1) for n in shape], device=image.device, dtype=coordinates.dtype)
+    # an axis of a single voxel has no extent: its coordinate 0 becomes the centre
+    offset = torch.tensor([1.0 if n > 1 else 0.0 for n in shape], device=image.device, dtype=coordinates.dtype)
+    normalised = coordinates.movedim(1, -1) * scale - offset
+    return F.grid_sample(
+        image,
+        normalised.flip(-1),  # grid_sample counts axes from the last
+        mode="bilinear" if interpolation == "linear" else "nearest",
+        padding_mode=padding,
+        align_corners=True,
+    )
+
+
+def warp(image: Tensor, field: Tensor, interpolation: Interpolation = "linear", padding: Padding = "zeros") -> Tensor:
+    """Return ``image[x + field(x)]``: (B, C, *S) warped by (B, D, *S), both on one grid.
+
+    See `sample` for the interpolation and what lies outside.
+    """
+    return sample(image, voxel_grid(field.shape[2:], field) + field, interpolation, padding)
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """Return the field that applies `inner` first and `outer` at the point reached.
+
+    ``x -> y + outer(y)`` with ``y = x + inner(x)``; so ``warp(warp(image, outer), inner)`` is close to
+    ``warp(image, compose(outer, inner))``, with one interpolation instead of two. Both (B, D, *S), in voxels.
+    """
+    return inner + warp(outer, inner, padding="border")
+
+
+def invert(field: Tensor, initial: Tensor | None = None, iterations: int = 50, tolerance: float = 1e-3) -> tuple[Tensor, float]:
+    """Invert a field by fixed-point iteration, ``v(y) <- -u(y + v(y))``.
+
+    Parameters
+    ----------
+    field : (B, D, *S) tensor
+        The field ``u`` in voxels.
+    initial : (B, D, *S) tensor, optional
+        Where to start, such as a network's other direction.
+    iterations : int
+        Largest number of iterations.
+    tolerance : float
+        Stop when no voxel changes by more than this, in voxels.
+
+    Returns
+    -------
+    inverse : (B, D, *S) tensor
+        The field ``v`` with ``v(y) + u(y + v(y)) = 0`` up to the residual.
+    residual : float
+        Largest ``|v(y) + u(y + v(y))|`` in voxels; it stays large where the field folds or leaves the grid.
+    """
+    inverse = -field if initial is None else initial
+    residual = float("inf")
+    for _ in range(iterations):
+        update = -warp(field, inverse, padding="border")
+        residual = float((update - inverse).abs().max())
+        inverse = update
+        if residual < tolerance:
+            break
+    return inverse, residual
+
+
+def resize(image: Tensor, shape: Sequence[int]) -> Tensor:
+    """Resize (B, C, *S) linearly to another spatial shape over the same box (outer faces coincide)."""
+    if tuple(image.shape[2:]) == tuple(shape):
+        return image
+    return F.interpolate(image, size=tuple(shape), mode=_MODES[image.ndim - 2], align_corners=False)
+
+
+def resize_field(field: Tensor, shape: Sequence[int]) -> Tensor:
+    """Resize a field (B, D, *S) to another grid over the same box; displacements follow the voxel size."""
+    ratio = [new / old for new, old in zip(shape, field.shape[2:], strict=True)]
+    scale = torch.tensor(ratio, device=field.device, dtype=field.dtype).view(1, -1, *[1] * len(ratio))
+    return resize(field, shape) * scale
+
+
+def upsample_field(field: Tensor, factor: int = 2) -> Tensor:
+    """Repeat each voxel `factor` times along every axis and scale the displacement alike (one octave up)."""
+    return F.interpolate(field, scale_factor=float(factor), mode="nearest") * factor
+
+
+def jacobian(field: Tensor) -> Tensor:
+    """Return the Jacobian matrix of ``x + u(x)``, (B, D, D, *S): entry (i, j) is the derivative of component i along axis j.
+
+    Central differences, one-sided at the faces; an axis of one voxel has derivative zero.
+    """
+    ndim = field.shape[1]
+    columns = [
+        torch.gradient(field, dim=axis + 2)[0] if field.shape[axis + 2] > 1 else torch.zeros_like(field) for axis in range(ndim)
+    ]
+    matrix = torch.stack(columns, dim=2)
+    identity = torch.eye(ndim, device=field.device, dtype=field.dtype).view(1, ndim, ndim, *[1] * ndim)
+    return matrix + identity
+
+
+def jacobian_determinant(field: Tensor) -> Tensor:
+    """Return the determinant of the Jacobian of ``x + u(x)``, (B, *S); values at or below zero are folds."""
+    m = jacobian(field)
+    if field.shape[1] == 2:
+        return m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0]
+    return (
+        m[:, 0, 0] * (m[:, 1, 1] * m[:, 2, 2] - m[:, 1, 2] * m[:, 2, 1])
+        - m[:, 0, 1] * (m[:, 1, 0] * m[:, 2, 2] - m[:, 1, 2] * m[:, 2, 0])
+        + m[:, 0, 2] * (m[:, 1, 0] * m[:, 2, 1] - m[:, 1, 1] * m[:, 2, 0])
+    )
+
+
+def gaussian_smooth(image: Tensor, sigma: float | Sequence[float]) -> Tensor:
+    """Smooth (B, C, *S) by a separable Gaussian with standard deviation `sigma` in voxels (one, or one per axis).
+
+    The faces are repeated outwards; an axis with sigma 0 is left as it is.
+    """
+    ndim = image.ndim - 2
+    sigmas = [float(sigma)] * ndim if isinstance(sigma, int | float) else [float(s) for s in sigma]
+    channels = image.shape[1]
+    for axis, width in enumerate(sigmas):
+        if width <= 0:
+            continue
+        radius = max(1, int(3 * width + 0.5))
+        offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+        kernel = torch.exp(-0.5 * (offsets / width) ** 2)
+        shape = [1] * ndim
+        shape[axis] = 2 * radius + 1
+        kernel = (kernel / kernel.sum()).view(1, 1, *shape).expand(channels, 1, *shape)
+        pad = [0] * (2 * ndim)
+        pad[2 * (ndim - 1 - axis)] = pad[2 * (ndim - 1 - axis) + 1] = radius
+        convolve = F.conv2d if ndim == 2 else F.conv3d
+        image = convolve(F.pad(image, pad, mode="replicate"), kernel, groups=channels)
+    return image
