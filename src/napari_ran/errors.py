@@ -22,7 +22,7 @@ class InputError(RanError, ValueError):
 
     def __init__(self, argument: str, problem: str, cure: str) -> None:
         self.argument, self.problem, self.cure = argument, problem, cure
-        super().__init__(f"{argument}: {problem}. {cure}.")
+        super().__init__(_sentence(argument, problem, cure))
 
 
 class DeviceError(InputError):
@@ -48,4 +48,8 @@ class OutputError(RanError, OSError):
 
     def __init__(self, path: str, problem: str, cure: str) -> None:
         self.path, self.problem, self.cure = path, problem, cure
-        super().__init__(f"{path}: {problem}. {cure}.")
+        super().__init__(_sentence(path, problem, cure))
+
+
+def _sentence(subject: str, problem: str, cure: str) -> str:
+    return f"{subject}: {problem}. {cure}" + ("" if cure.endswith(("?", ".", "!")) else ".")

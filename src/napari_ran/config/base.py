@@ -84,8 +84,11 @@ def _readable(config: type[BaseModel], error: ValidationError) -> InputError:
     if detail["type"] == "extra_forbidden":
         known = _keys_at(config, detail["loc"][:-1])
         close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-        hint = f"Did you mean '{close[0]}'" if close else f"Known keys are {', '.join(known)}"
+        hint = f"Did you mean '{close[0]}'?" if close else f"Known keys are {', '.join(known)}"
         return InputError(key, f"unknown key of {config.__name__}", hint)
+    nested = detail.get("ctx", {}).get("error")
+    if isinstance(nested, InputError):  # a nested config has already found the words
+        return InputError(f"{key}.{nested.argument}", nested.problem, nested.cure)
     problem = detail["msg"].removeprefix("Value error, ")
     return InputError(key, f"{problem[0].lower()}{problem[1:]}, got {detail['input']!r}", "Correct this value")
 
