@@ -1,0 +1,510 @@
+"""How good a registration is: similarity, overlap, landmark error, folding, inverse consistency.
+
+Every measure is taken on the fixed grid, in millimetres or percent, and none of them enters the registration itself.
+"Before" always means the two images as they lie in the world, with no transform at all (not even the affine one).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from napari_ran import functional as F
+from napari_ran import losses
+from napari_ran.config.base import FrozenConfig
+from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.errors import InputError
+from napari_ran.measure import StageRecord
+from napari_ran.transform import resample, warp_labels
+
+__all__ = [
+    "JacobianSummary",
+    "Report",
+    "Spread",
+    "StageRecord",
+    "check_labels",
+    "check_landmarks",
+    "dice",
+    "end_point_error",
+    "evaluate",
+    "inverse_consistency",
+    "jacobian_summary",
+    "similarity",
+    "target_registration_error",
+]
+
+SLAB_VOXELS = 2**21
+"""Whole volumes are walked in slabs of about this many voxels, so that memory stays bounded."""
+
+SIMILARITY_VOXELS = 2**21
+"""Larger images are reduced to about this many voxels before their similarity is measured."""
+
+
+class Spread(FrozenConfig):
+    """Mean, 95th percentile and maximum of a quantity."""
+
+    mean: float
+    p95: float
+    max: float
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Self:
+        """Summarise an array of any shape; it must not be empty."""
+        return cls(mean=float(values.mean()), p95=float(np.percentile(values, 95)), max=float(values.max()))
+
+
+class JacobianSummary(FrozenConfig):
+    """Local volume change det(d(x + u)/dx) of a field: 1 keeps the volume, at or below 0 is a fold.
+
+    Attributes
+    ----------
+    min, mean, max : float
+        Over all voxels of the grid.
+    folding_percent : float
+        Share of all voxels whose determinant is at or below zero.
+    sdlogj : float or None
+        SDlogJ as the Learn2Reg challenge computes it: the standard deviation of ``log(clip(det + 3, 1e-9, 1e9))`` over the
+        voxels at least two from every face. The offset 3 is the challenge's; None where no voxel is left.
+    """
+
+    min: float
+    mean: float
+    max: float
+    folding_percent: float
+    sdlogj: float | None
+
+
+class Report(FrozenConfig):
+    """The figures of one registration; values that do not apply are None or empty.
+
+    Attributes
+    ----------
+    complete : bool
+        False when the run was cancelled and the report describes the best field so far.
+    similarity_before, similarity_after : float or None
+        Mean squared local normalised cross correlation (0 to 1, higher is better); see `similarity`.
+    displacement_mm : Spread or None
+        Length of the whole displacement, affine part included.
+    jacobian : JacobianSummary or None
+        Volume change and folding.
+    inverse_consistency_mm : Spread or None
+        How far a fixed point ends from where it started after going there and back.
+    inverse_outside_percent : float or None
+        Share of fixed voxels left out of it because they map outside the moving image.
+    dice_before, dice_after : dict of int to float
+        Overlap per label that both images have, 0 to 1.
+    label_names : dict of int to str
+        Names of the structures, where known.
+    tre_before, tre_after : Spread or None
+        Distance of corresponding landmarks in mm.
+    landmarks : int
+        Number of landmark pairs.
+    stages : tuple of StageRecord
+        Time and memory per stage.
+    messages : tuple of str
+        What was chosen automatically and why, and what went less than well.
+    settings : dict
+        The configuration of the run.
+    device : str
+        What computed it.
+    version : str
+        Version of this package.
+    """
+
+    complete: bool = True
+    similarity_before: float | None = None
+    similarity_after: float | None = None
+    displacement_mm: Spread | None = None
+    jacobian: JacobianSummary | None = None
+    inverse_consistency_mm: Spread | None = None
+    inverse_outside_percent: float | None = None
+    dice_before: dict[int, float] = Field(default_factory=dict)
+    dice_after: dict[int, float] = Field(default_factory=dict)
+    label_names: dict[int, str] = Field(default_factory=dict)
+    tre_before: Spread | None = None
+    tre_after: Spread | None = None
+    landmarks: int = 0
+    stages: tuple[StageRecord, ...] = ()
+    messages: tuple[str, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    device: str = ""
+    version: str = ""
+
+    @property
+    def dice_mean_before(self) -> float | None:
+        """Mean Dice over the labels before registration."""
+        return _mean(self.dice_before.values())
+
+    @property
+    def dice_mean_after(self) -> float | None:
+        """Mean Dice over the labels after registration."""
+        return _mean(self.dice_after.values())
+
+    @property
+    def folding_percent(self) -> float | None:
+        """Share of voxels at which the field folds."""
+        return None if self.jacobian is None else self.jacobian.folding_percent
+
+    @property
+    def seconds(self) -> float:
+        """Time of all stages together."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Largest memory of any stage."""
+        return max((stage.peak_bytes for stage in self.stages), default=0)
+
+    def to_json(self) -> str:
+        """Return the report as JSON text, means included for the reader's convenience."""
+        means = {
+            "dice_mean_before": self.dice_mean_before,
+            "dice_mean_after": self.dice_mean_after,
+            "seconds": self.seconds,
+        }
+        return json.dumps(self.to_dict() | {"derived": means}, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Self:
+        """Read a report from JSON text, or from a file when `source` is a path.
+
+        Raises
+        ------
+        InputError
+            The file is missing, or it does not hold a report.
+        """
+        try:
+            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+            values = json.loads(text)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                "report", f"cannot be read ({error})", "Give a report.json that a registration saved"
+            ) from None
+        if not isinstance(values, dict):
+            raise InputError(
+                "report", f"holds {type(values).__name__}, not a report", "Give a report.json that a registration saved"
+            )
+        values.pop("derived", None)
+        return cls(**values)
+
+    def table(self) -> list[tuple[str, float | None, float | None, str]]:
+        """Return the rows to print: name, value before, value after, unit. None where a value does not apply."""
+        rows: list[tuple[str, float | None, float | None, str]] = []
+        if self.similarity_after is not None:
+            rows.append(("Similarity (local NCC²)", self.similarity_before, self.similarity_after, ""))
+        if self.dice_after:
+            rows.append(("Dice, mean", self.dice_mean_before, self.dice_mean_after, ""))
+            for label, value in self.dice_after.items():
+                name = self.label_names.get(label, f"label {label}")
+                rows.append((f"Dice, {name}", self.dice_before.get(label), value, ""))
+        if self.tre_before is not None and self.tre_after is not None:
+            rows.append((f"TRE, mean of {self.landmarks} landmarks", self.tre_before.mean, self.tre_after.mean, "mm"))
+            rows.append(("TRE, 95th percentile", self.tre_before.p95, self.tre_after.p95, "mm"))
+        if self.displacement_mm is not None:
+            rows.append(("Displacement, mean", None, self.displacement_mm.mean, "mm"))
+            rows.append(("Displacement, maximum", None, self.displacement_mm.max, "mm"))
+        if self.jacobian is not None:
+            rows.append(("Folding", None, self.jacobian.folding_percent, "%"))
+            rows.append(("Jacobian determinant, minimum", None, self.jacobian.min, ""))
+            rows.append(("SDlogJ (Learn2Reg)", None, self.jacobian.sdlogj, ""))
+        if self.inverse_consistency_mm is not None:
+            rows.append(("Inverse consistency, mean", None, self.inverse_consistency_mm.mean, "mm"))
+            rows.append(("Inverse consistency, 95th percentile", None, self.inverse_consistency_mm.p95, "mm"))
+        return rows
+
+
+def evaluate(
+    fixed: Image,
+    moving: Image,
+    warped: Image,
+    field: DisplacementField,
+    inverse_field: DisplacementField | None = None,
+    *,
+    fixed_labels: Labels | None = None,
+    moving_labels: Labels | None = None,
+    warped_labels: Labels | None = None,
+    fixed_landmarks: Landmarks | None = None,
+    moving_landmarks: Landmarks | None = None,
+    **details: Any,
+) -> Report:
+    """Measure a registration.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        The pair as it was given.
+    warped : Image
+        The moving image on the fixed grid.
+    field : DisplacementField
+        The whole transform on the fixed grid (fixed point to moving point).
+    inverse_field : DisplacementField, optional
+        The other direction, on the moving grid; needed for the inverse consistency.
+    fixed_labels, moving_labels : Labels, optional
+        For Dice; each on its image's grid.
+    warped_labels : Labels, optional
+        The moving labels on the fixed grid, if they have been made already.
+    fixed_landmarks, moving_landmarks : Landmarks, optional
+        For the TRE; point by point.
+    **details
+        Further values of the `Report`: stages, messages, settings, device, version, complete.
+
+    Raises
+    ------
+    InputError
+        Labels on another grid, or landmarks that differ in number or lie outside.
+    """
+    values: dict[str, Any] = dict(details)
+    values["similarity_before"], values["similarity_after"] = similarity(fixed, moving, warped, field)
+    values["displacement_mm"] = Spread.of(field.magnitude.cpu().numpy())
+    values["jacobian"] = jacobian_summary(field)
+    if inverse_field is not None:
+        error, inside = inverse_consistency(field, inverse_field)
+        values["inverse_outside_percent"] = 100 * (1 - float(inside.float().mean()))
+        if bool(inside.any()):
+            values["inverse_consistency_mm"] = Spread.of(error.tensor[0][inside].numpy())
+    if fixed_labels is not None and moving_labels is not None:
+        check_labels("fixed_labels", fixed_labels, fixed)
+        check_labels("moving_labels", moving_labels, moving)
+        ids = sorted(set(fixed_labels.ids) & set(moving_labels.ids))
+        if warped_labels is None:
+            warped_labels = warp_labels(moving_labels, field)
+        values["dice_before"] = dice(fixed_labels, resample(moving_labels, fixed.grid), ids)
+        values["dice_after"] = dice(fixed_labels, warped_labels, ids)
+        names = moving_labels.names | fixed_labels.names
+        values["label_names"] = {i: names[i] for i in ids if i in names}
+    if fixed_landmarks is not None and moving_landmarks is not None:
+        check_landmarks(fixed_landmarks, moving_landmarks, fixed.grid, moving.grid)
+        before = np.linalg.norm(fixed_landmarks.points - moving_landmarks.points, axis=1)
+        values["tre_before"] = Spread.of(before)
+        values["tre_after"] = Spread.of(target_registration_error(fixed_landmarks, moving_landmarks, field))
+        values["landmarks"] = len(before)
+    return Report(**values)
+
+
+def dice(fixed: Labels, warped: Labels, ids: Iterable[int] | None = None) -> dict[int, float]:
+    """Return the Dice overlap 2|A and B| / (|A| + |B|) per label, 0 to 1.
+
+    Parameters
+    ----------
+    fixed, warped : Labels
+        On one grid.
+    ids : iterable of int, optional
+        The labels to score (0 for one that vanished); by default those that occur in both.
+
+    Raises
+    ------
+    InputError
+        The two lie on different grids.
+    """
+    if fixed.grid != warped.grid:
+        raise InputError(
+            "warped", "the labels lie on another grid than the fixed ones", "Warp them onto the fixed grid first"
+        )
+    wanted = sorted(set(fixed.ids) & set(warped.ids)) if ids is None else sorted(set(ids))
+    if not wanted:
+        return {}
+    n = len(wanted)
+    values = torch.tensor(wanted, dtype=torch.int32)
+    joint = torch.zeros((n + 1) ** 2, dtype=torch.int64)
+    for slab in _slabs(fixed.grid.shape):
+        pairs = _rank(fixed.tensor[slab].cpu(), values) * (n + 1) + _rank(warped.tensor[slab].cpu(), values)
+        joint += torch.bincount(pairs.flatten(), minlength=(n + 1) ** 2)
+    counts = joint.view(n + 1, n + 1)
+    both, total = counts.diagonal()[:n], counts.sum(0)[:n] + counts.sum(1)[:n]
+    return {label: float(2 * both[i] / total[i]) if total[i] else 0.0 for i, label in enumerate(wanted)}
+
+
+def target_registration_error(fixed: Landmarks, moving: Landmarks, field: DisplacementField) -> NDArray[np.float64]:
+    """Return the distance in mm, (N,), between each mapped fixed landmark and its moving counterpart.
+
+    Raises
+    ------
+    InputError
+        The two lists differ in length or dimension.
+    """
+    _check_counts(fixed, moving)
+    return np.asarray(np.linalg.norm(field.map_points(fixed.points) - moving.points, axis=1))
+
+
+def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tensor:
+    """Return the length in mm, (*S), of the difference between a field and the exact one on the same grid."""
+    if field.grid != truth.grid:
+        raise InputError("truth", "the exact field lies on another grid", "Give the truth on the field's grid")
+    matrix = torch.as_tensor(np.array(field.grid.affine[:-1, :-1]), dtype=torch.float32)
+    difference = field.tensor.cpu() - truth.tensor.cpu()
+    return torch.linalg.vector_norm(torch.einsum("ij,j...->i...", matrix, difference), dim=0)
+
+
+def jacobian_summary(field: DisplacementField) -> JacobianSummary:
+    """Summarise the Jacobian determinant of a field, slab by slab."""
+    shape = field.grid.shape
+    determinant = torch.empty(shape)
+    for slab in _slabs(shape):
+        first, last = max(slab.start - 1, 0), min(slab.stop + 1, shape[0])  # one neighbour for the central differences
+        part = F.jacobian_determinant(field.tensor[None, :, first:last])[0]
+        determinant[slab] = part[slab.start - first : slab.stop - first].cpu()
+    values = determinant.numpy()
+    inner = values[tuple(slice(2, -2) for _ in shape)]
+    return JacobianSummary(
+        min=float(values.min()),
+        mean=float(values.mean(dtype=np.float64)),
+        max=float(values.max()),
+        folding_percent=100 * float((values <= 0).mean()),
+        sdlogj=float(np.std(np.log(np.clip(inner + 3.0, 1e-9, 1e9)), dtype=np.float64)) if inner.size else None,
+    )
+
+
+def inverse_consistency(field: DisplacementField, inverse: DisplacementField) -> tuple[Image, Tensor]:
+    """Map every fixed voxel to the other image and back, and measure how far from its start it ends.
+
+    Parameters
+    ----------
+    field : DisplacementField
+        On the fixed grid.
+    inverse : DisplacementField
+        The other direction, on the moving grid.
+
+    Returns
+    -------
+    error : Image
+        The distance in mm on the fixed grid; 0 where `inside` is false, because there is no way back from there.
+    inside : (*S) bool tensor
+        The fixed voxels that map into the moving grid.
+    """
+    grid = field.grid
+    error, inside = torch.zeros(grid.shape), torch.zeros(grid.shape, dtype=torch.bool)
+    back = inverse.tensor[None].cpu()
+    there, home = (torch.from_numpy(a.voxel_map_to(b)).float() for a, b in ((grid, inverse.grid), (inverse.grid, grid)))
+    world = torch.from_numpy(np.array(grid.affine[:-1, :-1])).float()
+    for slab in _slabs(grid.shape):
+        start = _voxels(grid, slab)
+        reached = _affine(there, start + field.tensor[:, slab].cpu())
+        inside[slab] = _within(reached, inverse.grid)
+        returned = _affine(home, reached + F.sample(back, reached[None], padding="border")[0])
+        offset = torch.einsum("ij,j...->i...", world, returned - start)
+        error[slab] = torch.linalg.vector_norm(offset, dim=0) * inside[slab]
+    metadata = {"unit": "mm", "outside_percent": 100 * (1 - float(inside.float().mean()))}
+    return Image(error, grid, "inverse-consistency error", metadata), inside
+
+
+def similarity(
+    fixed: Image, moving: Image, warped: Image, field: DisplacementField
+) -> tuple[float | None, float | None]:
+    """Return the mean squared local NCC of the pair before and after registration (0 to 1, higher is better).
+
+    Both are taken over the same voxels: those that the field maps into the moving image. Images of more than
+    `SIMILARITY_VOXELS` are reduced first. (None, None) when the field maps nothing into the moving image.
+    """
+    factor = min(1.0, (SIMILARITY_VOXELS / math.prod(fixed.grid.shape)) ** (1 / fixed.grid.ndim))
+    shape = tuple(max(1, round(n * factor)) for n in fixed.grid.shape)
+    grid = fixed.grid.with_shape(shape)
+    small = F.resize_field(field.tensor[None].cpu(), shape)[0]
+    there = torch.from_numpy(grid.voxel_map_to(moving.grid)).float()
+    mask = _within(_affine(there, _voxels(grid, slice(0, shape[0])) + small), moving.grid)[None, None].float()
+    if not bool(mask.any()):
+        return None, None
+    reference = _comparable(fixed, shape)
+    scores = [
+        1 - float(losses.local_ncc(reference, _comparable(image, shape), mask=mask))
+        for image in (resample(moving, fixed.grid), warped)
+    ]
+    return scores[0], scores[1]
+
+
+def check_labels(argument: str, labels: Labels, image: Image) -> None:
+    """Raise `InputError` unless the labels lie on the image's grid."""
+    if labels.grid != image.grid:
+        raise InputError(
+            argument,
+            f"the labels lie on a grid of {labels.grid.shape} voxels of {_mm(labels.grid)}, "
+            f"but '{image.name}' has {image.grid.shape} of {_mm(image.grid)}, or the two are placed differently",
+            "Give labels that were drawn on this image, or resample them onto its grid",
+        )
+
+
+def check_landmarks(fixed: Landmarks, moving: Landmarks, fixed_grid: Grid, moving_grid: Grid) -> None:
+    """Raise `InputError` unless the landmarks pair up and each lies inside its image."""
+    _check_counts(fixed, moving)
+    for argument, landmarks, grid in (
+        ("fixed_landmarks", fixed, fixed_grid),
+        ("moving_landmarks", moving, moving_grid),
+    ):
+        if landmarks.points.shape[1] != grid.ndim:
+            raise InputError(
+                argument, f"the points have {landmarks.points.shape[1]} coordinates but the image has {grid.ndim} dimensions",
+                "Give one coordinate per image axis, in mm",
+            )  # fmt: skip
+        voxels = grid.to_voxel(landmarks.points)
+        outside = np.flatnonzero(((voxels < -0.5) | (voxels > np.asarray(grid.shape) - 0.5)).any(axis=1))
+        if outside.size:
+            some = ", ".join(str(row + 1) for row in outside[:5]) + (", ..." if outside.size > 5 else "")
+            raise InputError(
+                argument, f"{outside.size} of {len(landmarks)} points lie outside the image (counting from 1: {some})",
+                "Give positions in mm, RAS+, of points inside the image, or remove these",
+            )  # fmt: skip
+
+
+def _check_counts(fixed: Landmarks, moving: Landmarks) -> None:
+    if fixed.points.shape != moving.points.shape or not len(fixed):
+        raise InputError(
+            "moving_landmarks",
+            f"expected as many points as fixed_landmarks (at least one), got {len(moving)} for {len(fixed)}",
+            "Give corresponding points in the same order",
+        )
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else None
+
+
+def _mm(grid: Grid) -> str:
+    return " x ".join(f"{s:g}" for s in np.round(grid.spacing, 3)) + " mm"
+
+
+def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    step = max(1, SLAB_VOXELS // math.prod(shape[1:]))
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
+
+
+def _voxels(grid: Grid, slab: slice) -> Tensor:
+    """Voxel coordinates (D, *T) of a slab of a grid."""
+    coordinates = F.voxel_grid((slab.stop - slab.start, *grid.shape[1:]), torch.zeros(1))[0]
+    coordinates[0] += slab.start
+    return coordinates
+
+
+def _affine(matrix: Tensor, points: Tensor) -> Tensor:
+    """Apply a homogeneous matrix (D + 1, D + 1) to coordinates (D, *S)."""
+    offset = matrix[:-1, -1].view(-1, *[1] * (points.ndim - 1))
+    return torch.einsum("ij,j...->i...", matrix[:-1, :-1], points) + offset
+
+
+def _within(voxels: Tensor, grid: Grid) -> Tensor:
+    """Whether coordinates (D, *S) lie inside the box of a grid, faces of the outer voxels included."""
+    upper = torch.tensor(grid.shape).view(-1, *[1] * (voxels.ndim - 1)) - 0.5
+    return ((voxels >= -0.5) & (voxels <= upper)).all(dim=0)
+
+
+def _rank(values: Tensor, wanted: Tensor) -> Tensor:
+    """Position of each value in the sorted `wanted`, or its length for any other value."""
+    position = torch.searchsorted(wanted, values).clamp_(max=len(wanted) - 1)
+    return torch.where(wanted[position] == values, position, len(wanted))
+
+
+def _comparable(image: Image, shape: tuple[int, ...]) -> Tensor:
+    """The image's first channel (1, 1, *S), in [0, 1] between its 0.5th and 99.5th percentile, resized."""
+    values = image.tensor[:1].cpu()
+    stride = max(1, values.numel() // 1_000_000)
+    low, high = np.percentile(values.flatten()[::stride].numpy(), [0.5, 99.5])
+    scaled = ((values - low) / max(float(high - low), 1e-12)).clamp(0, 1)
+    return F.resize(scaled[None], shape)
