@@ -1,0 +1,117 @@
+"""The order of the house: who may import whom, and what importing the package must not bring along."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+PACKAGE = SOURCE / "napari_ran"
+RANKS = {
+    1: ["errors", "types", "_version"],
+    2: ["config", "functional"],
+    3: ["data", "theory", "device", "measure"],
+    4: ["losses", "transform", "report"],
+    5: ["io", "preprocess", "models", "synthetic", "evaluate"],
+    6: ["instance", "train", "introspect", "figures"],
+    7: ["register", "benchmark", "__init__"],
+    8: ["cli", "contributions", "__main__"],
+    9: ["widgets"],
+}
+RANK = {name: rank for rank, names in RANKS.items() for name in names}
+GUI = {"napari", "qtpy", "magicgui", "superqt"}
+COMPUTE = {"models", "losses", "synthetic", "train", "instance"}
+ALLOWED_IN_COMPUTE = set(sys.stdlib_module_names) | {"torch", "numpy", "pydantic", "safetensors", "napari_ran"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+by_path = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+
+
+def unit_of(module: str) -> str:
+    """The part of the house a module of the package belongs to: its sub-package, or its own name."""
+    pieces = module.split(".")
+    return pieces[1] if len(pieces) > 1 else "__init__"
+
+
+def is_module(name: str) -> bool:
+    path = SOURCE / Path(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def imported_modules(path: Path, *, lazy: bool = True) -> set[str]:
+    """Modules that a file imports, but for type checkers' imports; those inside functions are kept if `lazy`."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for child in node.orelse:
+                visit(child)
+            return
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not lazy:
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            module = str(node.module)
+            found.update(full if is_module(full := f"{module}.{alias.name}") else module for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def own_name(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+@by_path
+def test_a_module_imports_lower_ranks_only(path: Path) -> None:
+    unit = unit_of(own_name(path))
+    assert unit in RANK, f"{unit} has no rank: add it to the table"
+    for module in imported_modules(path):
+        if module.split(".")[0] == "napari_ran":
+            other = unit_of(module)
+            allowed = other == unit or RANK[other] < RANK[unit]
+            assert allowed, f"{unit} (rank {RANK[unit]}) imports {module} (rank {RANK[other]})"
+
+
+@by_path
+def test_the_viewer_is_known_to_the_widgets_only(path: Path) -> None:
+    roots = {module.split(".")[0] for module in imported_modules(path)}
+    if unit_of(own_name(path)) != "widgets":
+        assert not roots & GUI
+    assert "matplotlib" not in {module.split(".")[0] for module in imported_modules(path, lazy=False)}
+
+
+@by_path
+def test_what_runs_on_a_bare_gpu_host_needs_torch_and_numpy_only(path: Path) -> None:
+    if unit_of(own_name(path)) in COMPUTE:
+        roots = {module.split(".")[0] for module in imported_modules(path, lazy=False)}
+        assert roots <= ALLOWED_IN_COMPUTE
+
+
+@pytest.mark.parametrize("module", ["napari_ran", "napari_ran.cli", "napari_ran.contributions"])
+def test_importing_the_package_brings_no_viewer(module: str) -> None:
+    code = (
+        f"import sys, {module}; "
+        "print(*sorted({'napari', 'qtpy', 'magicgui', 'superqt', 'matplotlib', 'PyQt6'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", ["models", "losses", "synthetic", "train", "instance"])
+def test_computing_brings_no_image_libraries(module: str) -> None:
+    code = (
+        # a bare package stands in for the real one, whose public API imports everything
+        "import sys, types; package = types.ModuleType('napari_ran'); "
+        f"package.__path__ = [{str(PACKAGE)!r}]; sys.modules['napari_ran'] = package; "
+        f"import napari_ran.{module}; print(*sorted({{'scipy', 'nibabel', 'SimpleITK', 'napari'}} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
