@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveFloat
+from typing import Any, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from napari_ran.config.base import FrozenConfig
 from napari_ran.config.instance import InstanceConfig
@@ -28,7 +30,11 @@ class RegistrationConfig(FrozenConfig):
     spacing : float, optional
         Working voxel size in mm; chosen from the images when left out.
     instance : InstanceConfig
-        Refinement for this pair.
+        Refinement for this pair; a plain string sets its mode.
+    network_voxels : int
+        Largest number of voxels that the network sees; larger working grids are coarsened for it (and only for it).
+    keep_levels : bool
+        Keep what each Residual Aligner computed, for inspection.
     """
 
     preset: str = "RAN3"
@@ -38,3 +44,16 @@ class RegistrationConfig(FrozenConfig):
     affine: AffineMode = "auto"
     spacing: PositiveFloat | None = None
     instance: InstanceConfig = Field(default_factory=InstanceConfig)
+    network_voxels: PositiveInt = 1_000_000
+    keep_levels: bool = False
+
+    @field_validator("instance", mode="before")
+    @classmethod
+    def _instance_by_mode(cls, value: Any) -> Any:
+        return {"mode": value} if isinstance(value, str) else value
+
+    def replace(self, **overrides: Any) -> Self:
+        """Return a copy with some values replaced; ``instance="network"`` keeps the other instance settings."""
+        if isinstance(overrides.get("instance"), str):
+            overrides["instance"] = {"mode": overrides["instance"]}
+        return super().replace(**overrides)

@@ -1,0 +1,50 @@
+"""The memory that a run will need, predicted before it starts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from napari_ran.config import RegistrationConfig
+from napari_ran.device import describe_device, free_memory
+from napari_ran.errors import NotEnoughMemoryError
+
+NETWORK_BYTES = 2_000
+"""Measured peak of a forward pass of RAN4+ with both directions, in bytes per voxel it sees (fp32)."""
+
+FIT_NETWORK_BYTES = 12_000
+"""The same with gradients, for instance optimisation of the network."""
+
+FIELD_BYTES = 700
+"""Measured peak of the instance optimisation of the field, in bytes per working voxel."""
+
+
+def predicted_peak(shape: tuple[int, ...], config: RegistrationConfig, network: bool) -> int:
+    """Return the predicted peak in bytes of a registration on a working grid of this shape."""
+    voxels = math.prod(shape)
+    if config.instance.mode == "network":
+        return voxels * FIT_NETWORK_BYTES
+    forward = min(voxels, config.network_voxels) * NETWORK_BYTES if network else 0
+    return max(forward, voxels * FIELD_BYTES)
+
+
+def check_memory(shape: tuple[int, ...], config: RegistrationConfig, network: bool, device: torch.device) -> None:
+    """Refuse a run that will not fit.
+
+    Raises
+    ------
+    NotEnoughMemoryError
+        Naming the working spacing (as a factor) that would fit.
+    """
+    needed, free = predicted_peak(shape, config, network), free_memory(device)
+    if needed <= free:
+        return
+    factor = (needed / free) ** (1 / len(shape))
+    raise NotEnoughMemoryError(
+        "spacing",
+        f"the working grid of {' x '.join(map(str, shape))} voxels needs about {needed / 2**30:.1f} GiB,"
+        f" {free / 2**30:.1f} GiB are free on {describe_device(device)}",
+        f"Use a working spacing at least {math.ceil(factor * 10) / 10:.1f} times as coarse (spacing=...)"
+        + (", or instance='field'" if config.instance.mode == "network" else ""),
+    )

@@ -1,0 +1,470 @@
+"""The story of a registration: check, preprocess, affine, network, instance, transform, evaluate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_ran import functional as F
+from napari_ran._version import __version__
+from napari_ran.config import RegistrationConfig
+from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.device import describe_device, resolve_device
+from napari_ran.errors import InputError
+from napari_ran.evaluate import check_labels, check_landmarks, evaluate
+from napari_ran.instance import InstanceStep, optimise_field, optimise_network
+from napari_ran.io import load_image, load_labels, load_landmarks
+from napari_ran.io.checkpoints import default_weights, load_weights
+from napari_ran.measure import StageRecord, measured_stage
+from napari_ran.memory import check_memory
+from napari_ran.models import RAN, LevelOutput, LevelStep, create_model
+from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
+from napari_ran.results import Registration
+from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels, warp_landmarks
+
+StepT = TypeVar("StepT")
+ResultT = TypeVar("ResultT")
+
+STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate")
+"""The stages of a run in their order; an event names one of them."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress of a run.
+
+    Attributes
+    ----------
+    stage : str
+        One of `STAGES`.
+    step, total : int
+        How far the stage is; ``step == total`` when it is done.
+    message : str
+        What is being done, or was chosen, in words; may be empty.
+    metrics : dict of str to float
+        Live measures of the stage, such as the similarity.
+    """
+
+    stage: str
+    step: int
+    total: int
+    message: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What was given, loaded and checked against each other."""
+
+    fixed: Image
+    moving: Image
+    fixed_labels: Labels | None
+    moving_labels: Labels | None
+    fixed_landmarks: Landmarks | None
+    moving_landmarks: Landmarks | None
+
+
+@dataclass(eq=False)
+class _Progress:
+    """What has been found so far: enough to finish at any moment."""
+
+    prepared: PreparedPair | None = None
+    field: Tensor | None = None
+    inverse: Tensor | None = None
+    levels: tuple[LevelOutput, ...] = ()
+    best_field: Callable[[], Tensor] | None = None
+    messages: list[str] = field(default_factory=list)
+
+
+def register(
+    fixed: Image | str | Path,
+    moving: Image | str | Path,
+    config: RegistrationConfig | None = None,
+    *,
+    fixed_labels: Labels | str | Path | None = None,
+    moving_labels: Labels | str | Path | None = None,
+    fixed_landmarks: Landmarks | str | Path | None = None,
+    moving_landmarks: Landmarks | str | Path | None = None,
+    **overrides: Any,
+) -> Registration:
+    """Register a moving image to a fixed image.
+
+    Parameters
+    ----------
+    fixed : Image or path
+        The image that stays; the result lies on its grid.
+    moving : Image or path
+        The image that is brought onto it; its grid may be any other of the same dimension.
+    config : RegistrationConfig, optional
+        The settings; the defaults when left out.
+    fixed_labels, moving_labels : Labels or path, optional
+        Label maps on their image's grid: the moving ones are carried along, and with both the Dice overlap is reported.
+        They do not enter the registration.
+    fixed_landmarks, moving_landmarks : Landmarks or path, optional
+        Points in mm, RAS+: the moving ones are carried along, and with both the TRE is reported. They do not enter the
+        registration.
+    **overrides
+        Settings by name that replace those of `config`, such as ``affine="none"`` or ``instance="network"``.
+
+    Returns
+    -------
+    Registration
+
+    Raises
+    ------
+    InputError
+        An argument cannot be used; the message names it, what came, and the cure.
+    """
+    run = start(
+        fixed,
+        moving,
+        config,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        fixed_landmarks=fixed_landmarks,
+        moving_landmarks=moving_landmarks,
+        **overrides,
+    )
+    for _ in run:
+        pass
+    return run.result()
+
+
+def start(
+    fixed: Image | str | Path,
+    moving: Image | str | Path,
+    config: RegistrationConfig | None = None,
+    *,
+    fixed_labels: Labels | str | Path | None = None,
+    moving_labels: Labels | str | Path | None = None,
+    fixed_landmarks: Landmarks | str | Path | None = None,
+    moving_landmarks: Landmarks | str | Path | None = None,
+    **overrides: Any,
+) -> Run:
+    """Check the inputs and return a `Run` that registers them while it is iterated.
+
+    See `register` for the parameters and the errors; all errors about the inputs are raised here, before any work.
+    """
+    settings = (config or RegistrationConfig()).replace(**overrides)
+    inputs = _Inputs(
+        _loaded("fixed", fixed, Image, load_image),
+        _loaded("moving", moving, Image, load_image),
+        *(
+            None if value is None else _loaded(name, value, kind, load)
+            for name, value, kind, load in (
+                ("fixed_labels", fixed_labels, Labels, load_labels),
+                ("moving_labels", moving_labels, Labels, load_labels),
+                ("fixed_landmarks", fixed_landmarks, Landmarks, load_landmarks),
+                ("moving_landmarks", moving_landmarks, Landmarks, load_landmarks),
+            )
+        ),
+    )
+    _check(inputs)
+    return Run(inputs, settings)
+
+
+class Run:
+    """A registration under way: iterate it for its events, then ask for the result.
+
+    Closing or cancelling keeps what was found: `result` then returns the best registration so far, with
+    ``report.complete`` false. Iterate a run once.
+    """
+
+    def __init__(self, inputs: _Inputs, config: RegistrationConfig) -> None:
+        self.config = config
+        self.device = resolve_device(config.device)
+        self._inputs = inputs
+        self._model, message = _network_for(inputs.fixed.grid.ndim, config, self.device)
+        self._found = _Progress(messages=[message])
+        self._records: list[StageRecord] = []
+        self._registration: Registration | None = None
+        self._cancelled = threading.Event()
+        self._events = self._stages()
+
+    def __iter__(self) -> Iterator[Event]:
+        for event in self._events:
+            yield event
+            if self._cancelled.is_set():
+                break
+        self.close()
+
+    def cancel(self) -> None:
+        """Ask the run to stop after its current step; may be called from any thread."""
+        self._cancelled.set()
+
+    def close(self) -> None:
+        """Stop the run where it is; call from the thread that iterates it."""
+        self._events.close()
+
+    @property
+    def has_result(self) -> bool:
+        """Whether `result` has something to give: true once the images are aligned affinely."""
+        return self._found.prepared is not None
+
+    def result(self) -> Registration:
+        """Return the registration: the whole one after the last event, before that the best so far.
+
+        Raises
+        ------
+        InputError
+            The run was stopped before anything was found.
+        """
+        if self._registration is None:
+            if not self.has_result:
+                raise InputError(
+                    "result",
+                    "the run was stopped before anything was found",
+                    "Let it run at least until the affine stage is done",
+                )
+            self._found.messages.append("The run was stopped early: this is the best field so far")
+            for _ in self._finish(complete=False):
+                pass
+        assert self._registration is not None
+        return self._registration
+
+    def _stages(self) -> Generator[Event, None, None]:
+        yield from self._prepare()
+        for name, stage in (("network", self._apply_network), ("instance", self._refine)):
+            with measured_stage(name, self.device, self._records):
+                yield from stage()
+        yield from self._finish(complete=True)
+
+    def _prepare(self) -> Generator[Event, None, None]:
+        """Bring both images onto one working grid, affinely aligned."""
+        steps = prepare_pair(self._inputs.fixed, self._inputs.moving, self.config)
+        prepared: PreparedPair = yield from self._measured(steps)
+        check_memory(prepared.grid.shape, self.config, self._model is not None, self.device)
+        self._found.messages.extend(prepared.messages)
+        self._found.prepared = prepared
+
+    def _measured(self, steps: Generator[PrepareStep, None, PreparedPair]) -> Generator[Event, None, PreparedPair]:
+        """Relay the steps of the preparation, measuring each of its stages by itself."""
+        step = next(steps)
+        while True:
+            stage = step.stage
+            with measured_stage(stage, torch.device("cpu"), self._records):
+                while step.stage == stage:
+                    yield Event(
+                        stage,
+                        step.step,
+                        step.total,
+                        step.message,
+                        {} if step.metric is None else {"similarity": step.metric},
+                    )
+                    try:
+                        step = next(steps)
+                    except StopIteration as stop:
+                        return stop.value
+
+    def _apply_network(self) -> Generator[Event, None, None]:
+        """Predict both directions with the network, coarse to fine."""
+        prepared, model = self._prepared, self._model
+        shape = prepared.grid.shape
+        if model is None or self.config.instance.mode == "network":
+            yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
+            return
+        small = _network_grid(prepared.grid, self.config.network_voxels).shape
+        if small != shape:
+            self._found.messages.append(
+                f"The network ran on {_by(small)} voxels, to keep within {self.config.network_voxels:,}"
+            )
+        fixed, moving = (F.resize(image.to(self.device), small) for image in (prepared.fixed, prepared.moving))
+        steps = model.iterate(moving, fixed, keep_levels=self.config.keep_levels)
+        output = yield from _relay(steps, _level_event)
+        self._found.field = F.resize_field(output.field, shape)
+        self._found.inverse = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
+        self._found.levels = output.levels
+
+    def _refine(self) -> Generator[Event, None, None]:
+        """Optimise the field, or the network, for this pair."""
+        prepared, found, settings = self._prepared, self._found, self.config.instance
+        if settings.mode == "none":
+            yield Event("instance", 1, 1, "no instance optimisation")
+            return
+        fixed, moving = prepared.fixed.to(self.device), prepared.moving.to(self.device)
+        resolved = settings.resolved(prepared.intensity)
+        spacing = tuple(float(s) for s in prepared.grid.spacing)
+        if settings.mode == "network":
+            model = self._model or create_model(self.config.preset, ndim=prepared.grid.ndim).to(self.device)
+            steps = optimise_network(model, fixed, moving, resolved, spacing)
+        else:
+            steps = optimise_field(fixed, moving, found.field, resolved, spacing)
+        result = yield from _relay(steps, self._instance_event, grad=True)
+        found.field, found.best_field = result.field, None
+        found.messages.extend(result.messages)
+        if result.output is not None:
+            found.inverse = result.output.inverse_field
+            found.levels = result.output.levels if self.config.keep_levels else ()
+
+    def _instance_event(self, step: InstanceStep) -> Event:
+        self._found.best_field = step.best_field
+        metrics = {"similarity": step.similarity, "loss": step.loss}
+        return Event("instance", step.step, step.total, step.message, metrics)
+
+    def _finish(self, complete: bool) -> Generator[Event, None, None]:
+        """Compose the whole transform, warp once from the original, measure."""
+        inputs = self._inputs
+        with measured_stage("transform", self.device, self._records):
+            yield Event("transform", 0, 4, "composing the transform")
+            forward, backward = self._working_fields()
+            affine = self._prepared.affine
+            whole = compose_to(forward, affine, inputs.fixed.grid)
+            yield Event("transform", 1, 4, "composing the inverse")
+            inverse = compose_inverse(backward, affine, inputs.moving.grid)
+            yield Event("transform", 2, 4, "warping")
+            warped = warp_image(inputs.moving, whole)
+            yield Event("transform", 3, 4, "carrying labels and landmarks")
+            labels = None if inputs.moving_labels is None else warp_labels(inputs.moving_labels, whole)
+            points = None if inputs.moving_landmarks is None else warp_landmarks(inputs.moving_landmarks, inverse)
+            yield Event("transform", 4, 4)
+        with measured_stage("evaluate", self.device, self._records):
+            yield Event("evaluate", 0, 1, "measuring")
+            report = evaluate(
+                inputs.fixed,
+                inputs.moving,
+                warped,
+                whole,
+                inverse,
+                fixed_labels=inputs.fixed_labels,
+                moving_labels=inputs.moving_labels,
+                warped_labels=labels,
+                fixed_landmarks=inputs.fixed_landmarks,
+                moving_landmarks=inputs.moving_landmarks,
+                complete=complete,
+                settings=self.config.to_dict(),
+                device=describe_device(self.device),
+                version=__version__,
+            )
+        report = report.replace(stages=tuple(self._records), messages=tuple(self._found.messages))
+        self._registration = Registration(
+            inputs.fixed, inputs.moving, warped, whole, inverse, report, self.config, self._found.levels, labels, points
+        )
+        yield Event("evaluate", 1, 1, "done")
+
+    def _working_fields(self) -> tuple[DisplacementField, DisplacementField]:
+        """Return the deformable part on the working grid in both directions, the best so far.
+
+        The network's other direction holds only for the network's own field. Once that has been refined, the other
+        direction becomes the inverse of the refined field, found by fixed-point iteration from the network's.
+        """
+        found, grid = self._found, self._prepared.grid
+        refined = found.best_field is not None or self.config.instance.mode == "field"
+        forward = found.best_field() if found.best_field is not None else found.field
+        if forward is None:
+            forward = torch.zeros((1, grid.ndim, *grid.shape))
+        backward = found.inverse
+        if refined or backward is None:
+            backward, _ = F.invert(forward, backward)
+        return (
+            DisplacementField(forward[0].cpu(), grid, "fixed", "moving"),
+            DisplacementField(backward[0].cpu(), grid, "moving", "fixed"),
+        )
+
+    @property
+    def _prepared(self) -> PreparedPair:
+        assert self._found.prepared is not None, "stages run in their order"
+        return self._found.prepared
+
+
+def _loaded(argument: str, value: Any, kind: type[Any], load: Callable[[str | Path], Any]) -> Any:
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, str | Path):
+        try:
+            return load(value)
+        except InputError as error:
+            raise InputError(argument, f"{error.argument}: {error.problem}", error.cure) from error
+    cure = "Wrap an array as ran.Image(array, ran.Grid.from_spacing(array.shape, spacing_in_mm))"
+    raise InputError(
+        argument,
+        f"expected {kind.__name__} or a path, got {type(value).__name__}",
+        cure if kind is Image else f"Give ran.{kind.__name__} or the path of a file",
+    )
+
+
+def _check(inputs: _Inputs) -> None:
+    """Refuse what cannot be registered, before any work."""
+    fixed, moving = inputs.fixed, inputs.moving
+    if fixed.grid.ndim != moving.grid.ndim:
+        raise InputError(
+            "moving",
+            f"the fixed image has {fixed.grid.ndim} dimensions, the moving one {moving.grid.ndim}",
+            "Choose two images of the same dimension",
+        )
+    for argument, image in (("fixed", fixed), ("moving", moving)):
+        if image.tensor.shape[0] != 1:
+            raise InputError(
+                argument,
+                f"expected one channel, got {image.tensor.shape[0]} (a colour image?)",
+                "Choose one channel, or convert it to grey values",
+            )
+        if min(image.grid.shape) < 2:
+            raise InputError(
+                argument,
+                f"an axis has a single voxel: shape {image.grid.shape}",
+                "Give a 2-D image without that axis, or a volume of at least two slices",
+            )
+        if bool((image.tensor == image.tensor.flatten()[0]).all()):
+            raise InputError(argument, "all voxels have the same value", "Choose an image that shows something")
+    for argument, labels, image in (
+        ("fixed_labels", inputs.fixed_labels, fixed),
+        ("moving_labels", inputs.moving_labels, moving),
+    ):
+        if labels is not None:
+            check_labels(argument, labels, image)
+    if inputs.fixed_landmarks is not None and inputs.moving_landmarks is not None:
+        check_landmarks(inputs.fixed_landmarks, inputs.moving_landmarks, fixed.grid, moving.grid)
+
+
+def _network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[RAN | None, str]:
+    """Return the network to start from, or None, and say which and why."""
+    if config.weights == "none":
+        return None, "No network: weights='none'"
+    name = default_weights(ndim) if config.weights == "auto" else config.weights
+    if name is None:
+        return None, f"No network: there are no bundled weights for {ndim}-D images"
+    model = load_weights(name)
+    if model.config.ndim != ndim:
+        raise InputError(
+            "weights",
+            f"'{name}' is for {model.config.ndim}-D images, these are {ndim}-D",
+            "Choose other weights, or weights='auto'",
+        )
+    return model.to(device).eval(), f"Network weights: {name}"
+
+
+def _network_grid(grid: Grid, voxels: int) -> Grid:
+    """Return the working grid, coarsened alike along all axes if it has more than `voxels`."""
+    factor = (np.prod(grid.shape) / voxels) ** (1 / grid.ndim)
+    return grid if factor <= 1 else grid.with_spacing(grid.spacing * factor)
+
+
+def _relay(
+    steps: Generator[StepT, None, ResultT], event: Callable[[StepT], Event], grad: bool = False
+) -> Generator[Event, None, ResultT]:
+    """Turn the steps of a part into events; gradients are switched per step, so that the consumer's mode is untouched."""
+    try:
+        while True:
+            with torch.set_grad_enabled(grad):
+                try:
+                    step = next(steps)
+                except StopIteration as stop:
+                    return stop.value
+            yield event(step)
+    finally:
+        steps.close()
+
+
+def _level_event(step: LevelStep) -> Event:
+    return Event("network", step.level + 1, step.total, f"level {step.level + 1} of {step.total}")
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)

@@ -1,0 +1,125 @@
+"""The result of a registration, and how it is written to disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from napari_ran import figures
+from napari_ran.config import RegistrationConfig
+from napari_ran.data import DisplacementField, Image, Labels, Landmarks
+from napari_ran.errors import OutputError
+from napari_ran.evaluate import Report, inverse_consistency
+from napari_ran.io import save_field, save_image, save_labels, save_landmarks
+from napari_ran.models.outputs import LevelOutput
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """Everything that a registration found.
+
+    Attributes
+    ----------
+    fixed, moving : Image
+        The pair as it was given.
+    warped : Image
+        The moving image on the fixed grid, interpolated once from the original.
+    field : DisplacementField
+        The whole transform (affine and deformable) on the fixed grid, in voxels of it; fixed point to moving point.
+    inverse_field : DisplacementField
+        The other direction, on the moving grid.
+    levels : tuple of LevelOutput
+        What each Residual Aligner computed, coarse to fine; empty unless ``keep_levels`` was asked for.
+    report : Report
+        The figures.
+    config : RegistrationConfig
+        The settings of the run.
+    warped_labels : Labels, optional
+        The moving labels on the fixed grid.
+    warped_landmarks : Landmarks, optional
+        The moving landmarks brought to the fixed image, through the inverse.
+    """
+
+    fixed: Image
+    moving: Image
+    warped: Image
+    field: DisplacementField
+    inverse_field: DisplacementField
+    report: Report
+    config: RegistrationConfig
+    levels: tuple[LevelOutput, ...] = ()
+    warped_labels: Labels | None = None
+    warped_landmarks: Landmarks | None = None
+
+    @cached_property
+    def inverse_consistency(self) -> Image:
+        """How far each fixed voxel ends from its start after going there and back, in mm, on the fixed grid."""
+        return inverse_consistency(self.field, self.inverse_field)[0]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the result files into a folder, all or none.
+
+        ``warped.nii.gz``, ``field.h5`` (ITK displacement field transform), ``disp.nii.gz`` (Learn2Reg), ``report.json``,
+        ``settings.yaml``, ``summary.png``, and ``warped_labels.nii.gz`` or ``warped_landmarks.csv`` where there are some.
+        Files of these names are replaced; other files in the folder stay.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        OutputError
+            A file could not be written; the folder is as it was before.
+        """
+        target = Path(folder)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        except OSError as error:
+            raise _output_error(target, error) from error
+        try:
+            self._write(staging)
+            _move_into_place(staging, target)
+        except OSError as error:
+            raise error if isinstance(error, OutputError) else _output_error(target, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return target
+
+    def _write(self, folder: Path) -> None:
+        save_image(self.warped, folder / "warped.nii.gz")
+        save_field(self.field, folder / "field.h5")
+        save_field(self.field, folder / "disp.nii.gz")
+        if self.warped_labels is not None:
+            save_labels(self.warped_labels, folder / "warped_labels.nii.gz")
+        if self.warped_landmarks is not None:
+            save_landmarks(self.warped_landmarks, folder / "warped_landmarks.csv")
+        (folder / "report.json").write_text(self.report.to_json(), encoding="utf-8")
+        self.config.to_yaml(folder / "settings.yaml")
+        figures.summary(self.fixed, self.moving, self.warped, self.field).savefig(folder / "summary.png")
+
+
+def _move_into_place(staging: Path, target: Path) -> None:
+    """Rename the whole folder where there was none, else replace file by file."""
+    if target.exists():
+        for file in staging.iterdir():
+            os.replace(file, target / file.name)
+        return
+    mask = os.umask(0)
+    os.umask(mask)
+    staging.chmod(0o777 & ~mask)  # temporary folders are private, results are not
+    os.replace(staging, target)
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        str(path),
+        f"the result could not be written ({error.strerror or error})",
+        "Choose another folder, or free some space",
+    )
