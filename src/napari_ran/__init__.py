@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_ran.io import load_image, load_labels, load_landmarks
     from napari_ran.io.checkpoints import available_weights, load_weights
     from napari_ran.models import create_model
-    from napari_ran.register import Event, Run, register, start
+    from napari_ran.registration import Event, Run, register, start
     from napari_ran.results import Registration
     from napari_ran.synthetic import phantom_2d, sliding_phantom
 
@@ -54,7 +54,7 @@ __all__ = [
 
 _HOME = {
     "DisplacementField": "napari_ran.data",
-    "Event": "napari_ran.register",
+    "Event": "napari_ran.registration",
     "Grid": "napari_ran.data",
     "Image": "napari_ran.data",
     "InputError": "napari_ran.errors",
@@ -65,7 +65,7 @@ _HOME = {
     "RanError": "napari_ran.errors",
     "Registration": "napari_ran.results",
     "RegistrationConfig": "napari_ran.config",
-    "Run": "napari_ran.register",
+    "Run": "napari_ran.registration",
     "available_weights": "napari_ran.io.checkpoints",
     "create_model": "napari_ran.models",
     "load_image": "napari_ran.io",
@@ -73,9 +73,9 @@ _HOME = {
     "load_landmarks": "napari_ran.io",
     "load_weights": "napari_ran.io.checkpoints",
     "phantom_2d": "napari_ran.synthetic",
-    "register": "napari_ran.register",
+    "register": "napari_ran.registration",
     "sliding_phantom": "napari_ran.synthetic",
-    "start": "napari_ran.register",
+    "start": "napari_ran.registration",
 }
 
 

@@ -23,7 +23,9 @@ def voxel_grid(shape: Sequence[int], like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
-def sample(image: Tensor, coordinates: Tensor, interpolation: Interpolation = "linear", padding: Padding = "zeros") -> Tensor:
+def sample(
+    image: Tensor, coordinates: Tensor, interpolation: Interpolation = "linear", padding: Padding = "zeros"
+) -> Tensor:
     """Sample an image at voxel coordinates.
 
     Parameters
@@ -72,7 +74,9 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     return inner + warp(outer, inner, padding="border")
 
 
-def invert(field: Tensor, initial: Tensor | None = None, iterations: int = 50, tolerance: float = 1e-3) -> tuple[Tensor, float]:
+def invert(
+    field: Tensor, initial: Tensor | None = None, iterations: int = 50, tolerance: float = 1e-3
+) -> tuple[Tensor, float]:
     """Invert a field by fixed-point iteration, ``v(y) <- -u(y + v(y))``.
 
     Parameters
@@ -130,7 +134,8 @@ def jacobian(field: Tensor) -> Tensor:
     """
     ndim = field.shape[1]
     columns = [
-        torch.gradient(field, dim=axis + 2)[0] if field.shape[axis + 2] > 1 else torch.zeros_like(field) for axis in range(ndim)
+        torch.gradient(field, dim=axis + 2)[0] if field.shape[axis + 2] > 1 else torch.zeros_like(field)
+        for axis in range(ndim)
     ]
     matrix = torch.stack(columns, dim=2)
     identity = torch.eye(ndim, device=field.device, dtype=field.dtype).view(1, ndim, ndim, *[1] * ndim)

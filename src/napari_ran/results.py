@@ -63,9 +63,9 @@ class Registration:
     def save(self, folder: str | Path) -> Path:
         """Write the result files into a folder, all or none.
 
-        ``warped.nii.gz``, ``field.h5`` (ITK displacement field transform), ``disp.nii.gz`` (Learn2Reg), ``report.json``,
-        ``settings.yaml``, ``summary.png``, and ``warped_labels.nii.gz`` or ``warped_landmarks.csv`` where there are some.
-        Files of these names are replaced; other files in the folder stay.
+        ``warped.nii.gz``, ``field.h5`` (ITK displacement field transform), ``disp.nii.gz`` (Learn2Reg),
+        ``report.json``, ``settings.yaml``, ``summary.png``, and ``warped_labels.nii.gz`` or ``warped_landmarks.csv``
+        where there are some. Files of these names are replaced; other files in the folder stay.
 
         Returns
         -------

@@ -66,14 +66,18 @@ class FrozenConfig(BaseModel):
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError("config", f"cannot read {path} ({error.strerror})", "Give the path of a YAML file") from None
+            raise InputError(
+                "config", f"cannot read {path} ({error.strerror})", "Give the path of a YAML file"
+            ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError("config", f"{path} is not valid YAML ({reason})", "Export the settings again") from None
         if values is None:
             values = {}
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-            raise InputError("config", f"{path} holds {type(values).__name__}, not named settings", "Write 'key: value' lines")
+            raise InputError(
+                "config", f"{path} holds {type(values).__name__}, not named settings", "Write 'key: value' lines"
+            )
         return cls(**values)
 
 

@@ -44,9 +44,15 @@ class DisplacementField:
         tensor = as_tensor(self.tensor, torch.float32)
         expected = (self.grid.ndim, *self.grid.shape)
         if tuple(tensor.shape) != expected:
-            raise InputError("field", f"expected a tensor of shape {expected} for this grid, got {tuple(tensor.shape)}", "Give (D, *S) in voxels")
+            raise InputError(
+                "field",
+                f"expected a tensor of shape {expected} for this grid, got {tuple(tensor.shape)}",
+                "Give (D, *S) in voxels",
+            )
         if not bool(torch.isfinite(tensor).all()):
-            raise InputError("field", "the displacement holds NaN or infinite values", "Register again with a stronger regulariser")
+            raise InputError(
+                "field", "the displacement holds NaN or infinite values", "Register again with a stronger regulariser"
+            )
         object.__setattr__(self, "tensor", tensor)
 
     @classmethod
@@ -55,7 +61,9 @@ class DisplacementField:
         return cls(torch.zeros((grid.ndim, *grid.shape)), grid, source, target)
 
     @classmethod
-    def from_world_map(cls, grid: Grid, world: ArrayLike, source: str = "fixed", target: str = "moving") -> DisplacementField:
+    def from_world_map(
+        cls, grid: Grid, world: ArrayLike, source: str = "fixed", target: str = "moving"
+    ) -> DisplacementField:
         """Return the field of a homogeneous transform (D + 1, D + 1) in world coordinates (mm)."""
         matrix = grid.voxel_map_to(grid, world)
         voxels = F.voxel_grid(grid.shape, torch.zeros(1, dtype=torch.float64))[0]
@@ -66,7 +74,9 @@ class DisplacementField:
     @property
     def millimetres(self) -> Tensor:
         """The displacement in mm along the world axes, (D, *S)."""
-        matrix = torch.as_tensor(np.array(self.grid.affine[:-1, :-1]), dtype=self.tensor.dtype, device=self.tensor.device)
+        matrix = torch.as_tensor(
+            np.array(self.grid.affine[:-1, :-1]), dtype=self.tensor.dtype, device=self.tensor.device
+        )
         return torch.einsum("ij,j...->i...", matrix, self.tensor)
 
     @property
@@ -92,6 +102,8 @@ class DisplacementField:
         voxels = self.grid.to_voxel(points)
         if voxels.size == 0:
             return np.zeros((0, self.grid.ndim))
-        coordinates = torch.as_tensor(voxels.T, dtype=torch.float64).view(1, self.grid.ndim, -1, *[1] * (self.grid.ndim - 1))
+        coordinates = torch.as_tensor(voxels.T, dtype=torch.float64).view(
+            1, self.grid.ndim, -1, *[1] * (self.grid.ndim - 1)
+        )
         displacement = F.sample(self.tensor[None].to("cpu", torch.float64), coordinates, padding="border")
         return self.grid.to_world(voxels + displacement.view(self.grid.ndim, -1).T.numpy())

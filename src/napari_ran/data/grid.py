@@ -40,22 +40,32 @@ class Grid:
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
         if len(shape) not in (2, 3) or min(shape) < 1:
-            raise InputError("shape", f"expected 2 or 3 axes of at least one voxel, got {shape}", "Select one 2-D or 3-D volume")
+            raise InputError(
+                "shape", f"expected 2 or 3 axes of at least one voxel, got {shape}", "Select one 2-D or 3-D volume"
+            )
         affine = np.array(self.affine, dtype=np.float64)
         expected = (len(shape) + 1, len(shape) + 1)
         if affine.shape != expected:
-            raise InputError("affine", f"expected a matrix of shape {expected}, got {affine.shape}", "Give a homogeneous voxel-to-world matrix")
+            raise InputError(
+                "affine",
+                f"expected a matrix of shape {expected}, got {affine.shape}",
+                "Give a homogeneous voxel-to-world matrix",
+            )
         if not np.isfinite(affine).all():
             raise InputError("affine", "the matrix holds NaN or infinite values", "Repair the file's header")
         lengths = np.linalg.norm(affine[:-1, :-1], axis=0)
         if not lengths.all() or abs(np.linalg.det(affine[:-1, :-1])) < SINGULAR * lengths.prod():
-            raise InputError("affine", "the matrix is singular: two axes coincide or a spacing is zero", "Repair the file's header")
+            raise InputError(
+                "affine", "the matrix is singular: two axes coincide or a spacing is zero", "Repair the file's header"
+            )
         affine.flags.writeable = False
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
 
     @classmethod
-    def from_spacing(cls, shape: tuple[int, ...], spacing: float | ArrayLike = 1.0, origin: float | ArrayLike = 0.0) -> Self:
+    def from_spacing(
+        cls, shape: tuple[int, ...], spacing: float | ArrayLike = 1.0, origin: float | ArrayLike = 0.0
+    ) -> Self:
         """Make an axis-aligned grid from its spacing and the world position of voxel 0, both in mm."""
         ndim = len(shape)
         affine = np.eye(ndim + 1)
@@ -122,7 +132,9 @@ class Grid:
         """
         wanted = np.broadcast_to(np.asarray(spacing, float), self.ndim)
         if not (wanted > 0).all():
-            raise InputError("spacing", f"expected positive millimetres, got {wanted.tolist()}", "Give a voxel size above zero")
+            raise InputError(
+                "spacing", f"expected positive millimetres, got {wanted.tolist()}", "Give a voxel size above zero"
+            )
         return self.with_shape(tuple(max(1, int(n)) for n in np.round(self.extent / wanted)))
 
     def with_shape(self, shape: tuple[int, ...]) -> Grid:

@@ -55,10 +55,16 @@ class Image:
             tensor = tensor[None]
         if tuple(tensor.shape[1:]) != self.grid.shape or tensor.shape[0] < 1:
             raise InputError(
-                self.name, f"the array has shape {tuple(tensor.shape)} but its grid has {self.grid.shape}", "Give both the same axes"
+                self.name,
+                f"the array has shape {tuple(tensor.shape)} but its grid has {self.grid.shape}",
+                "Give both the same axes",
             )
         if not bool(torch.isfinite(tensor).all()):
-            raise InputError(self.name, "the image holds NaN or infinite values", "Replace them (for example with the background value)")
+            raise InputError(
+                self.name,
+                "the image holds NaN or infinite values",
+                "Replace them (for example with the background value)",
+            )
         object.__setattr__(self, "tensor", tensor)
 
     @property
@@ -93,7 +99,9 @@ class Labels:
         tensor = as_tensor(self.tensor, torch.int32)
         if tuple(tensor.shape) != self.grid.shape:
             raise InputError(
-                self.name, f"the labels have shape {tuple(tensor.shape)} but their grid has {self.grid.shape}", "Use labels drawn on this image"
+                self.name,
+                f"the labels have shape {tuple(tensor.shape)} but their grid has {self.grid.shape}",
+                "Use labels drawn on this image",
             )
         object.__setattr__(self, "tensor", tensor)
 
@@ -126,7 +134,9 @@ class Landmarks:
     def __post_init__(self) -> None:
         points = np.asarray(self.points, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] not in (2, 3):
-            raise InputError(self.name, f"expected points of shape (N, 2) or (N, 3), got {points.shape}", "Give one row per point")
+            raise InputError(
+                self.name, f"expected points of shape (N, 2) or (N, 3), got {points.shape}", "Give one row per point"
+            )
         if not np.isfinite(points).all():
             raise InputError(self.name, "a coordinate is NaN or infinite", "Remove that point")
         object.__setattr__(self, "points", points)

@@ -76,8 +76,8 @@ class _Progress:
     """What has been found so far: enough to finish at any moment."""
 
     prepared: PreparedPair | None = None
-    field: Tensor | None = None
-    inverse: Tensor | None = None
+    forward: Tensor | None = None
+    backward: Tensor | None = None
     levels: tuple[LevelOutput, ...] = ()
     best_field: Callable[[], Tensor] | None = None
     messages: list[str] = field(default_factory=list)
@@ -224,9 +224,7 @@ class Run:
                     "Let it run at least until the affine stage is done",
                 )
             self._found.messages.append("The run was stopped early: this is the best field so far")
-            for _ in self._finish(complete=False):
-                pass
-        assert self._registration is not None
+            self._registration = _last(self._finish(complete=False))
         return self._registration
 
     def _stages(self) -> Generator[Event, None, None]:
@@ -234,7 +232,7 @@ class Run:
         for name, stage in (("network", self._apply_network), ("instance", self._refine)):
             with measured_stage(name, self.device, self._records):
                 yield from stage()
-        yield from self._finish(complete=True)
+        self._registration = yield from self._finish(complete=True)
 
     def _prepare(self) -> Generator[Event, None, None]:
         """Bring both images onto one working grid, affinely aligned."""
@@ -278,8 +276,8 @@ class Run:
         fixed, moving = (F.resize(image.to(self.device), small) for image in (prepared.fixed, prepared.moving))
         steps = model.iterate(moving, fixed, keep_levels=self.config.keep_levels)
         output = yield from _relay(steps, _level_event)
-        self._found.field = F.resize_field(output.field, shape)
-        self._found.inverse = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
+        self._found.forward = F.resize_field(output.field, shape)
+        self._found.backward = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
         self._found.levels = output.levels
 
     def _refine(self) -> Generator[Event, None, None]:
@@ -295,12 +293,12 @@ class Run:
             model = self._model or create_model(self.config.preset, ndim=prepared.grid.ndim).to(self.device)
             steps = optimise_network(model, fixed, moving, resolved, spacing)
         else:
-            steps = optimise_field(fixed, moving, found.field, resolved, spacing)
+            steps = optimise_field(fixed, moving, found.forward, resolved, spacing)
         result = yield from _relay(steps, self._instance_event, grad=True)
-        found.field, found.best_field = result.field, None
+        found.forward, found.best_field = result.field, None
         found.messages.extend(result.messages)
         if result.output is not None:
-            found.inverse = result.output.inverse_field
+            found.backward = result.output.inverse_field
             found.levels = result.output.levels if self.config.keep_levels else ()
 
     def _instance_event(self, step: InstanceStep) -> Event:
@@ -308,7 +306,7 @@ class Run:
         metrics = {"similarity": step.similarity, "loss": step.loss}
         return Event("instance", step.step, step.total, step.message, metrics)
 
-    def _finish(self, complete: bool) -> Generator[Event, None, None]:
+    def _finish(self, complete: bool) -> Generator[Event, None, Registration]:
         """Compose the whole transform, warp once from the original, measure."""
         inputs = self._inputs
         with measured_stage("transform", self.device, self._records):
@@ -343,10 +341,10 @@ class Run:
                 version=__version__,
             )
         report = report.replace(stages=tuple(self._records), messages=tuple(self._found.messages))
-        self._registration = Registration(
+        yield Event("evaluate", 1, 1, "done")
+        return Registration(
             inputs.fixed, inputs.moving, warped, whole, inverse, report, self.config, self._found.levels, labels, points
         )
-        yield Event("evaluate", 1, 1, "done")
 
     def _working_fields(self) -> tuple[DisplacementField, DisplacementField]:
         """Return the deformable part on the working grid in both directions, the best so far.
@@ -356,10 +354,10 @@ class Run:
         """
         found, grid = self._found, self._prepared.grid
         refined = found.best_field is not None or self.config.instance.mode == "field"
-        forward = found.best_field() if found.best_field is not None else found.field
+        forward = found.best_field() if found.best_field is not None else found.forward
         if forward is None:
             forward = torch.zeros((1, grid.ndim, *grid.shape))
-        backward = found.inverse
+        backward = found.backward
         if refined or backward is None:
             backward, _ = F.invert(forward, backward)
         return (
@@ -369,7 +367,8 @@ class Run:
 
     @property
     def _prepared(self) -> PreparedPair:
-        assert self._found.prepared is not None, "stages run in their order"
+        if self._found.prepared is None:
+            raise RuntimeError("the pair has not been prepared: stages run in their order")
         return self._found.prepared
 
 
@@ -449,7 +448,7 @@ def _network_grid(grid: Grid, voxels: int) -> Grid:
 def _relay(
     steps: Generator[StepT, None, ResultT], event: Callable[[StepT], Event], grad: bool = False
 ) -> Generator[Event, None, ResultT]:
-    """Turn the steps of a part into events; gradients are switched per step, so that the consumer's mode is untouched."""
+    """Turn the steps of a part into events; gradients are switched per step, the consumer's mode is untouched."""
     try:
         while True:
             with torch.set_grad_enabled(grad):
@@ -460,6 +459,16 @@ def _relay(
             yield event(step)
     finally:
         steps.close()
+
+
+def _last(steps: Generator[Any, None, ResultT]) -> ResultT:
+    """Run a generator to its end and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: ResultT = stop.value
+            return result
 
 
 def _level_event(step: LevelStep) -> Event:
