@@ -128,9 +128,9 @@ def upsample_field(field: Tensor, factor: int = 2) -> Tensor:
 
 
 def jacobian(field: Tensor) -> Tensor:
-    """Return the Jacobian matrix of ``x + u(x)``, (B, D, D, *S): entry (i, j) is the derivative of component i along axis j.
+    """Return the Jacobian matrix of ``x + u(x)``, (B, D, D, *S).
 
-    Central differences, one-sided at the faces; an axis of one voxel has derivative zero.
+    Entry (i, j) is the derivative of component i along axis j. Central differences, one-sided at the faces; an axis of one voxel has derivative zero.
     """
     ndim = field.shape[1]
     columns = [

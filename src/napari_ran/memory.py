@@ -19,6 +19,9 @@ FIT_NETWORK_BYTES = 12_000
 FIELD_BYTES = 700
 """Measured peak of the instance optimisation of the field, in bytes per working voxel."""
 
+WORKING_BYTES = 150
+"""Images, both fields and their composition, in bytes per working voxel: what a run without refinement holds."""
+
 
 def predicted_peak(shape: tuple[int, ...], config: RegistrationConfig, network: bool) -> int:
     """Return the predicted peak in bytes of a registration on a working grid of this shape."""
@@ -26,7 +29,7 @@ def predicted_peak(shape: tuple[int, ...], config: RegistrationConfig, network: 
     if config.instance.mode == "network":
         return voxels * FIT_NETWORK_BYTES
     forward = min(voxels, config.network_voxels) * NETWORK_BYTES if network else 0
-    return max(forward, voxels * FIELD_BYTES)
+    return max(forward, voxels * (FIELD_BYTES if config.instance.mode == "field" else WORKING_BYTES))
 
 
 def check_memory(shape: tuple[int, ...], config: RegistrationConfig, network: bool, device: torch.device) -> None:

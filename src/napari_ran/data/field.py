@@ -86,7 +86,7 @@ class DisplacementField:
 
     @property
     def jacobian_determinant(self) -> Tensor:
-        """Local volume change det(d(x + u)/dx), (*S); folds are at or below zero. See `functional.jacobian_determinant`."""
+        """Local volume change det(d(x + u)/dx), (*S); folds are at or below zero."""
         return F.jacobian_determinant(self.tensor[None])[0]
 
     @property

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_ran.config import RegistrationConfig
+from napari_ran.errors import NotEnoughMemoryError
+from napari_ran.memory import check_memory, predicted_peak
+
+CPU = torch.device("cpu")
+
+
+def test_a_run_that_fits_passes() -> None:
+    check_memory((32, 32, 32), RegistrationConfig(), True, CPU)
+
+
+@pytest.mark.parametrize("mode", ["field", "network"])
+def test_a_run_that_cannot_fit_is_refused_with_a_spacing_that_would(mode: str) -> None:
+    config = RegistrationConfig(instance=mode)  # type: ignore[arg-type]
+    shape = (20_000, 20_000, 20_000)
+    with pytest.raises(NotEnoughMemoryError, match=r"spacing: .*GiB are free.*times as coarse") as caught:
+        check_memory(shape, config, True, CPU)
+    factor = float(str(caught.value).split("at least ")[1].split(" times")[0])
+    coarser = tuple(int(n / factor / 1.05) for n in shape)  # the free memory moves a little between the two calls
+    check_memory(coarser, config, True, CPU)
+
+
+def test_the_network_is_bounded_by_the_voxels_that_it_may_see() -> None:
+    config = RegistrationConfig(instance="none")  # type: ignore[arg-type]
+    assert predicted_peak((400, 400, 400), config, True) < predicted_peak((400, 400, 400), RegistrationConfig(), True)
+    large = config.replace(network_voxels=400**3)
+    assert predicted_peak((400, 400, 400), large, True) > predicted_peak((400, 400, 400), config, True)
