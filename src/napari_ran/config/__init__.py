@@ -2,6 +2,7 @@
 
 from napari_ran.config.base import FrozenConfig
 from napari_ran.config.instance import InstanceConfig
+from napari_ran.config.model import PRESETS, RANConfig
 from napari_ran.config.registration import RegistrationConfig
 
-__all__ = ["FrozenConfig", "InstanceConfig", "RegistrationConfig"]
+__all__ = ["PRESETS", "FrozenConfig", "InstanceConfig", "RANConfig", "RegistrationConfig"]

@@ -1,0 +1,215 @@
+"""One Residual Aligner: from the features of two images and the field so far to a better field (Sec. 2.4, Fig. 2).
+
+The aligner sees its image ("own") and the other one. The field lives on the own image's grid and says where in the
+other image to look. ``B`` may hold both images of every pair: then both directions come from one call.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_ran.config import RANConfig
+from napari_ran.functional import upsample_field, warp
+from napari_ran.models.blocks import Norm, channels_last, convolution, full_precision, repeat, set_centre_tap, widened
+from napari_ran.models.outputs import DirectionOutput
+
+
+class Carried(NamedTuple):
+    """What a level hands to the next one: a field (B, D, *S) in voxels of its grid and logits (B, M, *S)."""
+
+    field: Tensor
+    logits: Tensor
+
+    def doubled(self) -> Carried:
+        """Return both on the grid of half the voxel size."""
+        return Carried(upsample_field(self.field), repeat(self.logits, 2))
+
+    def take(self, batch: slice) -> Carried:
+        """Return a part of the batch."""
+        return Carried(self.field[batch], self.logits[batch])
+
+
+class SharedConvolutions(nn.Module):
+    """The convolutions that all levels have in common, so that heads and masks mean the same at every level."""
+
+    def __init__(self, config: RANConfig) -> None:
+        super().__init__()
+        ndim, width, heads = config.ndim, config.regressor_width, config.heads
+        self.slope, self.coarsest = config.aligner_slope, config.pools[0]
+        self.heads_in = convolution(ndim, width, config.head_width)
+        self.heads_out = convolution(ndim, config.head_width, heads * ndim, kernel=1)
+        self.scores_in = convolution(ndim, width, width)
+        self.scores_out = convolution(ndim, width, heads, kernel=1)
+        self.attributes = convolution(ndim, width, heads, kernel=1) if config.feedback else None
+        self.logits = convolution(ndim, width, heads)
+        self.field = convolution(ndim, width, 1)
+
+    def start_at_identity(self) -> None:
+        """Read the field from the accumulator's first two channels; see `ResidualAligner.start_at_identity`.
+
+        The heads start at a few hundredths of a voxel of the image, whatever the voxel size of the levels.
+        """
+        gain = 1 / (1 + self.slope)  # a leaky rectifier f of slope s has f(x) - f(-x) = (1 + s) x
+        with torch.no_grad():
+            self.heads_out.weight *= 0.02 / self.coarsest
+            self.field.weight *= 0.05
+        set_centre_tap(self.field, 0, 0, gain)
+        set_centre_tap(self.field, 0, 1, -gain)
+
+
+class Regressor(nn.Module):
+    """Compare the own features with the aligned other ones."""
+
+    def __init__(self, config: RANConfig, channels: int, dilation: int) -> None:
+        super().__init__()
+        ndim, width = config.ndim, config.regressor_width
+        self.slope = config.aligner_slope
+        self.own_norm = Norm(config, channels)
+        self.other_norm = Norm(config, channels)
+        self.enter = convolution(ndim, 2 * channels, width, dilation=dilation)
+        self.middle = convolution(ndim, width, width, dilation=dilation)
+        self.leave = convolution(ndim, width, width)
+
+    def forward(self, own: Tensor, aligned: Tensor) -> Tensor:
+        """Return the joint features (B, i, *S) of two times (B, C, *S)."""
+        pair = torch.cat([self.own_norm(own), self.other_norm(aligned)], dim=1)
+        start = F.leaky_relu(self.enter(pair), self.slope)
+        change = self.leave(F.leaky_relu(self.middle(start), self.slope))
+        return F.leaky_relu(change + start, self.slope)
+
+
+class ResidualAligner(nn.Module):
+    """Resampler, regressor, accumulator and feedback of one level.
+
+    Parameters
+    ----------
+    config : RANConfig
+        Structure of the network.
+    level : int
+        Which level this is; level 0 has no field to start from.
+    """
+
+    def __init__(self, config: RANConfig, level: int) -> None:
+        super().__init__()
+        ndim, width, heads = config.ndim, config.regressor_width, config.heads
+        channels = config.decoder_channels[level]
+        carried = level > 0
+        self.heads, self.slope = heads, config.aligner_slope
+        self.resample = convolution(ndim, channels, channels, kernel=1)
+        self.regressor = Regressor(config, channels, config.dilations[level])
+        self.scores_norm = Norm(config, width)
+        self.scores_join = convolution(ndim, 2 * heads if carried else heads, width)
+        self.logits_norm = Norm(config, width)
+        self.confidence = convolution(ndim, heads, 1, kernel=1) if config.confidence else None
+        self.field_join = convolution(ndim, 2 * (heads + 1) if carried else heads + 1, width)
+        self.attributes_norm = Norm(config, heads) if config.feedback else None
+        self.feedback = convolution(ndim, channels + heads, channels, kernel=1) if config.feedback else None
+
+    def start_at_identity(self) -> None:
+        """Make the level a residual one: its field is the carried one plus the mean head, up to small weights.
+
+        Two channels of the accumulator carry the sum and its negative through the rectifier, the other weights are
+        scaled down, and confidences start near one (a rectified confidence that starts below zero would never learn).
+        """
+        mean_head, carried_field = self.heads, 2 * self.heads + 1
+        sources = [mean_head] if self.field_join.in_channels == self.heads + 1 else [mean_head, carried_field]
+        with torch.no_grad():
+            self.field_join.weight *= 0.3
+            self.field_join.weight[:2] = 0
+            if self.confidence is not None and self.confidence.bias is not None:
+                self.confidence.bias.fill_(1)
+        for source in sources:
+            set_centre_tap(self.field_join, 0, source, 1)
+            set_centre_tap(self.field_join, 1, source, -1)
+
+    def forward(
+        self, own: Tensor, other: Tensor, carried: Carried | None, shared: SharedConvolutions
+    ) -> DirectionOutput:
+        """Align the other image's features to the own ones.
+
+        Parameters
+        ----------
+        own, other : (B, C, *S) tensor
+            Features of this level.
+        carried : Carried or None
+            Field and logits of the level before on this level's grid; None at level 0.
+        shared : SharedConvolutions
+            The convolutions that levels have in common.
+        """
+        field, logits = carried or (None, None)
+        projected = self.resample(other)
+        joint = self.regressor(own, projected if field is None else _look_up(projected, field))
+
+        heads = shared.heads_out(F.leaky_relu(shared.heads_in(joint), self.slope))
+        heads = widened(heads).view(heads.shape[0], self.heads, -1, *heads.shape[2:])
+        scores = shared.scores_out(F.leaky_relu(self.scores_norm(shared.scores_in(joint)), self.slope))
+
+        new_logits = self._logits(scores, logits, shared)
+        masks = torch.softmax(widened(new_logits), dim=1)
+        confidence = self._confidence(scores)
+        previous = None if logits is None else self._confidence(logits)
+        parts = self._weighted(heads, masks, confidence)
+        if field is not None:
+            parts += self._weighted(field[:, None], masks, previous)
+        new_field = self._accumulate(parts, shared)
+        attributes, refined = self._feed_back(own, other, joint, new_field, shared)
+        return DirectionOutput(
+            new_field, heads, new_logits, masks, confidence, previous, attributes, features=own, refined=refined
+        )
+
+    def _logits(self, scores: Tensor, carried: Tensor | None, shared: SharedConvolutions) -> Tensor:
+        """Return the weights of the heads from the new scores and the carried logits, all (B, M, *S)."""
+        joined = self.scores_join(scores if carried is None else torch.cat([scores, carried.to(scores.dtype)], dim=1))
+        logits: Tensor = shared.logits(F.leaky_relu(self.logits_norm(joined), self.slope))
+        return logits
+
+    def _confidence(self, scores: Tensor) -> Tensor | None:
+        """Return the confidence (B, 1, *S) that scores (B, M, *S) stand for."""
+        if self.confidence is None:
+            return None
+        return widened(F.relu(self.confidence(F.leaky_relu(scores, self.slope))))
+
+    @staticmethod
+    def _weighted(heads: Tensor, masks: Tensor, confidence: Tensor | None) -> list[Tensor]:
+        """Return displacements (B, M or 1, D, *S) weighted by masks (B, M, *S) and confidence, and their plain mean."""
+        weights = masks if confidence is None else masks * confidence
+        return [weights[:, :, None] * heads, heads.mean(dim=1, keepdim=True)]
+
+    def _accumulate(self, parts: list[Tensor], shared: SharedConvolutions) -> Tensor:
+        """Return the field (B, D, *S) from weighted displacements (B, m, D, *S), the masks having chosen (Eq. 11).
+
+        Every component of the displacement goes through the same filters: components are folded into the batch. Single
+        precision throughout, as half precision would round a displacement of 20 voxels to steps of an eighth.
+        """
+        with full_precision(parts[0].device):
+            stacked = torch.cat([part.transpose(1, 2) for part in parts], dim=2)
+            joined = self.field_join(channels_last(stacked.flatten(0, 1)))
+            components: Tensor = shared.field(F.leaky_relu(joined, self.slope))
+            return _clamped(components.view(stacked.shape[0], stacked.shape[1], *stacked.shape[3:]))
+
+    def _feed_back(
+        self, own: Tensor, other: Tensor, joint: Tensor, field: Tensor, shared: SharedConvolutions
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return the attributes (B, M, *S) and the features (B, C, *S) refined by what the field brought over."""
+        if self.feedback is None or self.attributes_norm is None or shared.attributes is None:
+            return None, own
+        attributes = F.leaky_relu(self.attributes_norm(shared.attributes(joint)), self.slope)
+        brought = torch.cat([_look_up(other, field), attributes.to(other.dtype)], dim=1)
+        return attributes, own + F.leaky_relu(self.feedback(brought), self.slope)
+
+
+def _look_up(features: Tensor, field: Tensor) -> Tensor:
+    """Return the features (B, C, *S) seen through a field in voxels; coordinates and weights in single precision."""
+    with full_precision(features.device):
+        return channels_last(warp(widened(features), widened(field)).to(features.dtype))
+
+
+def _clamped(field: Tensor) -> Tensor:
+    """Return the field (B, D, *S) with each component within twice the grid's extent; nothing is seen beyond."""
+    bounds = torch.tensor([2 * n - 1 for n in field.shape[2:]], device=field.device, dtype=field.dtype)
+    bounds = bounds.view(1, -1, *[1] * (field.ndim - 2))
+    return torch.maximum(torch.minimum(field, bounds), -bounds)

@@ -1,0 +1,174 @@
+"""The building blocks: convolutions, normalisation, residual blocks, in 2-D and 3-D by one argument.
+
+Layers are made without values; `initialise` draws all of them from one generator, so that building a network leaves the
+global random state alone and a seed says everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import skip_init
+
+from napari_ran.config import RANConfig
+
+_CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+_TRUNCATED_STD = 0.87962566  # standard deviation of a unit normal cut off at two
+
+
+Convolution = nn.Conv2d | nn.Conv3d
+
+
+def convolution(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, dilation: int = 1) -> Convolution:
+    """Return a convolution with bias that keeps the shape, padding with zeros."""
+    padding = dilation * (kernel // 2)
+    layer: Convolution = skip_init(  # type: ignore[no-untyped-call]
+        _CONVOLUTION[ndim], channels_in, channels_out, kernel, padding=padding, dilation=dilation
+    )
+    return layer
+
+
+def doubling(ndim: int, channels_in: int, channels_out: int) -> nn.Module:
+    """Return a transposed convolution that doubles the resolution."""
+    layer: nn.Module = skip_init(  # type: ignore[no-untyped-call]
+        _TRANSPOSED[ndim], channels_in, channels_out, 2, stride=2
+    )
+    return layer
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return (B, C, *S) with the channels innermost in memory, which convolutions on a CPU like best."""
+    return x.contiguous(memory_format=_CHANNELS_LAST[x.ndim - 2])
+
+
+def repeat(x: Tensor, factor: int) -> Tensor:
+    """Repeat every voxel of (B, C, *S) `factor` times along every axis."""
+    return x if factor == 1 else F.interpolate(x, scale_factor=float(factor), mode="nearest")
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return a tensor of half precision in single precision, any other as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Switch autocast off, for maths that half precision would spoil."""
+    if torch.amp.is_autocast_available(device.type):
+        with torch.autocast(device.type, enabled=False):
+            yield
+    else:
+        yield
+
+
+class Norm(nn.Module):
+    """Normalisation of a sample over all axes (one gain and bias) or over space (one gain and bias per channel)."""
+
+    def __init__(self, config: RANConfig, channels: int) -> None:
+        super().__init__()
+        self.groups = 1 if config.normalisation == "all axes" else channels
+        self.weight = nn.Parameter(torch.ones(self.groups))
+        self.bias = nn.Parameter(torch.zeros(self.groups))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C, *S) with zero mean and unit variance before gain and bias."""
+        channels = x.shape[1]
+        return F.group_norm(x, self.groups, self.weight.expand(channels), self.bias.expand(channels), eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """Three convolutions, the last one dilated, around a short cut."""
+
+    def __init__(self, config: RANConfig, channels_in: int, channels: int) -> None:
+        super().__init__()
+        ndim = config.ndim
+        self.slope = config.encoder_slope
+        self.enter = convolution(ndim, channels_in, channels)
+        self.middle = convolution(ndim, channels, channels)
+        self.leave = convolution(ndim, channels, channels, dilation=config.block_dilation)
+        self.norms = nn.ModuleList(Norm(config, channels) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, channels, *S) of (B, channels_in, *S)."""
+        start = F.leaky_relu(self.norms[0](self.enter(x)), self.slope)
+        change = F.leaky_relu(self.norms[1](self.middle(start)), self.slope)
+        change = self.norms[2](self.leave(change))
+        return F.leaky_relu(change + start, self.slope)
+
+
+class Encoder(nn.Module):
+    """A chain of residual blocks, each followed by an average pooling by 2."""
+
+    def __init__(self, config: RANConfig) -> None:
+        super().__init__()
+        widths = (1, *config.encoder_channels)
+        self.stages = nn.ModuleList(ResidualBlock(config, a, b) for a, b in pairwise(widths))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the output of each stage for images (B, 1, *S), stage i at ``S / 2**i``."""
+        outputs = []
+        for stage in self.stages:
+            x = _POOL[x.ndim - 2](stage(x), 2)
+            outputs.append(x)
+        return outputs
+
+
+class Skip(nn.Module):
+    """Projection of an encoder stage to the channels of the skips."""
+
+    def __init__(self, config: RANConfig, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.slope = config.encoder_slope
+        self.project = convolution(config.ndim, channels_in, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, channels_out, *S); in single precision, as the deepest one is prone to overflow its gradient."""
+        with full_precision(x.device):
+            return F.leaky_relu(self.project(widened(x)), self.slope)
+
+
+class Decoder(nn.Module):
+    """The features of one level, from those of the level before and from skips."""
+
+    def __init__(self, config: RANConfig, channels_in: int, channels: int, doubled: bool) -> None:
+        super().__init__()
+        self.up = doubling(config.ndim, channels_in, channels) if doubled else None
+        self.block = ResidualBlock(config, channels if doubled else channels_in, channels)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return the level's features (B, channels, *S) of inputs that share a grid."""
+        x = torch.cat(list(inputs), dim=1)
+        return self.block(x if self.up is None else self.up(x))  # type: ignore[no-any-return]
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw all values of a module: He normal convolutions, Glorot transposed ones, zero biases, neutral norms."""
+    for part in module.modules():
+        if isinstance(part, nn.ConvTranspose2d | nn.ConvTranspose3d):
+            nn.init.xavier_uniform_(part.weight, generator=generator)
+        elif isinstance(part, nn.Conv2d | nn.Conv3d):
+            std = math.sqrt(2 / part.weight[0].numel()) / _TRUNCATED_STD
+            nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+        elif isinstance(part, Norm):
+            nn.init.ones_(part.weight)
+        else:
+            continue
+        if part.bias is not None:
+            nn.init.zeros_(part.bias)
+
+
+def set_centre_tap(layer: Convolution, output: int, source: int, value: float) -> None:
+    """Let one output of a convolution depend on one input at the same voxel alone, by the factor `value`."""
+    centre = tuple(n // 2 for n in layer.kernel_size)
+    with torch.no_grad():
+        layer.weight[output, source] = 0
+        layer.weight[(output, source, *centre)] = value

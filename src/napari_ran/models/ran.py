@@ -1,0 +1,241 @@
+"""The Residual Aligner Network, top to bottom: encoder, skips, and an aligner at every level, coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_ran.config import RANConfig
+from napari_ran.errors import InputError
+from napari_ran.models.aligner import Carried, ResidualAligner, SharedConvolutions
+from napari_ran.models.blocks import (
+    Decoder,
+    Encoder,
+    Skip,
+    convolution,
+    full_precision,
+    initialise,
+    repeat,
+    set_centre_tap,
+    widened,
+)
+from napari_ran.models.outputs import DirectionOutput, LevelInfo, LevelOutput, LevelStep, ModelOutput
+from napari_ran.theory import capture_ranges
+
+
+def create_model(name_or_config: str | RANConfig = "RAN3", ndim: Literal[2, 3] = 3, seed: int = 0) -> RAN:
+    """Build a network that starts at the identity.
+
+    Parameters
+    ----------
+    name_or_config : str or RANConfig
+        Name of a preset (see `RANConfig.preset`) or a config.
+    ndim : {2, 3}
+        Number of spatial axes of a preset; a config says its own.
+    seed : int
+        Seed of the weights. The global random state is neither used nor changed.
+    """
+    config = RANConfig.preset(name_or_config, ndim) if isinstance(name_or_config, str) else name_or_config
+    return RAN(config, seed)
+
+
+class RAN(nn.Module):
+    """Residual Aligner Network: two images in, the displacement fields of both directions out.
+
+    Parameters
+    ----------
+    config : RANConfig
+        Structure.
+    seed : int
+        Seed of the weights.
+    """
+
+    def __init__(self, config: RANConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        encoded, decoded = config.encoder_channels, config.decoder_channels
+
+        self.encoder = Encoder(config)
+        self.skips = nn.ModuleDict()
+        if config.skip_channels is not None:
+            for stage in sorted({stage for entering in config.skips for stage in entering}):
+                self.skips[str(stage)] = Skip(config, encoded[stage - 1], config.skip_channels)
+
+        self.decoders = nn.ModuleList()
+        for level, entering in enumerate(config.skips):
+            channels = sum(config.skip_channels or encoded[stage - 1] for stage in entering)
+            channels += decoded[level - 1] if level else 0
+            self.decoders.append(Decoder(config, channels, decoded[level], doubled=self._doubles(level)))
+
+        self.aligners = nn.ModuleList(ResidualAligner(config, level) for level in range(config.levels))
+        copies = 1 if config.shared else config.levels
+        self.shared = nn.ModuleList(SharedConvolutions(config) for _ in range(copies))
+        self.displacement = convolution(config.ndim, decoded[-1] + config.ndim, config.ndim)
+        self._start_at_identity(seed)
+
+    @property
+    def level_info(self) -> tuple[LevelInfo, ...]:
+        """What each level is, coarse to fine."""
+        c = self.config
+        return tuple(
+            LevelInfo(level, pool, dilation, reach, channels, c.heads, c.multiple)
+            for level, (pool, dilation, reach, channels) in enumerate(
+                zip(c.pools, c.dilations, capture_ranges(c), c.decoder_channels, strict=True)
+            )
+        )
+
+    def forward(self, moving: Tensor, fixed: Tensor, keep_levels: bool = False, both: bool = True) -> ModelOutput:
+        """Register `moving` to `fixed`.
+
+        Parameters
+        ----------
+        moving, fixed : (B, 1, *S) tensor
+            Images on one grid with intensities in [0, 1]. Any shape of at least two voxels along every axis.
+        keep_levels : bool
+            Keep what every level computed. It changes nothing in the fields.
+        both : bool
+            Also return the inverse field. Without it the last level computes the fixed image's direction alone.
+
+        Raises
+        ------
+        InputError
+            The images have another number of axes, channels, shape, type or device than expected, or are not finite.
+        """
+        work = self.iterate(moving, fixed, keep_levels, both)
+        while True:
+            try:
+                next(work)
+            except StopIteration as finished:
+                output: ModelOutput = finished.value
+                return output
+
+    def iterate(
+        self, moving: Tensor, fixed: Tensor, keep_levels: bool = False, both: bool = True
+    ) -> Generator[LevelStep, None, ModelOutput]:
+        """Do what `forward` does, yielding after each level; the generator returns the output. Closing it cancels."""
+        images = self._stacked(moving, fixed)
+        shape, pairs = tuple(moving.shape[2:]), moving.shape[0]
+        stages = self._stages(images)
+        features: Tensor | None = None
+        carried: Carried | None = None
+        kept = []
+        for level in range(self.config.levels):
+            own = self._features(level, features, stages)
+            other = torch.cat([own[pairs:], own[:pairs]])
+            if carried is not None and self._doubles(level):
+                carried = carried.doubled()
+            if not both and level == self.config.levels - 1:
+                of_fixed = slice(pairs, None)
+                own, other = own[of_fixed], other[of_fixed]
+                carried = None if carried is None else carried.take(of_fixed)
+
+            found = self.aligners[level](own, other, carried, self.shared[level % len(self.shared)])
+            features, carried = found.refined, Carried(found.field, found.logits)
+            if keep_levels:
+                kept.append(self._record(level, found, pairs, shape))
+            del own, other, found  # a caller that waits at the yield keeps no more than the next level needs
+            yield LevelStep(level, self.config.levels)
+
+        field = self._finish(features, carried)
+        for axis, size in enumerate(shape, start=2):
+            field = field.narrow(axis, 0, size)
+        if not both:
+            return ModelOutput(field.contiguous(), None, tuple(kept))
+        return ModelOutput(field[pairs:].contiguous(), field[:pairs].contiguous(), tuple(kept))
+
+    def _stacked(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Return both images as one checked and padded batch (2 B, 1, *P), the moving ones first."""
+        weight = self.displacement.weight
+        if weight.dtype in (torch.float16, torch.bfloat16):
+            raise InputError(
+                "model", f"its weights are {weight.dtype}", "Keep them float32 and use torch.autocast instead"
+            )
+        for name, image in (("moving", moving), ("fixed", fixed)):
+            self._check(name, image)
+        if moving.shape != fixed.shape:
+            raise InputError(
+                "moving",
+                f"must have the shape of fixed, got {tuple(moving.shape)} and {tuple(fixed.shape)}",
+                "Resample it to the fixed grid",
+            )
+        images = torch.cat([moving, fixed]).to(weight.dtype)
+        ends = [-n % self.config.multiple for n in images.shape[2:]]
+        # zeros at the end of each axis: to the convolutions, an image ends there like anywhere else
+        return F.pad(images, [pad for end in reversed(ends) for pad in (0, end)])
+
+    def _check(self, name: str, image: Tensor) -> None:
+        ndim = self.config.ndim
+        if not isinstance(image, Tensor):
+            raise InputError(name, f"must be a tensor, got {type(image).__name__}", "Use torch.as_tensor")
+        shape = tuple(image.shape)
+        if image.ndim != ndim + 2 or image.shape[1] != 1 or image.shape[0] == 0:
+            axes = ", ".join("XYZ"[:ndim])
+            raise InputError(name, f"must have shape (B, 1, {axes}), got {shape}", f"Give one channel and {ndim} axes")
+        if min(shape[2:]) < 2:
+            raise InputError(
+                name,
+                f"must have at least two voxels along every axis, got {shape}",
+                "Use a 2-D network for a single slice",
+            )
+        if not image.is_floating_point():
+            raise InputError(name, f"must be floating point in [0, 1], got {image.dtype}", "Scale it and call .float()")
+        if image.device != self.displacement.weight.device:
+            raise InputError(
+                name,
+                f"is on {image.device}, the network on {self.displacement.weight.device}",
+                "Move one with .to(device)",
+            )
+        if not bool(torch.isfinite(image).all()):
+            raise InputError(name, "holds NaN or infinite values", "Replace them, for example with torch.nan_to_num")
+
+    def _stages(self, images: Tensor) -> dict[int, Tensor]:
+        """Return what each encoder stage passes on, by stage number."""
+        outputs = dict(enumerate(self.encoder(images), start=1))
+        return {int(stage): skip(outputs[int(stage)]) for stage, skip in self.skips.items()} or outputs
+
+    def _features(self, level: int, features: Tensor | None, stages: dict[int, Tensor]) -> Tensor:
+        """Return the features (2 B, C, *S) of a level from those of the level before and its skips."""
+        grid = self.config.pools[max(level - 1, 0)]  # voxel size where they are joined
+        inputs = [repeat(stages[stage], 2**stage // grid) for stage in self.config.skips[level]]
+        decoded: Tensor = self.decoders[level](inputs if features is None else [features, *inputs])
+        return decoded
+
+    def _doubles(self, level: int) -> bool:
+        """Whether a level has half the voxel size of the one before."""
+        return level > 0 and self.config.pools[level - 1] != self.config.pools[level]
+
+    def _record(self, level: int, found: DirectionOutput, pairs: int, shape: Sequence[int]) -> LevelOutput:
+        """Return what a level found, by direction."""
+        alone = found.field.shape[0] == pairs
+        return LevelOutput(
+            level,
+            self.config.pools[level],
+            shape=tuple(found.field.shape[2:]),
+            image_shape=tuple(shape),
+            forward=found if alone else found.take(slice(pairs, None)),
+            inverse=None if alone else found.take(slice(pairs)),
+        )
+
+    def _finish(self, features: Tensor | None, carried: Carried | None) -> Tensor:
+        """Return the field (B, D, *P) from the last features and the last field by one convolution."""
+        if features is None or carried is None:
+            raise ValueError("there is no level to finish")
+        with full_precision(features.device):
+            field: Tensor = self.displacement(torch.cat([widened(features), carried.field], dim=1))
+            return field
+
+    def _start_at_identity(self, seed: int) -> None:
+        """Draw the weights so that every level starts as a residual one and the field near zero."""
+        generator = torch.Generator().manual_seed(seed)
+        initialise(self, generator)
+        for part in self.modules():
+            if isinstance(part, SharedConvolutions | ResidualAligner):
+                part.start_at_identity()
+        channels = self.config.decoder_channels[-1]
+        nn.init.normal_(self.displacement.weight, std=1e-3, generator=generator)
+        for component in range(self.config.ndim):
+            set_centre_tap(self.displacement, component, channels + component, 1)
