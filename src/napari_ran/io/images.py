@@ -1,0 +1,280 @@
+"""Read and write images and label maps.
+
+NIfTI, Analyze and MGH go through nibabel; MetaImage, NRRD, TIFF, PNG and DICOM series through SimpleITK. Whatever the
+file says, what comes out is in our convention: RAS world, millimetres, array axes in the file's own order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from nibabel.openers import ImageOpener
+from numpy.typing import NDArray
+
+from napari_ran.data import Grid, Image, Labels
+from napari_ran.errors import InputError
+from napari_ran.io.files import existing, replacing, stem_of, suffix_of, unreadable
+from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
+
+NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
+ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".tif", ".tiff", ".png", ".dcm")
+READABLE_SUFFIXES = NIBABEL_SUFFIXES + ITK_SUFFIXES
+"""Suffixes of image files that `load_image` reads; a folder is read as a DICOM series."""
+
+_WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+_FORMATS = "NIfTI, MHA, NRRD, TIFF, PNG or a folder with one DICOM series"
+_UNITS = {"meter": 1000.0, "micron": 0.001}
+_WITHOUT_SIZE = (".png", ".tif", ".tiff")
+
+
+@dataclass
+class _Raw:
+    """What a reader found: values (*S) in the file's axis order, and the grid they lie on."""
+
+    values: NDArray[Any]
+    grid: Grid
+    warnings: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def load_image(path: str | Path) -> Image:
+    """Read a scalar 2-D or 3-D image.
+
+    Parameters
+    ----------
+    path : path
+        A NIfTI, Analyze, MGH, MHA/MHD, NRRD, TIFF or PNG file, or a folder that holds a DICOM series (the longest one
+        when it holds several).
+
+    Returns
+    -------
+    Image
+        ``metadata`` has the ``path``, the ``format``, the DICOM ``modality`` where there is one, and ``warnings``: a
+        tuple of sentences about what was assumed. A volume of one slice becomes a 2-D image. A NIfTI header without an
+        orientation (sform and qform codes both 0) is accepted with its voxel size, the axes as nibabel takes them, and
+        a warning.
+
+    Raises
+    ------
+    InputError
+        Nothing is there, the file is truncated or of an unknown format, it holds several volumes, colours or
+        complex numbers, its voxel size is unusable, or a value is NaN or infinite.
+    """
+    raw = _read(path, np.float32)
+    metadata = {"path": str(path), **raw.metadata, "warnings": tuple(raw.warnings)}
+    try:
+        return Image(raw.values, raw.grid, stem_of(path), metadata)  # type: ignore[arg-type]  # made into a tensor by Image
+    except InputError as error:
+        raise InputError(str(path), error.problem, error.cure) from None
+
+
+def load_labels(path: str | Path) -> Labels:
+    """Read a label map; see `load_image` for the formats.
+
+    Raises
+    ------
+    InputError
+        As for `load_image`, or a value is not a whole number.
+    """
+    raw = _read(path, None)
+    try:
+        return Labels(raw.values, raw.grid, stem_of(path))  # type: ignore[arg-type]  # made into a tensor by Labels
+    except InputError as error:
+        raise InputError(str(path), error.problem, error.cure) from None
+
+
+def save_image(image: Image, path: str | Path) -> Path:
+    """Write an image of one channel as NIfTI (``.nii.gz``, ``.nii``), MHA or NRRD, in float32, all or nothing.
+
+    Raises
+    ------
+    InputError
+        The suffix is another one, or the image has several channels.
+    OutputError
+        The file could not be written; what was there stays.
+    """
+    if image.tensor.shape[0] != 1:
+        raise InputError(
+            image.name, f"expected one channel to write, got {image.tensor.shape[0]}", "Save each channel by itself"
+        )
+    return _write(image.array, image.grid, path)
+
+
+def save_labels(labels: Labels, path: str | Path) -> Path:
+    """Write a label map in the smallest integer type that holds it; see `save_image`."""
+    values = labels.array
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    kinds = (np.uint8, np.int16, np.int32)
+    kind = next(k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
+    return _write(values.astype(kind), labels.grid, path)
+
+
+def nifti_header_affine(grid: Grid) -> NDArray[np.float64]:
+    """Return the (4, 4) affine that a NIfTI file of this grid carries; a 2-D grid lies in the plane z = 0."""
+    if grid.ndim == 3:
+        return np.array(grid.affine)
+    affine = np.eye(4)
+    affine[:2, :2], affine[:2, 3] = grid.affine[:2, :2], grid.affine[:2, 2]
+    return affine
+
+
+def nifti_image(values: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
+    """Make a NIfTI image whose sform (and qform, where the axes are orthogonal) say the grid, in mm."""
+    affine = nifti_header_affine(grid)
+    image = nib.Nifti1Image(values, affine)
+    image.set_sform(affine, code=1)
+    orthogonal = np.allclose(grid.direction.T @ grid.direction, np.eye(grid.ndim), atol=1e-5)
+    image.set_qform(affine if orthogonal else None, code=1 if orthogonal else 0)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def _write(values: NDArray[Any], grid: Grid, path: str | Path) -> Path:
+    suffix = suffix_of(path)
+    if suffix not in _WRITABLE_SUFFIXES:
+        raise InputError(str(path), f"cannot write a '{suffix}' file", f"Use one of {', '.join(_WRITABLE_SUFFIXES)}")
+    with replacing(path) as temporary:
+        if suffix in NIBABEL_SUFFIXES:
+            nib.save(nifti_image(values, grid), temporary)
+        else:
+            sitk.WriteImage(itk_image(values, grid), str(temporary), useCompression=True)
+    return Path(path)
+
+
+def _read(path: str | Path, dtype: type[np.floating[Any]] | None) -> _Raw:
+    found = existing(path)
+    try:
+        if found.is_dir():
+            return _read_dicom(found)
+        if suffix_of(found) in NIBABEL_SUFFIXES:
+            return _read_nibabel(found, dtype)
+        return _read_itk(found)
+    except InputError as error:
+        raise InputError(str(path), error.problem, error.cure) from None
+    except Exception as error:  # damaged files make the readers raise nearly anything
+        raise unreadable(path, error, _FORMATS) from error
+
+
+def _read_nibabel(path: Path, dtype: type[np.floating[Any]] | None) -> _Raw:
+    file = nib.load(path, mmap=False)
+    _refuse_type(file.get_data_dtype())
+    affine, warnings = _nifti_affine(file)
+    grid, tilted = squeeze(tuple(file.shape), affine, str(path))
+    # read only now, so that a refused 4-D file costs nothing
+    values = np.asarray(file.dataobj, dtype=dtype).reshape(grid.shape)
+    return _Raw(values, grid, warnings + ([tilted] if tilted else []), {"format": type(file).__name__})
+
+
+def _nifti_affine(file: Any) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the voxel-to-world matrix in mm and what had to be assumed for it."""
+    affine = np.array(file.affine, dtype=np.float64)
+    warnings: list[str] = []
+    if not isinstance(file, nib.Nifti1Pair | nib.AnalyzeImage):
+        return affine, warnings
+    oriented = isinstance(file, nib.Nifti1Pair) and (int(file.header["sform_code"]), int(file.header["qform_code"]))
+    if not (oriented and oriented[0]):  # the voxel size is taken from pixdim
+        source = file.file_map.get("header", file.file_map["image"]).filename
+        with ImageOpener(source) as opened:  # read again unchecked: nibabel silently replaces a size of 0 by 1
+            sizes = type(file.header).from_fileobj(opened, check=False)["pixdim"][1 : 1 + min(3, len(file.shape))]
+        if not (np.isfinite(sizes).all() and (np.abs(sizes) > 0).all()):
+            raise InputError(
+                "header", f"the voxel size in the header is unusable ({sizes.tolist()})", "Repair the file's header"
+            )
+    if not (oriented and any(oriented)):
+        warnings.append(
+            "The header has no orientation (sform and qform codes are 0): the voxel size is used and the axes are "
+            "taken as nibabel does, first axis to the left, centre of the volume at the origin."
+        )
+    unit = file.header.get_xyzt_units()[0] if isinstance(file, nib.Nifti1Pair) else "unknown"
+    if unit in _UNITS:
+        affine[:3] *= _UNITS[unit]
+        warnings.append(f"The header's lengths are in {unit}s: converted to mm.")
+    return affine, warnings
+
+
+def _refuse_type(dtype: np.dtype[Any]) -> None:
+    if dtype.fields is not None:
+        colours = ", ".join(dtype.fields)
+        raise InputError(
+            "image", f"expected one value per voxel, got colours ({colours})", "Convert it to one grey channel"
+        )
+    if dtype.kind not in "biuf":
+        raise InputError(
+            "image", f"expected real numbers, got values of type {dtype}", "Save the magnitude or the real part"
+        )
+
+
+def _read_itk(path: Path) -> _Raw:
+    with quiet_itk():
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        _refuse_pixels(reader.GetNumberOfComponents(), sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+        image = reader.Execute()
+    raw = _from_itk(image, str(path))
+    raw.metadata["format"] = reader.GetImageIO() or suffix_of(path).lstrip(".").upper()
+    if suffix_of(path) in _WITHOUT_SIZE and set(image.GetSpacing()) == {1.0}:
+        raw.warnings.append("The file does not say its voxel size: 1 mm is assumed along every axis.")
+    if image.HasMetaDataKey("0008|0060"):
+        raw.metadata["modality"] = image.GetMetaData("0008|0060").strip()
+    return raw
+
+
+def _read_dicom(folder: Path) -> _Raw:
+    with quiet_itk():
+        reader = sitk.ImageSeriesReader()
+        series = [reader.GetGDCMSeriesFileNames(str(folder), uid) for uid in reader.GetGDCMSeriesIDs(str(folder))]
+        if not series:
+            raise InputError(str(folder), "the folder holds no DICOM series", f"Give {_FORMATS}")
+        files = max(series, key=len)
+        if len(files) == 1:
+            return _read_itk(Path(files[0]))
+        reader.SetFileNames(files)
+        reader.MetaDataDictionaryArrayUpdateOn()
+        image = reader.Execute()
+    _refuse_pixels(image.GetNumberOfComponentsPerPixel(), image.GetPixelIDTypeAsString())
+    raw = _from_itk(image, str(folder))
+    raw.metadata["format"] = "DICOM"
+    if reader.HasMetaDataKey(0, "0008|0060"):
+        raw.metadata["modality"] = reader.GetMetaData(0, "0008|0060").strip()
+    if len(series) > 1:
+        raw.warnings.append(f"The folder holds {len(series)} series: the longest one ({len(files)} slices) is used.")
+    gap = _uneven_slices(reader, len(files))
+    if gap:
+        raw.warnings.append(gap)
+    return raw
+
+
+def _uneven_slices(reader: sitk.ImageSeriesReader, count: int) -> str | None:
+    """Say when the slices of a DICOM series are not evenly spaced (a slice is missing, or the spacing changes)."""
+    if not all(reader.HasMetaDataKey(i, "0020|0032") for i in range(count)):
+        return None
+    positions = np.array([[float(v) for v in reader.GetMetaData(i, "0020|0032").split("\\")] for i in range(count)])
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    if np.ptp(steps) <= 0.01 * np.median(steps):
+        return None
+    return (
+        f"The slices are not evenly spaced (steps of {steps.min():.3g} to {steps.max():.3g} mm): one may be missing; "
+        "even spacing is assumed."
+    )
+
+
+def _from_itk(image: sitk.Image, source: str) -> _Raw:
+    affine = affine_from_itk(image)
+    if image.GetDimension() > 3:
+        affine = np.delete(np.delete(affine, slice(3, -1), 0), slice(3, -1), 1)
+    grid, tilted = squeeze(image.GetSize(), affine, source)
+    return _Raw(array_from_itk(image).reshape(grid.shape), grid, [tilted] if tilted else [])
+
+
+def _refuse_pixels(components: int, kind: str) -> None:
+    if "complex" in kind:
+        raise InputError("image", f"expected real numbers, got {kind}", "Save the magnitude or the real part")
+    if components != 1:
+        problem = f"expected one value per voxel, got {components} (colours or vectors)"
+        raise InputError("image", problem, "Convert it to one grey channel")
