@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from napari_ran.config import RANConfig
 from napari_ran.functional import upsample_field, warp
-from napari_ran.models.blocks import Norm, channels_last, convolution, full_precision, repeat, set_centre_tap, widened
+from napari_ran.models.blocks import Norm, convolution, full_precision, repeat, set_centre_tap, widened
 from napari_ran.models.outputs import DirectionOutput
 
 
@@ -51,11 +51,11 @@ class SharedConvolutions(nn.Module):
     def start_at_identity(self) -> None:
         """Read the field from the accumulator's first two channels; see `ResidualAligner.start_at_identity`.
 
-        The heads start at a few hundredths of a voxel of the image, whatever the voxel size of the levels.
+        The heads start at a hundredth of a voxel or so of the image, whatever the voxel size of the levels.
         """
         gain = 1 / (1 + self.slope)  # a leaky rectifier f of slope s has f(x) - f(-x) = (1 + s) x
         with torch.no_grad():
-            self.heads_out.weight *= 0.02 / self.coarsest
+            self.heads_out.weight *= 0.01 / self.coarsest
             self.field.weight *= 0.05
         set_centre_tap(self.field, 0, 0, gain)
         set_centre_tap(self.field, 0, 1, -gain)
@@ -121,6 +121,7 @@ class ResidualAligner(nn.Module):
             self.field_join.weight *= 0.3
             self.field_join.weight[:2] = 0
             if self.confidence is not None and self.confidence.bias is not None:
+                self.confidence.weight *= 0.1
                 self.confidence.bias.fill_(1)
         for source in sources:
             set_centre_tap(self.field_join, 0, source, 1)
@@ -187,7 +188,7 @@ class ResidualAligner(nn.Module):
         """
         with full_precision(parts[0].device):
             stacked = torch.cat([part.transpose(1, 2) for part in parts], dim=2)
-            joined = self.field_join(channels_last(stacked.flatten(0, 1)))
+            joined = self.field_join(stacked.flatten(0, 1))
             components: Tensor = shared.field(F.leaky_relu(joined, self.slope))
             return _clamped(components.view(stacked.shape[0], stacked.shape[1], *stacked.shape[3:]))
 
@@ -205,7 +206,7 @@ class ResidualAligner(nn.Module):
 def _look_up(features: Tensor, field: Tensor) -> Tensor:
     """Return the features (B, C, *S) seen through a field in voxels; coordinates and weights in single precision."""
     with full_precision(features.device):
-        return channels_last(warp(widened(features), widened(field)).to(features.dtype))
+        return warp(widened(features), widened(field)).to(features.dtype)
 
 
 def _clamped(field: Tensor) -> Tensor:
