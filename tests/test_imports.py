@@ -21,7 +21,8 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["results"],
     ["registration", "benchmark"],
     ["__init__"],
-    ["cli", "contributions", "__main__"],
+    ["terminal"],
+    ["cli", "contributions"],
     ["widgets"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

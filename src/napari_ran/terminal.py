@@ -1,0 +1,139 @@
+"""What the command line shows: progress bars, tables, and the viewer it opens at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from napari_ran.registration import Run
+    from napari_ran.report import Report
+    from napari_ran.results import Registration
+
+Row = tuple[str, float | None, float | None, str]
+"""Name, value before registration, value after, unit."""
+
+
+def follow(run: Run, quiet: bool = False) -> Registration:
+    """Drive a run with a progress bar per stage, and return its result; Ctrl-C keeps the best so far.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        It came before anything was found.
+    """
+    columns = (
+        TextColumn("{task.description:<10}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[live]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet) as progress:
+        tasks: dict[str, TaskID] = {}
+        try:
+            for event in run:
+                if event.stage not in tasks:
+                    tasks[event.stage] = progress.add_task(event.stage, live="")
+                live = "  ".join(f"{name} {value:.4g}" for name, value in event.metrics.items()) or escape(
+                    event.message
+                )
+                progress.update(tasks[event.stage], completed=event.step, total=event.total, live=live)
+        except KeyboardInterrupt:
+            run.close()
+            if not run.has_result:
+                raise
+            progress.console.print("[yellow]Stopping: finishing with the best registration so far ...[/]")
+    return run.result()
+
+
+def print_report(report: Report, exact: Sequence[Row] = ()) -> None:
+    """Print the measures, what was chosen on the way, and the cost of each stage.
+
+    Parameters
+    ----------
+    report : Report
+        What was measured.
+    exact : sequence of Row
+        Further rows, from a known truth.
+    """
+    console = Console()
+    table = Table("measure", title_justify="left")
+    for heading in ("before", "after"):
+        table.add_column(heading, justify="right")
+    table.add_column("unit")
+    for name, before, after, unit in (*report.table(), *exact):
+        table.add_row(name, _number(before, unit), _number(after, unit), unit)
+    console.print(table)
+    for message in report.messages:
+        console.print(f"- {escape(message)}", highlight=False, soft_wrap=True)
+    if report.stages:
+        stages = ", ".join(f"{stage.name} {stage.seconds:.1f} s" for stage in report.stages)
+        highest = max(report.stages, key=lambda stage: stage.peak_bytes)
+        memory = "process memory" if highest.memory == "process" else "GPU memory"
+        console.print(
+            f"{report.seconds:.1f} s on {report.device} ({stages}); peak {memory} {highest.peak_bytes / 2**30:.2f} GiB",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def print_files(folder: Path) -> None:
+    """Print where the results are."""
+    files = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file()))
+    Console().print(f"Saved in {escape(str(folder))}: {escape(files)}", highlight=False, soft_wrap=True)
+
+
+def print_models(cards: Sequence[Any]) -> None:
+    """Print the cards of the bundled weights."""
+    console = Console()
+    if not cards:
+        console.print("No weights are bundled with this installation.")
+    for card in cards:
+        console.print(card)
+
+
+def has_screen() -> bool:
+    """Whether a window could be opened here."""
+    return sys.platform in ("win32", "darwin") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def open_viewer(files: Sequence[Path], quiet: bool = False) -> bool:
+    """Open napari on some files, with the Register widget, in a process of its own; return whether it was started.
+
+    The viewer is never imported here: the command line works, and stays quick, without it.
+    """
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    if not has_screen():
+        console.print("No screen here, so napari is not opened.", highlight=False)
+        return False
+    if importlib.util.find_spec("napari") is None:
+        console.print('napari is not installed; to see the result in it: pip install "napari-ran[all]"', markup=False)
+        return False
+    command = [
+        sys.executable,
+        "-m",
+        "napari",
+        *map(str, files),
+        "--plugin",
+        "napari-ran",
+        "--with",
+        "napari-ran",
+        "Register",
+    ]
+    console.print("Opening napari ...", highlight=False)
+    subprocess.Popen(command, start_new_session=True)
+    return True
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if unit == "%" and 0 < abs(value) < 0.1 else f"{value:.2f}" if unit else f"{value:.3f}"
