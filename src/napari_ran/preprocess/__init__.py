@@ -1,0 +1,24 @@
+"""Preparation of a pair: intensities, working grid, affine pre-alignment, with a record that undoes it."""
+
+from napari_ran.preprocess.affine import AffineResult, AffineStep, align, mutual_information
+from napari_ran.preprocess.grids import VOXEL_BUDGET, overlap, working_grid
+from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
+from napari_ran.preprocess.pair import PreparedPair, PrepareRecord, PrepareStep, prepare_pair
+
+__all__ = [
+    "CT_WINDOWS",
+    "VOXEL_BUDGET",
+    "AffineResult",
+    "AffineStep",
+    "IntensityChoice",
+    "PrepareRecord",
+    "PrepareStep",
+    "PreparedPair",
+    "Window",
+    "align",
+    "choose_intensity",
+    "mutual_information",
+    "overlap",
+    "prepare_pair",
+    "working_grid",
+]

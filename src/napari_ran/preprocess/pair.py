@@ -1,0 +1,200 @@
+"""Bring a pair of images onto one working grid, affinely aligned and scaled to [0, 1], and remember how."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_ran.config import RegistrationConfig
+from napari_ran.data import DisplacementField, Grid, Image
+from napari_ran.errors import InputError
+from napari_ran.preprocess.affine import align
+from napari_ran.preprocess.grids import overlap, working_grid
+from napari_ran.preprocess.intensity import IntensityChoice, choose_intensity
+from napari_ran.transform import compose_inverse, compose_to, resample
+
+STEPS = 3
+"""Steps of the stage "preprocess": checks and intensities, working grid, fixed image."""
+
+
+@dataclass(frozen=True)
+class PrepareStep:
+    """Progress of the preparation.
+
+    Attributes
+    ----------
+    stage : {"preprocess", "affine"}
+        The part that is under way.
+    step, total : int
+        How far it is.
+    metric : float or None
+        Mutual information of the alignment so far (nats, larger is better), where there is one.
+    message : str
+        What has been done.
+    """
+
+    stage: Literal["preprocess", "affine"]
+    step: int
+    total: int
+    metric: float | None
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class PrepareRecord:
+    """What was done to a pair, and how to undo it.
+
+    Attributes
+    ----------
+    fixed_grid, moving_grid : Grid
+        The grids of the original images.
+    grid : Grid
+        The working grid.
+    affine : (D + 1, D + 1) float64 array
+        Fixed world positions to moving world positions, in mm.
+    intensity : IntensityChoice
+        How the intensities of each image were mapped.
+    """
+
+    fixed_grid: Grid
+    moving_grid: Grid
+    grid: Grid
+    affine: NDArray[np.float64]
+    intensity: IntensityChoice
+
+    def undo(self, field: Tensor) -> DisplacementField:
+        """Return the whole transform on the fixed image's grid from a field (D, *S) on the working grid."""
+        return compose_to(DisplacementField(field, self.grid, "fixed", "moving"), self.affine, self.fixed_grid)
+
+    def undo_inverse(self, field: Tensor) -> DisplacementField:
+        """Return the whole inverse transform on the moving image's grid from the other direction's field (D, *S)."""
+        return compose_inverse(DisplacementField(field, self.grid, "moving", "fixed"), self.affine, self.moving_grid)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPair:
+    """A pair that is ready for the network and the instance optimisation.
+
+    Attributes
+    ----------
+    fixed, moving : (1, 1, *S) float32 tensor
+        Intensities in [0, 1] on the working grid; the moving image is affinely aligned.
+    grid : Grid
+        The working grid, in the fixed image's world.
+    affine : (D + 1, D + 1) float64 array
+        Fixed world positions to moving world positions, in mm.
+    intensity : str
+        How the fixed image's intensities were mapped.
+    messages : tuple of str
+        What was chosen and why, in sentences.
+    record : PrepareRecord
+        All that is needed to bring a working field back to the original images.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    grid: Grid
+    affine: NDArray[np.float64]
+    intensity: str
+    messages: tuple[str, ...]
+    record: PrepareRecord
+
+
+def prepare_pair(fixed: Image, moving: Image, config: RegistrationConfig) -> Generator[PrepareStep, None, PreparedPair]:
+    """Check a pair, map its intensities, choose the working grid, and align it affinely.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        The originals, of one channel, on any grids.
+    config : RegistrationConfig
+        `intensity`, `affine` and `spacing` are used.
+
+    Yields
+    ------
+    PrepareStep
+        The stage "preprocess" first, then "affine".
+
+    Returns
+    -------
+    PreparedPair
+
+    Raises
+    ------
+    InputError
+        The images differ in dimension, one is constant, has several channels or an axis of one voxel, the spacing
+        leaves nothing, or they do not overlap in world coordinates and no alignment is allowed.
+    """
+    _check(fixed, moving)
+    messages = [f"{image.name}: {text}" for image in (fixed, moving) for text in image.metadata.get("warnings", ())]
+    choice = choose_intensity(fixed, moving, config.intensity)
+    messages.append(choice.reason)
+    yield PrepareStep("preprocess", 1, STEPS, None, choice.reason)
+    grid, why = working_grid(fixed.grid, config.spacing)
+    messages.append(why)
+    yield PrepareStep("preprocess", 2, STEPS, None, why)
+    fixed_scaled = Image(choice.fixed.apply(fixed.tensor), fixed.grid, fixed.name)
+    moving_scaled = Image(choice.moving.apply(moving.tensor), moving.grid, moving.name)
+    fixed_working = resample(fixed_scaled, grid, antialias=True)
+    yield PrepareStep("preprocess", 3, STEPS, None, "intensities mapped, fixed image on the working grid")
+    affine, message = yield from _align(fixed_scaled, moving_scaled, config)
+    messages.append(message)
+    moving_working = resample(moving_scaled, grid, affine, antialias=True)
+    record = PrepareRecord(fixed.grid, moving.grid, grid, affine, choice)
+    return PreparedPair(
+        fixed_working.tensor[None],
+        moving_working.tensor[None],
+        grid,
+        affine,
+        choice.fixed_kind,
+        tuple(messages),
+        record,
+    )
+
+
+def _align(
+    fixed: Image, moving: Image, config: RegistrationConfig
+) -> Generator[PrepareStep, None, tuple[NDArray[np.float64], str]]:
+    """Return the affine matrix and the sentence that explains it."""
+    identity = np.eye(fixed.grid.ndim + 1)
+    if config.affine == "auto" and fixed.grid == moving.grid:
+        message = "Affine: none, the grids are identical, taken as pre-aligned"
+    elif config.affine == "none":
+        if overlap(fixed.grid, moving.grid, identity) == 0:
+            raise InputError(
+                "moving", "it does not overlap with the fixed image in world coordinates", "Set affine='auto'"
+            )
+        message = "Affine: none, as asked for"
+    else:
+        steps = align(fixed, moving, config.affine)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                return stop.value.matrix, stop.value.message
+            yield PrepareStep("affine", step.step, step.total, step.metric, step.message)
+    yield PrepareStep("affine", 1, 1, None, message)
+    return identity, message
+
+
+def _check(fixed: Image, moving: Image) -> None:
+    if fixed.grid.ndim != moving.grid.ndim:
+        raise InputError(
+            "moving",
+            f"expected {fixed.grid.ndim} dimensions like the fixed image, got {moving.grid.ndim}",
+            "Give two 2-D images or two 3-D images",
+        )
+    for argument, image in (("fixed", fixed), ("moving", moving)):
+        if image.tensor.shape[0] != 1:
+            raise InputError(argument, f"expected one channel, got {image.tensor.shape[0]}", "Give one grey channel")
+        if min(image.grid.shape) < 2:
+            raise InputError(
+                argument,
+                f"an axis has only one voxel: shape {image.grid.shape}",
+                "Give a 2-D image or a thicker volume",
+            )

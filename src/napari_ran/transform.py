@@ -1,0 +1,256 @@
+"""Apply and compose spatial transforms on images, labels and landmarks.
+
+Everything is read from the original once, whatever grid it lies on, and in slabs, so that the memory needed beside the
+input and the result stays bounded. Outside the original, voxels take its background: for an image its smallest value
+(air in CT, zero in most other images; zero would be soft tissue in Hounsfield units), for labels 0. A point counts as
+inside up to the faces, half a voxel beyond the outermost centres, as in ITK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as nnf
+
+from napari_ran import functional as F
+from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.errors import InputError
+from napari_ran.types import Interpolation
+
+SLAB_VOXELS = 1 << 20
+"""About how many voxels of the result are computed at a time."""
+
+_FACE = 1e-3
+"""Slack in voxels at the outer faces, so that rounding does not blank the outermost voxels."""
+
+_PSF = 1 / (2 * np.sqrt(2 * np.log(2)))
+"""Standard deviation of a Gaussian whose full width at half maximum is one voxel."""
+
+VolumeT = TypeVar("VolumeT", Image, Labels)
+
+
+def resample(
+    volume: VolumeT,
+    grid: Grid,
+    world: ArrayLike | None = None,
+    interpolation: Interpolation = "linear",
+    antialias: bool = False,
+) -> VolumeT:
+    """Resample an image or a label map onto another grid.
+
+    Parameters
+    ----------
+    volume : Image or Labels
+        What is read. Labels are always read by the nearest voxel.
+    grid : Grid
+        Where the result lies.
+    world : (D + 1, D + 1) array, optional
+        Maps world positions of the result to world positions of `volume`, in mm; the identity when left out.
+    interpolation : {"linear", "nearest"}
+        How an image is read.
+    antialias : bool
+        Smooth an image first where the new voxels are larger than the old ones, such that the point spread functions
+        match (Cardoso et al., Scale factor point spread function matching, MICCAI 2015).
+
+    Returns
+    -------
+    Image or Labels
+        Of the same type, on `grid`.
+    """
+    _same_dimension(volume.name, volume.grid.ndim, grid.ndim)
+    if isinstance(volume, Labels):
+        tensor = _pull(volume.tensor[None], volume.grid, grid, world, None, "nearest", 0)[0]
+        return Labels(tensor, grid, volume.name, volume.names)
+    background = float(volume.tensor.min())
+    read = _matched(volume, grid, world) if antialias else volume
+    tensor = _pull(read.tensor, read.grid, grid, world, None, interpolation, background)
+    return Image(tensor, grid, volume.name, volume.metadata)
+
+
+def warp_image(image: Image, field: DisplacementField, background: float | None = None) -> Image:
+    """Warp an image onto the field's grid by one linear interpolation of the original.
+
+    Parameters
+    ----------
+    image : Image
+        The moving image, on any grid.
+    field : DisplacementField
+        Maps points of its grid to points of the image's world.
+    background : float, optional
+        Value outside the image; its smallest value when left out.
+
+    Returns
+    -------
+    Image
+        On ``field.grid``.
+    """
+    _same_dimension(image.name, image.grid.ndim, field.grid.ndim)
+    outside = float(image.tensor.min()) if background is None else background
+    tensor = _pull(image.tensor, image.grid, field.grid, None, field.tensor, "linear", outside)
+    return Image(tensor, field.grid, f"{image.name} warped", image.metadata)
+
+
+def warp_labels(labels: Labels, field: DisplacementField) -> Labels:
+    """Warp a label map onto the field's grid by the nearest voxel; outside the original it is background."""
+    _same_dimension(labels.name, labels.grid.ndim, field.grid.ndim)
+    tensor = _pull(labels.tensor[None], labels.grid, field.grid, None, field.tensor, "nearest", 0)[0]
+    return Labels(tensor, field.grid, f"{labels.name} warped", labels.names)
+
+
+def warp_landmarks(landmarks: Landmarks, field: DisplacementField) -> Landmarks:
+    """Map landmarks from the space where the field starts to the one where it ends.
+
+    Give the inverse field of a registration to carry moving landmarks to the fixed image.
+    """
+    _same_dimension(landmarks.name, landmarks.points.shape[1], field.grid.ndim)
+    return Landmarks(field.map_points(landmarks.points), f"{landmarks.name} warped")
+
+
+def compose_to(working: DisplacementField, affine: ArrayLike, grid: Grid) -> DisplacementField:
+    """Return the whole transform, ``x -> affine(x + u(x))`` in world coordinates, on another grid.
+
+    Parameters
+    ----------
+    working : DisplacementField
+        The deformable part ``u``, on the working grid (between the fixed image and the affinely aligned moving one).
+        Beyond its outermost voxel centres the border's displacement continues.
+    affine : (D + 1, D + 1) array
+        World positions of the fixed image to world positions of the moving image, in mm.
+    grid : Grid
+        Where the result lives: the fixed image's own grid.
+    """
+    return _compose(working, np.eye(grid.ndim + 1), np.asarray(affine, float), grid)
+
+
+def compose_inverse(working_inverse: DisplacementField, affine: ArrayLike, moving_grid: Grid) -> DisplacementField:
+    """Return the whole inverse transform, ``y -> z + v(z)`` with ``z = affine^-1(y)``, on the moving image's grid.
+
+    Parameters
+    ----------
+    working_inverse : DisplacementField
+        The deformable part ``v`` of the other direction, on the working grid.
+    affine : (D + 1, D + 1) array
+        The same matrix as in `compose_to`: fixed world to moving world, in mm.
+    moving_grid : Grid
+        Where the result lives.
+    """
+    return _compose(
+        working_inverse, np.linalg.inv(np.asarray(affine, float)), np.eye(moving_grid.ndim + 1), moving_grid
+    )
+
+
+def _compose(
+    working: DisplacementField, before: NDArray[np.float64], after: NDArray[np.float64], grid: Grid
+) -> DisplacementField:
+    """Return ``x -> after(y + u(y))`` with ``y = before(x)`` on `grid`; the matrices act in world coordinates."""
+    _same_dimension("grid", grid.ndim, working.grid.ndim)
+    into = _tensor(grid.voxel_map_to(working.grid, before))
+    back = _tensor(working.grid.voxel_map_to(grid, after))
+    source = working.tensor.cpu()[None]
+    result = torch.empty((grid.ndim, *grid.shape))
+    for rows, voxels in _slabs(grid):
+        inside = _apply(into, voxels)
+        displacement = F.sample(source, inside.float()[None], padding="border")[0]
+        result[:, rows] = (_apply(back, inside + displacement) - voxels).float()
+    return DisplacementField(result, grid, working.source, working.target)
+
+
+def _pull(
+    values: Tensor,
+    source: Grid,
+    target: Grid,
+    world: ArrayLike | None,
+    displacement: Tensor | None,
+    interpolation: Interpolation,
+    outside: float,
+) -> Tensor:
+    """Read ``values`` (C, *S) on `source` at the points of `target`, displaced by (D, *T) target voxels."""
+    matrix = _tensor(target.voxel_map_to(source, world))
+    values = values.cpu()
+    result = torch.empty((values.shape[0], *target.shape), dtype=values.dtype)
+    for rows, voxels in _slabs(target):
+        moved = voxels if displacement is None else voxels + displacement[:, rows].cpu()
+        coordinates = _apply(matrix, moved)
+        result[:, rows] = _read(values, coordinates, interpolation, outside)
+    return result
+
+
+def _read(values: Tensor, coordinates: Tensor, interpolation: Interpolation, outside: float) -> Tensor:
+    """Read (C, *S) at voxel coordinates (D, *T), with `outside` beyond the outer faces."""
+    shape = values.shape[1:]
+    inside = torch.ones(coordinates.shape[1:], dtype=torch.bool)
+    for axis, n in enumerate(shape):
+        inside &= (coordinates[axis] >= -0.5 - _FACE) & (coordinates[axis] <= n - 0.5 + _FACE)
+    if interpolation == "nearest":  # by index, so that any label survives exactly
+        index = torch.zeros(coordinates.shape[1:], dtype=torch.long)
+        for axis, n in enumerate(shape):
+            index = index * n + (coordinates[axis] + 0.5).floor().long().clamp_(0, n - 1)
+        found = values.flatten(1)[:, index.flatten()].view(-1, *index.shape)
+    else:
+        found = F.sample(values[None], coordinates[None].to(values.dtype), padding="border")[0]
+    return torch.where(inside, found, torch.tensor(outside, dtype=values.dtype))
+
+
+def _matched(image: Image, grid: Grid, world: ArrayLike | None) -> Image:
+    """Smooth an image so that voxels of the size of `grid` represent it.
+
+    Whole multiples are averaged away first, which is cheap on large images; a Gaussian does the rest.
+    """
+    ratio = _size_ratio(image.grid, grid, world)
+    factors = [max(1, min(int(r + 1e-3), n)) for r, n in zip(ratio, image.grid.shape, strict=True)]
+    if max(factors) > 1:
+        image = _averaged(image, factors)
+        ratio = _size_ratio(image.grid, grid, world)
+    sigma = _PSF * np.sqrt(np.clip(ratio**2 - 1, 0, None))
+    return Image(
+        F.gaussian_smooth(image.tensor[None], np.where(ratio > 1.01, sigma, 0).tolist())[0], image.grid, image.name
+    )
+
+
+def _averaged(image: Image, factors: list[int]) -> Image:
+    """Average blocks of voxels; a last incomplete block repeats the border."""
+    grid = image.grid
+    missing = [-n % factor for n, factor in zip(grid.shape, factors, strict=True)]
+    padding = [p for extra in reversed(missing) for p in (0, extra)]
+    padded = nnf.pad(image.tensor[None], padding, mode="replicate")
+    pool = nnf.avg_pool2d if grid.ndim == 2 else nnf.avg_pool3d
+    shape = tuple((n + extra) // factor for n, extra, factor in zip(grid.shape, missing, factors, strict=True))
+    whole = Grid(tuple(n * factor for n, factor in zip(shape, factors, strict=True)), grid.affine)
+    return Image(pool(padded, factors)[0], whole.with_shape(shape), image.name)
+
+
+def _size_ratio(source: Grid, target: Grid, world: ArrayLike | None) -> NDArray[np.float64]:
+    """Return the width of a target voxel in source voxels, along each source axis, (D,)."""
+    linear = target.voxel_map_to(source, world)[:-1, :-1]
+    return np.asarray(np.sqrt((linear**2).sum(axis=1)))
+
+
+def _slabs(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
+    """Yield slices along the first axis and the voxel coordinates (D, *T) in them, float64."""
+    thickness = max(1, SLAB_VOXELS // int(np.prod(grid.shape[1:])))
+    for start in range(0, grid.shape[0], thickness):
+        stop = min(start + thickness, grid.shape[0])
+        voxels = F.voxel_grid((stop - start, *grid.shape[1:]), torch.zeros(1, dtype=torch.float64))[0]
+        voxels[0] += start
+        yield slice(start, stop), voxels
+
+
+def _apply(matrix: Tensor, points: Tensor) -> Tensor:
+    """Apply a homogeneous matrix (D + 1, D + 1) to coordinates (D, *S)."""
+    return torch.einsum("ij,j...->i...", matrix[:-1, :-1], points) + matrix[:-1, -1].view(-1, *[1] * (points.ndim - 1))
+
+
+def _tensor(matrix: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))
+
+
+def _same_dimension(name: str, got: int, wanted: int) -> None:
+    if got != wanted:
+        raise InputError(
+            name, f"expected {wanted} dimensions, got {got}", "Use images and a transform of the same dimension"
+        )
