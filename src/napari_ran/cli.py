@@ -196,12 +196,12 @@ def _demo(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     registration = terminal.follow(run, quiet=arguments.quiet)
     organs = pair.fixed_labels.tensor > 0
-    still = ran.DisplacementField.identity(pair.truth.grid)
-    errors = [float(end_point_error(field, pair.truth)[organs].mean()) for field in (still, registration.field)]
-    slips = [100 * slip_recovered(field, pair.truth) for field in (still, registration.field)]
+    fields = (ran.DisplacementField.identity(pair.truth.grid), registration.field)
+    before, after = (float(end_point_error(field, pair.truth)[organs].mean()) for field in fields)
+    slip_before, slip_after = (100 * slip_recovered(field, pair.truth) for field in fields)
     exact: list[terminal.Row] = [
-        ("End-point error in the organs", *errors, "mm"),
-        ("Slip recovered at sliding boundaries", *slips, "%"),
+        ("End-point error in the organs", before, after, "mm"),
+        ("Slip recovered at sliding boundaries", slip_before, slip_after, "%"),
     ]
     code = _deliver(registration, arguments, exact)
     folder = Path(arguments.output)

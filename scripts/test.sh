@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Set everything up and run all checks and the whole test suite: bash scripts/test.sh [options of pytest]
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bash scripts/setup.sh viewer dev || exit 1
+export PATH="$PWD/.venv/bin:$PATH" QT_API=pyqt6
+unset QT_QPA_PLATFORM # the offscreen platform has no OpenGL; pytest-xvfb brings a screen where there is none
+
+failed=()
+check() {
+  printf '\n== %s\n' "$*"
+  "$@" || failed+=("$*")
+}
+check ruff check
+check ruff format --check
+check mypy
+check npe2 validate napari-ran
+check mkdocs build --quiet --strict
+
+printf '\n== pytest\n'
+if ((${#failed[@]})); then
+  printf 'FAILED CHECK: %s\n' "${failed[@]}"
+fi
+python -m pytest "$@" || exit $?
+((${#failed[@]} == 0))
