@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_ran.config import RANConfig
+from napari_ran.models.blocks import (
+    Encoder,
+    Norm,
+    ResidualBlock,
+    convolution,
+    doubling,
+    initialise,
+    repeat,
+    set_centre_tap,
+    widened,
+)
+
+SHAPES = {2: (8, 12), 3: (8, 12, 4)}
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_norm_over_all_axes_has_scalar_gain_and_one_mean(ndim: int) -> None:
+    norm = Norm(RANConfig(ndim=ndim), 5)
+    x = random(2, 5, *SHAPES[ndim]) * 3 + torch.arange(5.0).view(1, 5, *[1] * ndim)
+    y = norm(x)
+    assert sum(p.numel() for p in norm.parameters()) == 2
+    torch.testing.assert_close(y.flatten(1).mean(1), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(y.flatten(1).std(1, correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    assert y[:, 4].mean() > y[:, 0].mean() + 0.3  # channels keep their differences
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_norm_per_channel_removes_the_channels_differences(ndim: int) -> None:
+    norm = Norm(RANConfig(ndim=ndim, normalisation="per channel"), 5)
+    x = random(2, 5, *SHAPES[ndim]) + torch.arange(5.0).view(1, 5, *[1] * ndim)
+    assert sum(p.numel() for p in norm.parameters()) == 10
+    torch.testing.assert_close(norm(x).flatten(2).mean(2), torch.zeros(2, 5), atol=1e-5, rtol=0)
+
+
+def test_norm_of_a_constant_is_finite() -> None:
+    y = Norm(RANConfig(), 3)(torch.full((1, 3, 4, 4, 4), 7.0))
+    torch.testing.assert_close(y, torch.zeros_like(y), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_initialise_draws_every_value_by_the_rules(ndim: int) -> None:
+    layer = convolution(ndim, 40, 60)
+    up = doubling(ndim, 40, 60)
+    for module in (layer, up):
+        with torch.no_grad():
+            module.weight.fill_(float("nan"))
+            module.bias.fill_(float("nan"))
+        initialise(module, torch.Generator().manual_seed(0))
+        assert module.bias.abs().max().item() == 0
+    expected = (2 / (40 * 3**ndim)) ** 0.5
+    assert layer.weight.std().item() == pytest.approx(expected, rel=0.03)
+    assert layer.weight.abs().max().item() <= 2 * expected / 0.8796
+    limit = (6 / (100 * 2**ndim)) ** 0.5
+    assert 0.98 * limit < up.weight.abs().max().item() <= limit
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_encoder_halves_at_every_stage(ndim: int) -> None:
+    config = RANConfig(ndim=ndim)
+    encoder = Encoder(config)
+    initialise(encoder, torch.Generator().manual_seed(0))
+    stages = encoder(random(2, 1, *[32] * ndim))
+    assert [tuple(s.shape) for s in stages] == [
+        (2, c, *[n] * ndim) for c, n in zip((8, 8, 16, 32), (16, 8, 4, 2), strict=True)
+    ]
+
+
+def test_residual_block_is_the_rectified_sum_of_both_paths() -> None:
+    block = ResidualBlock(RANConfig(ndim=2), 3, 4)
+    initialise(block, torch.Generator().manual_seed(0))
+    x = random(1, 3, 9, 9)
+    with torch.no_grad():
+        block.norms[2].weight.zero_()  # silences the long path
+        short = torch.nn.functional.leaky_relu(block.norms[0](block.enter(x)), 0.2)
+        torch.testing.assert_close(block(x), torch.nn.functional.leaky_relu(short, 0.2))
+    assert block.leave.dilation == (3, 3)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_centre_tap_copies_one_channel(ndim: int) -> None:
+    layer = convolution(ndim, 3, 2)
+    initialise(layer, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        layer.weight[1] = 0
+    set_centre_tap(layer, 1, 2, -0.5)
+    x = random(1, 3, *SHAPES[ndim])
+    torch.testing.assert_close(layer(x)[:, 1], -0.5 * x[:, 2])
+
+
+def test_repeat_copies_voxels() -> None:
+    x = torch.arange(4.0).view(1, 1, 2, 2)
+    assert repeat(x, 2)[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+    assert repeat(x, 1) is x
+
+
+def test_only_half_precision_is_widened() -> None:
+    assert widened(torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.float32
+    assert widened(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
