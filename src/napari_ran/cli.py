@@ -175,10 +175,11 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _register(arguments: argparse.Namespace) -> int:
+    config = _configured(arguments)
     _check_output(arguments.output)
     names = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
     extras = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    run = ran.start(arguments.fixed, arguments.moving, _configured(arguments), **extras)
+    run = ran.start(arguments.fixed, arguments.moving, config, **extras)
     registration = terminal.follow(run, quiet=arguments.quiet)
     return _deliver(registration, arguments, [])
 
@@ -187,10 +188,11 @@ def _demo(arguments: argparse.Namespace) -> int:
     from napari_ran.evaluate import end_point_error, slip_recovered
     from napari_ran.io import save_image
 
+    config = _configured(arguments)
     _check_output(arguments.output)
     pair = ran.sliding_phantom(seed=0)
     run = ran.start(
-        pair.fixed, pair.moving, _configured(arguments),
+        pair.fixed, pair.moving, config,
         fixed_labels=pair.fixed_labels, moving_labels=pair.moving_labels,
         fixed_landmarks=pair.fixed_landmarks, moving_landmarks=pair.moving_landmarks,
     )  # fmt: skip
