@@ -371,6 +371,7 @@ def test_a_pair_can_be_fitted(ndim: Any) -> None:
         (torch.zeros(1, 1, 16, 16, 16, dtype=torch.int16), None, "moving: must be floating point"),
         (torch.rand(1, 1, 16, 16, 16), torch.full((1, 1, 16, 16, 16), float("nan")), "fixed: holds NaN or infinite"),
         (torch.full((1, 1, 16, 16, 16), float("inf")), None, "moving: holds NaN or infinite"),
+        (torch.full((1, 1, 16, 16, 16), 1e30), None, r"moving: reaches 1e\+30, .* Scale intensities to \[0, 1\]"),
         (torch.rand(1, 1, 16, 16, 16, device="meta"), None, "moving: is on meta, the network on cpu"),
         ([[1.0]], None, "moving: must be a tensor, got list"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from typing import Literal
 
@@ -25,6 +26,9 @@ from napari_ran.models.blocks import (
 )
 from napari_ran.models.outputs import DirectionOutput, LevelInfo, LevelOutput, LevelStep, ModelOutput
 from napari_ran.theory import capture_ranges
+
+_LARGEST = 1e6
+"""Intensities beyond this are refused: they belong in [0, 1], and their squares must not overflow on the way."""
 
 
 def create_model(name_or_config: str | RANConfig = "RAN3", ndim: Literal[2, 3] = 3, seed: int = 0) -> RAN:
@@ -189,8 +193,11 @@ class RAN(nn.Module):
                 f"is on {image.device}, the network on {self.displacement.weight.device}",
                 "Move one with .to(device)",
             )
-        if not bool(torch.isfinite(image).all()):
+        peak = image.abs().max().item()  # NaN if there is one
+        if not math.isfinite(peak):
             raise InputError(name, "holds NaN or infinite values", "Replace them, for example with torch.nan_to_num")
+        if peak > _LARGEST:
+            raise InputError(name, f"reaches {peak:.3g}, which overflows in the network", "Scale intensities to [0, 1]")
 
     def _stages(self, images: Tensor) -> dict[int, Tensor]:
         """Return what each encoder stage passes on, by stage number."""
