@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from napari_ran import functional
+from napari_ran.data import DisplacementField, Grid, Image
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +19,52 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("NAPARI_RAN_DATA does not name a folder of real volumes")
     return Path(folder)
+
+
+def _oblique(
+    shape: tuple[int, ...], spacing: tuple[float, ...], angles: tuple[float, ...], origin: tuple[float, ...]
+) -> Grid:
+    """Make a grid turned in every coordinate plane, so that no axis stays aligned."""
+    ndim, turn = len(shape), np.eye(len(shape))
+    planes = [(i, j) for i in range(ndim) for j in range(i + 1, ndim)]
+    for (i, j), angle in zip(planes, angles, strict=True):
+        plane = np.eye(ndim)
+        plane[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+        turn = turn @ plane
+    affine = np.eye(ndim + 1)
+    affine[:-1, :-1], affine[:-1, -1] = turn * spacing, origin
+    return Grid(shape, affine)
+
+
+@pytest.fixture(scope="session")
+def oblique_grids() -> dict[int, tuple[Grid, Grid]]:
+    """By dimension, two different oblique, anisotropic, non-square grids that share most of their space."""
+    return {
+        2: (_oblique((21, 30), (1.5, 0.8), (0.4,), (-10, 7)), _oblique((40, 36), (1.2, 1.6), (-0.3,), (-21, -8))),
+        3: (
+            _oblique((18, 14, 22), (1.1, 2.3, 0.8), (0.4, -0.3, 0.6), (-10, 7, 120)),
+            _oblique((30, 26, 20), (1.7, 1.3, 2.2), (-0.3, 0.2, 0.3), (-26, -5, 100)),
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def smooth_field() -> Callable[..., DisplacementField]:
+    """Make a smooth random field of about `size` voxels: ``smooth_field(grid, seed=0, size=1.5)``."""
+
+    def make(grid: Grid, seed: int = 0, size: float = 1.5) -> DisplacementField:
+        coarse = torch.randn((1, grid.ndim, *[4] * grid.ndim), generator=torch.Generator().manual_seed(seed))
+        return DisplacementField(size * functional.resize(coarse, grid.shape)[0], grid)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def smooth_image() -> Callable[..., Image]:
+    """Make a smooth random image of values around -100..100: ``smooth_image(grid, seed=1)``."""
+
+    def make(grid: Grid, seed: int = 1, name: str = "moving") -> Image:
+        coarse = torch.randn((1, 1, *[6] * grid.ndim), generator=torch.Generator().manual_seed(seed))
+        return Image(50 * functional.resize(coarse, grid.shape)[0], grid, name)
+
+    return make

@@ -95,16 +95,17 @@ def invert(
     inverse : (B, D, *S) tensor
         The field ``v`` with ``v(y) + u(y + v(y)) = 0`` up to the residual.
     residual : float
-        Largest ``|v(y) + u(y + v(y))|`` in voxels; it stays large where the field folds or leaves the grid.
+        Largest ``|v(y) + u(y + v(y))|`` in voxels; it stays large where the field folds.
     """
     inverse = -field if initial is None else initial
-    residual = float("inf")
+    update = -warp(field, inverse, padding="border")
+    residual = float((update - inverse).abs().max())
     for _ in range(iterations):
-        update = -warp(field, inverse, padding="border")
-        residual = float((update - inverse).abs().max())
-        inverse = update
         if residual < tolerance:
             break
+        inverse = update
+        update = -warp(field, inverse, padding="border")
+        residual = float((update - inverse).abs().max())
     return inverse, residual
 
 
@@ -130,7 +131,8 @@ def upsample_field(field: Tensor, factor: int = 2) -> Tensor:
 def jacobian(field: Tensor) -> Tensor:
     """Return the Jacobian matrix of ``x + u(x)``, (B, D, D, *S).
 
-    Entry (i, j) is the derivative of component i along axis j. Central differences, one-sided at the faces; an axis of one voxel has derivative zero.
+    Entry (i, j) is the derivative of component i along axis j. Central differences, one-sided at the faces; an axis of
+    one voxel has derivative zero.
     """
     ndim = field.shape[1]
     columns = [

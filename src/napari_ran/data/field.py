@@ -14,6 +14,9 @@ from napari_ran.data.grid import Grid
 from napari_ran.data.image import as_tensor
 from napari_ran.errors import InputError
 
+SLAB_VOXELS = 1 << 20
+"""About how many voxels are worked on at a time where an intermediate result is much larger than the field."""
+
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
@@ -41,7 +44,7 @@ class DisplacementField:
     target: str = "moving"
 
     def __post_init__(self) -> None:
-        tensor = as_tensor(self.tensor, torch.float32)
+        tensor = as_tensor(self.tensor, torch.float32, "field")
         expected = (self.grid.ndim, *self.grid.shape)
         if tuple(tensor.shape) != expected:
             raise InputError(
@@ -82,12 +85,23 @@ class DisplacementField:
     @property
     def magnitude(self) -> Tensor:
         """Length of the displacement in mm, (*S)."""
-        return torch.linalg.vector_norm(self.millimetres, dim=0)
+        return self.millimetres.square().sum(0).sqrt()
 
     @property
     def jacobian_determinant(self) -> Tensor:
-        """Local volume change det(d(x + u)/dx), (*S); folds are at or below zero."""
-        return F.jacobian_determinant(self.tensor[None])[0]
+        """Local volume change det(d(x + u)/dx), (*S); folds are at or below zero.
+
+        See `functional.jacobian_determinant`. Computed in slabs: the matrix itself takes nine times the memory.
+        """
+        n = self.grid.shape[0]
+        thickness = max(1, SLAB_VOXELS // int(np.prod(self.grid.shape[1:])))
+        slabs: list[Tensor] = []
+        for start in range(0, n, thickness):
+            # one more voxel on each side, for the central differences
+            low, high = max(start - 1, 0), min(start + thickness + 1, n)
+            slab = F.jacobian_determinant(self.tensor[None, :, low:high])[0]
+            slabs.append(slab[start - low : start - low + thickness])
+        return torch.cat(slabs)
 
     @property
     def folding_percent(self) -> float:

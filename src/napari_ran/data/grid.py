@@ -13,6 +13,9 @@ from napari_ran.errors import InputError
 SINGULAR = 1e-12
 """Smallest accepted |determinant| of the direction part, relative to the spacing's product."""
 
+SAME_VOXELS = 0.01
+"""Two grids are equal when no corner differs by more than this, in voxels: headers are stored with rounded numbers."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -151,7 +154,10 @@ class Grid:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Grid):
             return NotImplemented
-        tolerance = 1e-4 * float(self.spacing.min())
-        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, rtol=0, atol=tolerance))
+        if self.shape != other.shape:
+            return False
+        corners = np.stack(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij"), -1)
+        gap = np.abs(self.to_voxel(other.to_world(corners)) - corners)
+        return bool((gap <= SAME_VOXELS).all())
 
     __hash__ = None  # type: ignore[assignment]  # equality is up to a tolerance

@@ -14,13 +14,41 @@ from napari_ran.data.grid import Grid
 from napari_ran.errors import InputError
 
 
-def as_tensor(values: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert any array (any integer or float type, any byte order) to a contiguous tensor of `dtype`."""
+def as_tensor(values: ArrayLike | Tensor, dtype: torch.dtype, name: str = "array") -> Tensor:
+    """Convert any array (any integer or float type, any byte order) to a contiguous tensor of `dtype`.
+
+    Raises
+    ------
+    InputError
+        The values are complex or no numbers, or whole numbers were wanted and a value is not one or is too large; the
+        error calls the array by its `name`.
+    """
     if isinstance(values, Tensor):
-        return values.detach().to(dtype).contiguous()
+        values = values.detach()
+        if values.is_complex():
+            raise InputError(name, f"expected real numbers, got {values.dtype}", "Take the magnitude or the real part")
+        if not dtype.is_floating_point:
+            _refuse_fractions(values, values.dtype.is_floating_point, name)
+        return values.to(dtype).contiguous()
     array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise InputError(name, f"expected real numbers, got values of type {array.dtype}", "Convert them to numbers")
+    if not dtype.is_floating_point:
+        _refuse_fractions(array, array.dtype.kind == "f", name)
     native = np.float32 if dtype.is_floating_point else np.int32
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=native)).to(dtype)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, which is refused by name later
+        array = np.ascontiguousarray(array, dtype=native)
+    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(dtype)
+
+
+def _refuse_fractions(values: Any, fractional: bool, name: str) -> None:
+    """Refuse labels that are not whole numbers of 32 bits; `values` is an array or a tensor of at least one element."""
+    if fractional and not bool((values == values.round()).all()):  # also NaN, which differs from itself
+        raise InputError(
+            name, "expected whole numbers, got fractions or NaN", "Give a label map, not an intensity image"
+        )
+    if (fractional or values.dtype.itemsize >= 4) and not -(2**31) <= values.min() <= values.max() < 2**31:
+        raise InputError(name, "a label does not fit into 32 bits", "Renumber the labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +78,7 @@ class Image:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tensor = as_tensor(self.tensor, torch.float32)
+        tensor = as_tensor(self.tensor, torch.float32, self.name)
         if tensor.ndim == self.grid.ndim:
             tensor = tensor[None]
         if tuple(tensor.shape[1:]) != self.grid.shape or tensor.shape[0] < 1:
@@ -96,7 +124,7 @@ class Labels:
     names: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tensor = as_tensor(self.tensor, torch.int32)
+        tensor = as_tensor(self.tensor, torch.int32, self.name)
         if tuple(tensor.shape) != self.grid.shape:
             raise InputError(
                 self.name,
