@@ -22,7 +22,7 @@ def real_data() -> Path:
 
 
 def _oblique(
-    shape: tuple[int, ...], spacing: tuple[float, ...], angles: tuple[float, ...], origin: tuple[float, ...]
+    shape: tuple[int, ...], spacing: tuple[float, ...], angles: tuple[float, ...], centre: tuple[float, ...]
 ) -> Grid:
     """Make a grid turned in every coordinate plane, so that no axis stays aligned."""
     ndim, turn = len(shape), np.eye(len(shape))
@@ -32,7 +32,8 @@ def _oblique(
         plane[[i, i, j, j], [i, j, i, j]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
         turn = turn @ plane
     affine = np.eye(ndim + 1)
-    affine[:-1, :-1], affine[:-1, -1] = turn * spacing, origin
+    affine[:-1, :-1] = turn * spacing
+    affine[:-1, -1] = centre - affine[:-1, :-1] @ ((np.array(shape) - 1) / 2)
     return Grid(shape, affine)
 
 
@@ -40,10 +41,10 @@ def _oblique(
 def oblique_grids() -> dict[int, tuple[Grid, Grid]]:
     """By dimension, two different oblique, anisotropic, non-square grids that share most of their space."""
     return {
-        2: (_oblique((21, 30), (1.5, 0.8), (0.4,), (-10, 7)), _oblique((40, 36), (1.2, 1.6), (-0.3,), (-21, -8))),
+        2: (_oblique((21, 30), (1.5, 0.8), (0.4,), (-10, 7)), _oblique((40, 36), (1.2, 1.6), (-0.3,), (-12, 9))),
         3: (
             _oblique((18, 14, 22), (1.1, 2.3, 0.8), (0.4, -0.3, 0.6), (-10, 7, 120)),
-            _oblique((30, 26, 20), (1.7, 1.3, 2.2), (-0.3, 0.2, 0.3), (-26, -5, 100)),
+            _oblique((30, 26, 20), (1.2, 1.3, 2.2), (-0.3, 0.2, 0.3), (-12, 9, 117)),
         ),
     }
 

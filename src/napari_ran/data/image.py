@@ -47,7 +47,8 @@ def _refuse_fractions(values: Any, fractional: bool, name: str) -> None:
         raise InputError(
             name, "expected whole numbers, got fractions or NaN", "Give a label map, not an intensity image"
         )
-    if (fractional or values.dtype.itemsize >= 4) and not -(2**31) <= values.min() <= values.max() < 2**31:
+    # as Python numbers: 2**31 itself overflows when it is compared within the array's own type
+    if not -(2**31) <= float(values.min()) <= float(values.max()) < 2**31:
         raise InputError(name, "a label does not fit into 32 bits", "Renumber the labels")
 
 
