@@ -1,0 +1,317 @@
+"""What the plugin gives to napari besides its widgets: readers, writers and sample data. No GUI is imported here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+from platformdirs import user_cache_dir
+
+from napari_ran.data import Image
+from napari_ran.errors import InputError
+from napari_ran.io.files import suffix_of
+from napari_ran.io.images import (
+    READABLE_SUFFIXES,
+    load_image,
+    load_labels,
+    save_image,
+    save_labels,
+)
+from napari_ran.io.landmarks import load_landmarks, save_landmarks
+from napari_ran.io.layers import LayerData, image_from_layer, labels_from_layer, landmarks_from_layer, to_layer_data
+
+_LANDMARK_SUFFIXES = (".fcsv", ".mrk.json")
+_LABEL_NAME = re.compile(r"(^|[^a-z])(segm?|segmentation|label|mask|parc|aseg)(s|map|maps)?([^a-z]|$)", re.IGNORECASE)
+_MOST_LABELS = 256
+_MILLIMETRES = {
+    "pixel": 1.0,
+    "millimeter": 1.0,
+    "micrometer": 1e-3,
+    "nanometer": 1e-6,
+    "centimeter": 10.0,
+    "meter": 1e3,
+}
+_MILLIMETRES |= {"px": 1.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6, "cm": 10.0, "m": 1e3}
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
+    """Return the function that reads a path (or each of several), or None when this plugin does not know it."""
+    paths = [path] if isinstance(path, str) else path
+    return read if paths and all(_readable(Path(p)) for p in paths) else None
+
+
+def read(path: str | list[str]) -> list[LayerData]:
+    """Read images, label maps, DICOM folders and landmark files as layers in world coordinates (mm).
+
+    A file of whole numbers, with few different values and a name such as ``..._seg`` or ``..._labels``, becomes a
+    labels layer.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read; the message says why and what to do.
+    """
+    paths = [path] if isinstance(path, str) else path
+    return [_read_one(Path(p)) for p in paths]
+
+
+def write_image(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
+    """Write an image layer on its grid in mm; the suffix decides the format."""
+    affine = layer_affine(meta, np.ndim(data))
+    return [str(save_image(image_from_layer(data, affine, _name(meta), meta.get("metadata")), path))]
+
+
+def write_labels(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
+    """Write a labels layer on its grid in mm; the suffix decides the format."""
+    affine = layer_affine(meta, np.ndim(data))
+    return [str(save_labels(labels_from_layer(data, affine, _name(meta), meta.get("metadata")), path))]
+
+
+def write_points(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
+    """Write a points layer as landmarks in mm, RAS (CSV)."""
+    affine = layer_affine(meta, np.shape(data)[-1])
+    return [str(save_landmarks(landmarks_from_layer(data, affine, _name(meta)), path))]
+
+
+def layer_affine(meta: Mapping[str, Any], ndim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the whole data-to-world matrix (D + 1, D + 1) in mm of a layer from the arguments that napari hands over.
+
+    napari applies scale and shear, then rotation and translation, then the affine.
+    """
+    matrix = np.eye(ndim + 1)
+    shear = np.asarray(meta.get("shear", np.zeros(0)), float)
+    if shear.ndim == 1:
+        upper = np.eye(ndim)
+        if shear.size:
+            upper[np.triu_indices(ndim, 1)] = shear
+        shear = upper
+    rotate = np.asarray(meta.get("rotate", np.eye(ndim)), float)
+    scale = np.diag(np.broadcast_to(np.asarray(meta.get("scale", 1.0), float), ndim))
+    matrix[:ndim, :ndim] = rotate @ shear @ scale
+    matrix[:ndim, ndim] = meta.get("translate", 0.0)
+    whole = np.asarray(meta.get("affine", np.eye(ndim + 1)), float) @ matrix
+    return np.asarray(np.diag([*millimetres(meta.get("units") or ("mm",) * ndim, _name(meta)), 1.0]) @ whole)
+
+
+def millimetres(units: Iterable[Any], name: str = "layer") -> list[float]:
+    """Return how many mm one unit of each axis of a layer is; pixels count as mm, as everywhere without a scale.
+
+    Raises
+    ------
+    InputError
+        An axis is not a length.
+    """
+    try:
+        return [_MILLIMETRES[str(unit)] for unit in units]
+    except KeyError as error:
+        problem = f"an axis is measured in {error.args[0]}, which is no length that is known here"
+        raise InputError(name, problem, "Set the layer's units to mm") from None
+
+
+def sample_phantom() -> list[LayerData]:
+    """Make the 3-D pair whose organs slide against each other, with organ labels, landmarks and the true field."""
+    from napari_ran.synthetic import sliding_phantom
+
+    return _pair_layers(sliding_phantom())
+
+
+def sample_phantom_2d() -> list[LayerData]:
+    """Make the 2-D pair, with labels, landmarks and the true field."""
+    from napari_ran.synthetic import phantom_2d
+
+    return _pair_layers(phantom_2d())
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A public file: where it is, what it must be, and what to call its layer.
+
+    Attributes
+    ----------
+    name : str
+        File name in the cache.
+    url : str
+        An address whose content does not change (a commit, or an address made of the hash).
+    digest : str
+        ``algorithm:hexdigest`` of the content.
+    layer : str
+        Name of the layer.
+    """
+
+    name: str
+    url: str
+    digest: str
+    layer: str
+
+
+_ITK_ELASTIX = "https://raw.githubusercontent.com/InsightSoftwareConsortium/ITKElastix/v0.9.0/examples/data/"
+_KITWARE = "https://data.kitware.com/api/v1/file/hashsum/sha512/{}/download"
+_RIRE_CT = (
+    "1b950bc42fddfcefc76b9203d5dd6c45960c4fa8dcb69b839d3d083270d3d4c9"
+    "a9d378de3d3f914e432dc18fb44c9b9770d4db5580a70265f3e24e6cdb83015d"
+)
+_RIRE_T1 = (
+    "3d15477962fef5851207964c381ffe77c586a6f70f2a373ecd3b6b4dc50d51dc"
+    "6cd893eb1bedabcd382a96f0dafac893ae9e5a7c2b7333f9ff3f0c6b7016c7bc"
+)
+
+HEAD_SLICES = (
+    RemoteFile(
+        "CT_2D_head_fixed.mha",
+        _ITK_ELASTIX + "CT_2D_head_fixed.mha",
+        "sha256:06f2ce6fbf6a59f0874c735555fcf71717f631156b1b0697c1752442f7fc1cc5",
+        "head fixed",
+    ),
+    RemoteFile(
+        "CT_2D_head_moving.mha",
+        _ITK_ELASTIX + "CT_2D_head_moving.mha",
+        "sha256:a37c5fe388c38b3f4ac564f456277d09d3982eda58c4da05ead8ee2332360f47",
+        "head moving",
+    ),
+)
+"""Two CT slices of heads, from the examples of ITKElastix (Apache-2.0)."""
+
+HEAD_CT_MR = (
+    RemoteFile("training_001_mr_T1.mha", _KITWARE.format(_RIRE_T1), f"sha512:{_RIRE_T1}", "head MR T1 (fixed)"),
+    RemoteFile("training_001_ct.mha", _KITWARE.format(_RIRE_CT), f"sha512:{_RIRE_CT}", "head CT (moving)"),
+)
+"""Patient 001 of the Retrospective Image Registration Evaluation, as the SimpleITK notebooks keep it (CC BY 3.0)."""
+
+
+def sample_head_slices() -> list[LayerData]:
+    """Fetch two CT slices of heads (once; they are kept in the user's cache)."""
+    return fetch_layers(HEAD_SLICES)
+
+
+def sample_head_ct_mr() -> list[LayerData]:
+    """Fetch a CT and a T1-weighted MR volume of one patient (once; they are kept in the user's cache)."""
+    return fetch_layers(HEAD_CT_MR)
+
+
+def fetch_layers(files: tuple[RemoteFile, ...], cache: str | Path | None = None) -> list[LayerData]:
+    """Download public images where they are not in the cache yet, check them, and return them as layers.
+
+    Parameters
+    ----------
+    files : tuple of RemoteFile
+        What to fetch; the first comes to lie at the bottom of the layer list.
+    cache : path, optional
+        Where files are kept; the user's cache folder when left out.
+
+    Raises
+    ------
+    InputError
+        There is no network, the server refuses, or the content is not what it should be.
+    """
+    folder = Path(cache or Path(user_cache_dir("napari-ran")) / "samples")
+    images = [load_image(_fetched(file, folder)) for file in files]
+    return [to_layer_data(Image(i.tensor, i.grid, f.layer, i.metadata)) for i, f in zip(images, files, strict=True)]
+
+
+def _fetched(file: RemoteFile, folder: Path) -> Path:
+    """Return the path of a file in the cache, downloaded with a progress bar on the terminal if it must be."""
+    try:
+        return Path(
+            pooch.retrieve(
+                file.url, file.digest, fname=file.name, path=folder, progressbar=_TerminalProgress(file.name)
+            )
+        )
+    except ValueError as error:  # pooch: the hash differs; it removes what it downloaded
+        raise InputError(
+            file.name,
+            f"what came from {file.url} is not the expected file (its checksum differs)",
+            "Try again; if it stays so, the file was changed at its source: please report it",
+        ) from error
+    except Exception as error:  # requests raises its own family, the disk raises OSError
+        raise InputError(
+            file.name,
+            f"could not be fetched from {file.url} ({_reason(error)})",
+            "Check the network connection and try again. Without a network open File > Open Sample > "
+            "Sliding phantom (3-D), which is made on this machine",
+        ) from error
+
+
+class _TerminalProgress:
+    """The progress bar that pooch drives: one line on the terminal."""
+
+    def __init__(self, name: str) -> None:
+        from rich.progress import Progress
+
+        self.total = 0  # set by pooch
+        self._name, self._progress = name, Progress(transient=True)
+        self._task: Any = None
+
+    def update(self, count: int) -> None:
+        """Advance by so many bytes."""
+        if self._task is None:
+            self._progress.start()
+            self._task = self._progress.add_task(f"Fetching {self._name}", total=self.total or None)
+        self._progress.advance(self._task, count)
+
+    def reset(self) -> None:
+        """Start again; pooch calls this once the file has arrived, before its last update."""
+        if self._task is not None:
+            self._progress.reset(self._task)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._progress.stop()
+
+
+def _pair_layers(pair: Any) -> list[LayerData]:
+    """Return a phantom as layers: the fixed image at the bottom, annotations hidden on top."""
+    shown = [("phantom fixed", pair.fixed, True), ("phantom moving", pair.moving, True)]
+    hidden = [
+        ("phantom fixed organs", pair.fixed_labels, False),
+        ("phantom moving organs", pair.moving_labels, False),
+        ("phantom fixed landmarks", pair.fixed_landmarks, False),
+        ("phantom moving landmarks", pair.moving_landmarks, False),
+        ("phantom true displacement", pair.truth, False),
+    ]
+    layers: list[LayerData] = []
+    for name, value, visible in shown + hidden:
+        data, kwargs, kind = to_layer_data(value)
+        layers.append((data, kwargs | {"name": name, "visible": visible}, kind))
+    return layers
+
+
+def _readable(path: Path) -> bool:
+    if path.is_dir():
+        return any(_is_dicom(file) for file in sorted(path.iterdir()) if file.is_file())
+    return suffix_of(path) in READABLE_SUFFIXES + _LANDMARK_SUFFIXES
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file has the mark of DICOM after its preamble."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _read_one(path: Path) -> LayerData:
+    if suffix_of(path) in _LANDMARK_SUFFIXES:
+        return to_layer_data(load_landmarks(path))
+    image = load_image(path)
+    if _LABEL_NAME.search(path.name) and _few_whole_numbers(image):
+        return to_layer_data(load_labels(path))
+    return to_layer_data(image)
+
+
+def _few_whole_numbers(image: Image) -> bool:
+    values = np.unique(image.array)
+    return len(values) <= _MOST_LABELS and bool((values == np.round(values)).all())
+
+
+def _name(meta: Mapping[str, Any]) -> str:
+    return str(meta.get("name", "layer"))
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in a few words: the outer messages of the network libraries are long and technical."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # the loop's condition holds one
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0][:120]

@@ -1,0 +1,1 @@
+"""The napari widgets: the only part of the package that knows Qt and napari."""

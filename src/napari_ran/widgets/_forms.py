@@ -1,0 +1,296 @@
+"""Configs as forms: one field per setting, whose default, range and help come from the config itself."""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic.fields import FieldInfo
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_ran.config import FrozenConfig
+from napari_ran.errors import InputError
+
+AUTOMATIC = "automatic"
+"""What an optional number shows when it is left to the program."""
+
+_LARGEST = 1_000_000_000
+
+
+class ConfigForm(QObject):
+    """The editors of some settings of a config, nested configs included.
+
+    A setting is named by its path, such as ``spacing`` or ``instance.similarity``. The form has no widget of its own:
+    `add_to` puts the editors into any layout, so that one config can be spread over several sections.
+
+    Parameters
+    ----------
+    config : type of FrozenConfig
+        The config whose fields become editors. Defaults, choices and limits are read from it.
+    choices : mapping, optional
+        Setting path to pairs (value, text) for settings whose values are known only at run time.
+    labels : mapping, optional
+        Setting path to label, where the field's name does not read well.
+    parent : QObject, optional
+        The owner.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        config: type[FrozenConfig],
+        choices: Mapping[str, list[tuple[str, str]]] | None = None,
+        labels: Mapping[str, str] | None = None,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.config = config
+        self._base: FrozenConfig = config()
+        self._labels = dict(labels or {})
+        self._help = dict(_helps(config))
+        self._fields = dict(_fields(config))
+        self.editors: dict[str, QWidget] = {}
+        for path, info in self._fields.items():
+            editor = _editor(info, (choices or {}).get(path))
+            editor.setToolTip(f"<p>{self._help.get(path, '')}</p>")
+            editor.setAccessibleName(self.label(path))
+            editor.setObjectName(path)
+            self.editors[path] = editor
+            _connect(editor, self.changed)
+        self.set(self._base)
+
+    def label(self, path: str) -> str:
+        """Return the text beside a setting's editor."""
+        return self._labels.get(path) or path.rpartition(".")[2].replace("_", " ").capitalize()
+
+    def add_to(self, layout: QFormLayout, *paths: str) -> None:
+        """Put the editors of some settings into a form layout, with their labels."""
+        for path in paths:
+            editor = self.editors[path]
+            caption = QLabel(self.label(path))
+            caption.setToolTip(editor.toolTip())
+            caption.setBuddy(editor)
+            layout.addRow(caption, editor)
+
+    def rest(self, *used: str) -> list[str]:
+        """Return the settings that are not among `used`, in the config's order."""
+        return [path for path in self.editors if path not in used]
+
+    def get(self) -> Any:
+        """Return the config that the editors show.
+
+        Raises
+        ------
+        InputError
+            A value cannot be used.
+        """
+        values = self._base.to_dict()
+        for path, editor in self.editors.items():
+            inner = values
+            *parents, last = path.split(".")
+            for part in parents:
+                inner = inner[part]
+            inner[last] = _value(editor, path)
+        return self.config(**values)
+
+    def set(self, config: FrozenConfig) -> None:
+        """Show a config in the editors."""
+        values = config.to_dict()
+        self._base = config
+        for path, editor in self.editors.items():
+            inner: Any = values
+            for part in path.split("."):
+                inner = inner[part]
+            _show(editor, inner)
+
+
+class _Combo(QComboBox):
+    """A combo box that leaves the wheel to the scroll area unless it has the focus."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
+        """Scroll the form, not the choice."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+def combo(accessible_name: str, tooltip: str) -> QComboBox:
+    """Return an empty combo box fit for a scrolled form."""
+    box = _Combo()
+    box.setAccessibleName(accessible_name)
+    box.setToolTip(f"<p>{tooltip}</p>")
+    return box
+
+
+def _is_config(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, FrozenConfig)
+
+
+def _fields(config: type[FrozenConfig], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, info in config.model_fields.items():
+        if _is_config(info.annotation):
+            yield from _fields(info.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]  # checked above
+        else:
+            yield prefix + name, info
+
+
+def _helps(config: type[FrozenConfig], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and help of every setting: the field's description, else the docstring's Attributes section."""
+    documented = _attributes(config.__doc__ or "")
+    for name, info in config.model_fields.items():
+        if _is_config(info.annotation):
+            yield from _helps(info.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]  # checked above
+        else:
+            yield prefix + name, info.description or documented.get(name, "")
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Return the explanations of a numpy docstring's Attributes section, by name."""
+    _, _, section = docstring.partition("Attributes\n")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    indent = len(section) - len(section.lstrip(" ")) if section else 0
+    for line in section.splitlines()[1:]:
+        heading = re.match(rf" {{{indent}}}(\w[\w, ]*?)\s*:", line)
+        if heading:
+            names = [name.strip() for name in heading.group(1).split(",")]
+        elif line.strip():
+            for name in names:
+                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    return {name: re.sub(r"``([^`]*)``|`([^`]*)`", r"<i>\1\2</i>", text) for name, text in found.items()}
+
+
+def _editor(info: FieldInfo, choices: list[tuple[str, str]] | None) -> QWidget:
+    """Return the editor that suits a field's type."""
+    annotation, optional = _without_none(info.annotation)
+    if get_origin(annotation) is Literal:
+        choices = choices or [(value, str(value)) for value in get_args(annotation)]
+    if choices is not None:
+        box = _Combo()
+        for value, text in choices:
+            box.addItem(text, value)
+        return box
+    if annotation is bool:
+        return QCheckBox()
+    if annotation in (int, float):
+        return _number(annotation, info, optional)
+    line = QLineEdit()
+    if annotation is not str:
+        line.setProperty("yaml", True)
+    return line
+
+
+def _number(kind: type, info: FieldInfo, optional: bool) -> QAbstractSpinBox:
+    low, high = _limits(info)
+    if kind is int:
+        spin: Any = QSpinBox()
+        spin.setRange(int(low if low is not None else -_LARGEST), int(high if high is not None else _LARGEST))
+        spin.setGroupSeparatorShown(True)
+    else:
+        spin = QDoubleSpinBox()
+        spin.setDecimals(4)
+        spin.setRange(low if low is not None else -_LARGEST, high if high is not None else _LARGEST)
+        spin.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+    if optional:
+        spin.setMinimum(0)
+        spin.setSpecialValueText(AUTOMATIC)
+        spin.setProperty("optional", True)
+    spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    spin.setKeyboardTracking(False)
+    return spin
+
+
+def _limits(info: FieldInfo) -> tuple[float | None, float | None]:
+    """Return the smallest and largest value that a field accepts, where it says so."""
+    low: float | None = None
+    high: float | None = None
+    step = 1 if _without_none(info.annotation)[0] is int else 1e-4
+    for rule in info.metadata:
+        low = rule.ge if getattr(rule, "ge", None) is not None else low
+        low = rule.gt + step if getattr(rule, "gt", None) is not None else low
+        high = rule.le if getattr(rule, "le", None) is not None else high
+        high = rule.lt - step if getattr(rule, "lt", None) is not None else high
+    return low, high
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """Return the type of an optional field, stripped of constraints, and whether it may be None."""
+    optional = False
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        optional = len(parts) < len(get_args(annotation))
+        annotation = parts[0] if len(parts) == 1 else annotation
+    while hasattr(annotation, "__metadata__"):  # Annotated, as PositiveFloat is
+        annotation = get_args(annotation)[0]
+    return annotation, optional
+
+
+def _connect(editor: QWidget, signal: Any) -> None:
+    for name in ("currentIndexChanged", "toggled", "valueChanged", "editingFinished"):
+        if hasattr(editor, name):
+            getattr(editor, name).connect(signal)
+            return
+
+
+def _value(editor: QWidget, path: str) -> Any:
+    if isinstance(editor, QComboBox):
+        return editor.currentData()
+    if isinstance(editor, QCheckBox):
+        return editor.isChecked()
+    if isinstance(editor, QSpinBox | QDoubleSpinBox):
+        exact = editor.property("exact")
+        if exact is not None and math.isclose(
+            editor.value(), exact, abs_tol=10.0 ** -(editor.decimals() if isinstance(editor, QDoubleSpinBox) else 0)
+        ):
+            return exact  # a value finer than the box shows, untouched since it was loaded
+        return None if editor.property("optional") and editor.value() == 0 else editor.value()
+    text = editor.text().strip()
+    if not editor.property("yaml"):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(path, f"'{text}' cannot be read", "Write a number, or several as [1, 2, 3]") from None
+
+
+def _show(editor: QWidget, value: Any) -> None:
+    if isinstance(editor, QComboBox):
+        if editor.findData(value) < 0:  # such as a weights file, or a device of another machine
+            editor.addItem(str(value), value)
+        editor.setCurrentIndex(editor.findData(value))
+    elif isinstance(editor, QCheckBox):
+        editor.setChecked(bool(value))
+    elif isinstance(editor, QSpinBox):
+        editor.setProperty("exact", None)
+        editor.setValue(value or 0)
+    elif isinstance(editor, QDoubleSpinBox):
+        editor.setProperty("exact", value)
+        editor.setValue(value or 0.0)
+    elif editor.property("yaml"):
+        editor.setText(yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip())
+    else:
+        editor.setText(str(value))
