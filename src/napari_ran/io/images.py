@@ -7,6 +7,7 @@ file says, what comes out is in our convention: RAS world, millimetres, array ax
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_ran.data import Grid, Image, Labels
 from napari_ran.errors import InputError
+from napari_ran.io.damage import left_out, refuse_cut_tiff
 from napari_ran.io.files import existing, replacing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
 
@@ -210,6 +212,8 @@ def _refuse_type(dtype: np.dtype[Any]) -> None:
 
 
 def _read_itk(path: Path) -> _Raw:
+    if suffix_of(path) in (".tif", ".tiff"):
+        refuse_cut_tiff(path)
     with quiet_itk():
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
@@ -244,6 +248,9 @@ def _read_dicom(folder: Path) -> _Raw:
         raw.metadata["modality"] = reader.GetMetaData(0, "0008|0060").strip()
     if len(series) > 1:
         raw.warnings.append(f"The folder holds {len(series)} series: the longest one ({len(files)} slices) is used.")
+    broken = left_out(folder, chain.from_iterable(series))
+    if broken:
+        raw.warnings.append(f"{len(broken)} DICOM files could not be read and are left out, such as {broken[0]}.")
     gap = _uneven_slices(reader, len(files))
     if gap:
         raw.warnings.append(gap)

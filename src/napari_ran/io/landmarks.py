@@ -102,13 +102,20 @@ def _read_text(path: Path) -> Found:
         if len(points) != int(lines[1]):
             raise InputError("landmarks", f"the file says {lines[1]} points and holds {len(points)}", "Export it again")
         return points, system
-    if not any(character.isalpha() for character in lines[0].replace("e", "").replace("E", "")):
+    if _is_numbers(lines[0]):
         return _numbers(lines), "ras"
     return _columns(list(csv.reader(lines, skipinitialspace=True, delimiter=_delimiter(lines[0]))))
 
 
 def _delimiter(line: str) -> str:
     return next((mark for mark in (",", ";", "\t") if mark in line), " ")
+
+
+def _is_numbers(line: str) -> bool:
+    try:
+        return bool(_numbers([line]).size)
+    except ValueError:
+        return False
 
 
 def _numbers(lines: list[str]) -> NDArray[np.float64]:

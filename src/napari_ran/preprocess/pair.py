@@ -131,7 +131,9 @@ def prepare_pair(fixed: Image, moving: Image, config: RegistrationConfig) -> Gen
         leaves nothing, or they do not overlap in world coordinates and no alignment is allowed.
     """
     _check(fixed, moving)
-    messages = [f"{image.name}: {text}" for image in (fixed, moving) for text in image.metadata.get("warnings", ())]
+    messages = [
+        f"{image.name}: {text.rstrip('.')}" for image in (fixed, moving) for text in image.metadata.get("warnings", ())
+    ]
     choice = choose_intensity(fixed, moving, config.intensity)
     messages.append(choice.reason)
     yield PrepareStep("preprocess", 1, STEPS, None, choice.reason)
