@@ -10,7 +10,7 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.device import describe_device, free_memory
 from napari_ran.errors import NotEnoughMemoryError
 
-NETWORK_BYTES = 2_000
+NETWORK_BYTES = 2_700
 """Measured peak of a forward pass of RAN4+ with both directions, in bytes per voxel it sees (fp32)."""
 
 FIT_NETWORK_BYTES = 12_000

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import napari_ran as ran
+from napari_ran.registration import STAGES
+
+QUICK = {"weights": "none", "affine": "none"}
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[ran.Image, ran.Image, ran.Labels, ran.Labels, ran.Landmarks, ran.Landmarks]:
+    """A small textured pair on two oblique anisotropic grids, moved by a known smooth displacement in mm."""
+    fixed_grid = ran.Grid((26, 22, 18), _oblique((1.5, 2.0, 2.5), 0.3, (5, -3, 8)))
+    moving_grid = ran.Grid((24, 28, 20), _oblique((1.8, 1.6, 2.2), -0.2, (4, -4, 7)))
+    centre = fixed_grid.centre
+
+    def blobs(world: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        value = np.zeros(world.shape[:-1])
+        for _ in range(25):
+            place, size = centre + rng.uniform(-14, 14, 3), rng.uniform(2.5, 5)
+            value += rng.uniform(0.3, 1) * np.exp(-0.5 * ((world - place) ** 2).sum(-1) / size**2)
+        return value
+
+    def displaced(world: np.ndarray) -> np.ndarray:
+        weight = np.exp(-0.5 * ((world - centre) ** 2).sum(-1, keepdims=True) / 10**2)
+        return world + weight * np.array([2.5, -2.0, 2.0])
+
+    def ball(world: np.ndarray) -> np.ndarray:
+        return (((world - centre) ** 2).sum(-1) < 8**2).astype(np.int32)
+
+    fixed_world, moving_world = (_world(grid) for grid in (fixed_grid, moving_grid))
+    # the moving image is blobs, the fixed one shows them at displaced points: fixed(x) = moving(x + u(x))
+    fixed = ran.Image(blobs(displaced(fixed_world)), fixed_grid, "fixed")
+    moving = ran.Image(blobs(moving_world), moving_grid, "moving")
+    fixed_labels = ran.Labels(ball(displaced(fixed_world)), fixed_grid)
+    moving_labels = ran.Labels(ball(moving_world), moving_grid)
+    points = centre + np.random.default_rng(1).uniform(-8, 8, (12, 3))
+    return fixed, moving, fixed_labels, moving_labels, ran.Landmarks(points), ran.Landmarks(displaced(points))
+
+
+def _oblique(spacing: tuple[float, ...], angle: float, origin: tuple[float, ...]) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.diag(spacing)
+    affine[:3, 3] = origin
+    return affine
+
+
+def _world(grid: ran.Grid) -> np.ndarray:
+    return grid.to_world(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1))
+
+
+@pytest.fixture(scope="module")
+def result(pair: tuple) -> ran.Registration:
+    fixed, moving, *rest = pair
+    names = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+    return ran.register(fixed, moving, **dict(zip(names, rest, strict=True)), **QUICK)
+
+
+def test_it_registers_two_different_oblique_grids(result: ran.Registration) -> None:
+    report = result.report
+    assert report.complete
+    assert report.tre_after.mean < 0.4 * report.tre_before.mean
+    assert report.dice_mean_after > report.dice_mean_before
+    assert report.similarity_after > report.similarity_before
+    assert report.folding_percent < 0.1
+
+
+def test_the_result_lies_on_the_grids_of_the_pair(result: ran.Registration) -> None:
+    assert result.warped.grid == result.field.grid == result.fixed.grid
+    assert result.inverse_field.grid == result.moving.grid
+    assert result.field.tensor.shape == (3, *result.fixed.grid.shape)
+    assert result.warped_labels.grid == result.fixed.grid
+    assert result.inverse_consistency.grid == result.fixed.grid
+
+
+def test_the_inverse_brings_moving_landmarks_home(result: ran.Registration, pair: tuple) -> None:
+    there_and_back = result.inverse_field.map_points(result.field.map_points(pair[4].points))
+    assert np.abs(there_and_back - pair[4].points).max() < 0.5
+    assert np.allclose(result.warped_landmarks.points, result.inverse_field.map_points(pair[5].points))
+
+
+def test_stages_come_in_order_and_are_measured(pair: tuple) -> None:
+    run = ran.start(*pair[:2], **QUICK, instance="none")
+    events = list(run)
+    order = [STAGES.index(event.stage) for event in events]
+    assert order == sorted(order)
+    report = run.result().report
+    assert {stage.name for stage in report.stages} <= set(STAGES)
+    assert {"network", "transform", "evaluate"} <= {stage.name for stage in report.stages}
+    assert all(stage.seconds >= 0 and stage.peak_bytes > 0 for stage in report.stages)
+    assert run.result() is run.result()
+
+
+def test_cancelling_keeps_the_best_field_so_far(pair: tuple) -> None:
+    run = ran.start(*pair[:2], **QUICK)
+    steps = 0
+    for event in run:
+        steps += event.stage == "instance"
+        if steps == 25:
+            run.cancel()
+    partial = run.result()
+    assert not partial.report.complete
+    assert partial.report.similarity_after > partial.report.similarity_before
+    assert float(partial.field.magnitude.max()) > 0
+
+
+def test_a_run_stopped_at_once_has_no_result(pair: tuple) -> None:
+    run = ran.start(*pair[:2], **QUICK)
+    run.close()
+    assert not run.has_result
+    with pytest.raises(ran.InputError, match="stopped before anything was found"):
+        run.result()
+
+
+def test_the_callers_gradient_mode_is_untouched(pair: tuple) -> None:
+    for _ in ran.start(*pair[:2], **QUICK, instance="none"):
+        assert torch.is_grad_enabled()
+
+
+def test_the_same_run_twice_gives_the_same_field(pair: tuple) -> None:
+    torch.manual_seed(0)
+    first = ran.register(*pair[:2], **QUICK).field.tensor
+    state = torch.get_rng_state()
+    second = ran.register(*pair[:2], **QUICK).field.tensor
+    assert torch.equal(first, second)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_network_mode_and_levels(pair: tuple) -> None:
+    config = {"affine": "none", "instance": {"mode": "network", "network_steps": 2}, "keep_levels": True}
+    result = ran.register(*pair[:2], **config)
+    assert len(result.levels) == 5
+    assert result.levels[-1].forward.field.shape[1] == 3
+    assert ran.register(*pair[:2], **QUICK).levels == ()
+
+
+def test_an_int16_image_and_paths_give_the_same(pair: tuple, tmp_path: Path) -> None:
+    from napari_ran.io import save_image
+
+    fixed, moving = (dataclasses.replace(image, tensor=(image.tensor * 500).round()) for image in pair[:2])
+    save_image(fixed, tmp_path / "fixed.nii.gz")
+    save_image(moving, tmp_path / "moving.nii.gz")
+    from_arrays = ran.register(fixed, moving, **QUICK, instance="none").warped
+    from_paths = ran.register(tmp_path / "fixed.nii.gz", str(tmp_path / "moving.nii.gz"), **QUICK, instance="none").warped
+    assert torch.allclose(from_arrays.tensor, from_paths.tensor, atol=1e-2)
+
+
+def _flat(shape: tuple[int, ...]) -> ran.Image:
+    return ran.Image(np.ones(shape), ran.Grid.from_spacing(shape))
+
+
+def _noise(shape: tuple[int, ...], channels: int = 1) -> ran.Image:
+    return ran.Image(np.random.default_rng(0).random((channels, *shape)), ran.Grid.from_spacing(shape))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "more", "message"),
+    [
+        (_noise((9, 9, 9)), _noise((9, 9)), {}, "moving: the fixed image has 3 dimensions, the moving one 2"),
+        (_noise((9, 9, 9)), _flat((9, 9, 9)), {}, "moving: all voxels have the same value"),
+        (_noise((9, 9, 1)), _noise((9, 9, 9)), {}, "fixed: an axis has a single voxel"),
+        (_noise((9, 9, 9), 3), _noise((9, 9, 9)), {}, "fixed: expected one channel, got 3"),
+        (np.zeros((9, 9, 9)), _noise((9, 9, 9)), {}, "fixed: expected Image or a path, got ndarray"),
+        ("nowhere.nii.gz", _noise((9, 9, 9)), {}, "fixed: "),
+        (_noise((9, 9, 9)), _noise((9, 9, 9)), {"device": "cuda:99"}, "device: "),
+        (_noise((9, 9, 9)), _noise((9, 9, 9)), {"weights": "nobody"}, "weights: "),
+        (_noise((9, 9, 9)), _noise((9, 9, 9)), {"afine": "none"}, "afine: unknown key"),
+        (
+            _noise((9, 9, 9)),
+            _noise((9, 9, 9)),
+            {"fixed_labels": ran.Labels(np.ones((8, 9, 9)), ran.Grid.from_spacing((8, 9, 9)))},
+            "fixed_labels: ",
+        ),
+        (
+            _noise((9, 9, 9)),
+            _noise((9, 9, 9)),
+            {"fixed_landmarks": ran.Landmarks([[50, 0, 0]]), "moving_landmarks": ran.Landmarks([[1, 0, 0]])},
+            "fixed_landmarks: 1 of 1 points lie outside",
+        ),
+    ],
+)
+def test_bad_input_is_one_error_before_any_work(fixed: object, moving: object, more: dict, message: str) -> None:
+    with pytest.raises(ran.InputError) as caught:
+        ran.start(fixed, moving, **more)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_2d_pairs_register_too() -> None:
+    pair = ran.phantom_2d()
+    result = ran.register(pair.fixed, pair.moving, affine="none")
+    assert result.field.tensor.shape == (2, *pair.fixed.grid.shape)
+    assert result.report.similarity_after > result.report.similarity_before
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_two_real_volumes_on_different_grids(real_data: Path) -> None:
+    folder = real_data / "hippocampus"
+    images = sorted(path for path in folder.rglob("*.nii.gz") if "label" not in str(path))[:2]
+    result = ran.register(*images)
+    assert result.report.similarity_after > result.report.similarity_before
+    assert result.report.folding_percent < 0.1
