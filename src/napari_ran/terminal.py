@@ -126,7 +126,7 @@ def open_viewer(files: Sequence[Path], quiet: bool = False) -> bool:
         "napari-ran",
         "--with",
         "napari-ran",
-        "Register",
+        "Register (RAN)",
     ]
     console.print("Opening napari ...", highlight=False)
     subprocess.Popen(command, start_new_session=True)
