@@ -27,6 +27,9 @@ KEY = "napari_ran"
 """Layers made here say what they hold under this key of their metadata."""
 
 MAX_ARROWS = 20_000
+ARROWS_PER_SLICE = 80
+"""Rather than fewer arrows in a slice, some slices stay without."""
+
 FOLD_COLOUR = (1.0, 0.0, 1.0, 1.0)
 """Colour of folds in the Jacobian determinant's layer, outside its colour map (magenta)."""
 
@@ -114,7 +117,7 @@ def grid_of_layer(shape: tuple[int, ...], affine: ArrayLike) -> Grid:
 def vectors_layer(field: DisplacementField, name: str = "displacement", max_arrows: int = MAX_ARROWS) -> LayerData:
     """Return the displacement as arrows from where a point is to where it goes, coloured by length in mm.
 
-    Every so-many-th voxel gets an arrow, evenly in mm, so that there are at most `max_arrows`.
+    Every so-many-th voxel gets an arrow, so that there are at most `max_arrows`; within a slice they are even in mm.
     """
     stride = _stride(field.grid, max_arrows)
     spots = tuple(slice((n - 1) % step // 2, None, step) for n, step in zip(field.grid.shape, stride, strict=True))
@@ -123,7 +126,7 @@ def vectors_layer(field: DisplacementField, name: str = "displacement", max_arro
     length = field.magnitude.cpu()[spots].flatten().numpy()
     data = arrows.permute(2, 0, 1).flip(-1).numpy()
     colour = {"edge_color": "mm", "edge_colormap": "turbo", "features": {"mm": length}}
-    style = {"edge_width": 0.15 * float(max(stride)), "vector_style": "arrow"}
+    style = {"edge_width": 0.1 * float(max(stride)), "vector_style": "arrow"}
     return data, _kwargs(name, "displacement vectors", field.grid) | colour | style, "vectors"
 
 
@@ -131,7 +134,7 @@ def magnitude_layer(field: DisplacementField, name: str = "displacement (mm)") -
     """Return the length of the displacement in mm as an image layer."""
     magnitude = field.magnitude.cpu().numpy()
     limits = (0.0, max(float(magnitude.max()), 1e-3))
-    style = {"colormap": "turbo", "contrast_limits": limits, "blending": "additive", "opacity": 0.7}
+    style = {"colormap": "turbo", "contrast_limits": limits, "blending": "translucent", "opacity": 0.5}
     return _reverse(magnitude), _kwargs(name, "displacement magnitude", field.grid) | style, "image"
 
 
@@ -174,7 +177,7 @@ def deformed_grid_layer(
         position = torch.arange(field.grid.shape[axis]).view([-1 if a == axis else 1 for a in range(field.grid.ndim)])
         reached = position + field.tensor[axis].cpu()
         distance = (torch.remainder(reached + period / 2, period) - period / 2).abs()
-        picture = torch.maximum(picture, (1.2 - distance).clamp(0, 1))
+        picture = torch.maximum(picture, (1 - distance).clamp(0, 1))
     style = {"colormap": "yellow", "contrast_limits": (0.0, 1.0), "blending": "additive"}
     return _reverse(picture.numpy()), _kwargs(name, "deformed grid", field.grid) | style, "image"
 
@@ -231,12 +234,21 @@ def _from_layer(data: Any, affine: ArrayLike, name: str) -> tuple[NDArray[Any], 
 
 
 def _stride(grid: Grid, most: int) -> list[int]:
-    """Return the steps in voxels per axis, as equal in mm as they can be, that leave at most `most` voxels."""
-    pitch = float(grid.spacing.min())
+    """Return the steps in voxels per axis that leave at most `most` voxels, as equal in mm as they can be.
+
+    napari shows the arrows of one slice at a time, so every slice along the last axis gets some, unless they would be
+    too few.
+    """
+    shape, spacing = np.array(grid.shape), grid.spacing
+    pitch = float(spacing.min())
     while True:
-        stride = [max(1, round(pitch / s)) for s in grid.spacing]
-        if np.prod([-(-n // step) for n, step in zip(grid.shape, stride, strict=True)]) <= most:
-            return stride
+        stride = np.maximum(1, np.round(pitch / spacing)).astype(int)
+        counts = -(-shape // stride)
+        if grid.ndim == 3 and counts[:2].prod() * shape[2] <= max(most, 1):
+            stride[2] = 1
+            return [int(step) for step in stride]
+        if (grid.ndim == 2 or counts[:2].prod() <= ARROWS_PER_SLICE) and counts.prod() <= most:
+            return [int(step) for step in stride]
         pitch *= 1.05
 
 
