@@ -88,7 +88,7 @@ def test_the_viewer_is_known_to_the_widgets_only(path: Path) -> None:
     roots = {module.split(".")[0] for module in imported_modules(path)}
     if unit_of(own_name(path)) != "widgets":
         assert not roots & GUI
-    assert "matplotlib" not in {module.split(".")[0] for module in imported_modules(path, lazy=False)}
+        assert "matplotlib" not in {module.split(".")[0] for module in imported_modules(path, lazy=False)}
 
 
 @by_path
