@@ -21,7 +21,7 @@ class MetricPlot(QWidget):
     Parameters
     ----------
     viewer : napari.Viewer
-        Whose theme gives the colours; followed when it changes.
+        Whose theme gives the colours; `apply_theme` takes them anew.
     parent : QWidget, optional
         The owner.
     """
@@ -47,7 +47,6 @@ class MetricPlot(QWidget):
         self._redraw.setSingleShot(True)
         self._redraw.timeout.connect(self._draw)
         self.apply_theme()
-        viewer.events.theme.connect(self.apply_theme)
 
     def clear(self) -> None:
         """Start a new run."""
@@ -69,11 +68,6 @@ class MetricPlot(QWidget):
         self._colours["second"] = theme.warning.as_hex()
         self.figure.set_facecolor(self._colours["background"])
         self._schedule()
-
-    def disconnect_viewer(self) -> None:
-        """Stop following the viewer; call before the widget goes."""
-        self._viewer.events.theme.disconnect(self.apply_theme)
-        self._redraw.stop()
 
     def _schedule(self) -> None:
         if not self._redraw.isActive():

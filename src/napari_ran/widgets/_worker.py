@@ -25,11 +25,11 @@ EXIT_SECONDS = 10.0
 
 Work = Callable[["Task"], Generator[Any, None, Any]]
 
+_TASKS: weakref.WeakSet[Task] = weakref.WeakSet()
+
 
 class Task:
     """One piece of work in its own thread, without Qt: it can outlive the widget that started it and hurts nobody."""
-
-    _alive: weakref.WeakSet[Task] = weakref.WeakSet()
 
     def __init__(self, work: Work) -> None:
         self.news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
@@ -37,7 +37,7 @@ class Task:
         self.dropped = threading.Event()
         self._work = work
         self._thread = threading.Thread(target=self._run, name="napari-ran", daemon=True)
-        Task._alive.add(self)
+        _TASKS.add(self)
         self._thread.start()
 
     def stop(self) -> None:
@@ -81,11 +81,24 @@ class Task:
 @atexit.register
 def _wait_for_tasks() -> None:
     """Let no thread be inside compiled code when the interpreter goes down."""
-    tasks = list(Task._alive)
+    tasks = list(_TASKS)
     for task in tasks:
         task.drop()
     for task in tasks:
         task.join(EXIT_SECONDS)
+
+
+class _Current:
+    """The task that is listened to; no Qt object, so that it can be reached when the widget is already gone."""
+
+    def __init__(self) -> None:
+        self.task: Task | None = None
+
+    def drop(self) -> None:
+        """Throw away whatever the task still finds."""
+        if self.task is not None:
+            self.task.drop()
+            self.task = None
 
 
 class Worker(QObject):
@@ -114,7 +127,7 @@ class Worker(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._task: Task | None = None
+        self.current = _Current()
         self._poll = QTimer(self)
         self._poll.setInterval(POLL_MS)
         self._poll.timeout.connect(self._look)
@@ -126,32 +139,30 @@ class Worker(QObject):
     @property
     def task(self) -> Task | None:
         """The task that is listened to, if any."""
-        return self._task
+        return self.current.task
 
     def start(self, work: Work) -> Task:
         """Drop what is running and start anew."""
         self.drop()
-        self._task = Task(work)
+        task = self.current.task = Task(work)
         self._poll.start()
-        return self._task
+        return task
 
     def stop(self) -> None:
         """Ask the task to end early; `finished`, `failed` or, after a moment, `released` follows."""
-        if self._task is not None:
-            self._task.stop()
+        if self.task is not None:
+            self.task.stop()
             self._patience.start()
 
     def drop(self) -> None:
         """Stop listening: whatever the task still finds is thrown away."""
         self._poll.stop()
         self._patience.stop()
-        if self._task is not None:
-            self._task.drop()
-            self._task = None
+        self.current.drop()
 
     def _look(self) -> None:
         """Deliver the news; of several events only those in the queue now, so that the GUI stays responsive."""
-        task = self._task
+        task = self.task
         if task is None:
             return
         for _ in range(max(1, task.news.qsize())):
@@ -162,7 +173,7 @@ class Worker(QObject):
             if kind != "event":
                 self._poll.stop()
                 self._patience.stop()
-                self._task = None
+                self.current.task = None
             {"event": self.event, "finished": self.finished, "failed": self.failed}[kind].emit(value)
-            if self._task is not task:  # a slot started or dropped something
+            if self.task is not task:  # a slot started or dropped something
                 return

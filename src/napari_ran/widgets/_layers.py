@@ -1,0 +1,310 @@
+"""Between the viewer's layers and the core: what a layer holds, and where a result's layers go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from napari.layers import Layer
+from qtpy.QtCore import QObject, QTimer, Signal
+
+import napari_ran as ran
+from napari_ran.contributions import layer_affine, millimetres
+from napari_ran.io import layers as convert
+from napari_ran.io.layers import KEY, LayerData
+
+T = TypeVar("T")
+
+OWNER = "result"
+"""Under `KEY` in its metadata a result layer says which result it is, and (with the next key) that it is no copy."""
+IDENTITY = "layer"
+LIMITS = "limits"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What is needed of an input layer, taken in the GUI thread in no time and converted later in another.
+
+    Attributes
+    ----------
+    argument : str
+        What the layer was chosen as, for messages.
+    name : str
+        The layer's name.
+    data : array
+        The layer's data as they are, not copied.
+    matrix : (D + 1, D + 1) array
+        Data to world, in mm, in napari's order of axes.
+    metadata : mapping
+        The layer's metadata.
+    """
+
+    argument: str
+    name: str
+    data: Any
+    matrix: Any
+    metadata: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, layer: Layer, argument: str) -> Source:
+        """Take what is needed of a layer.
+
+        Raises
+        ------
+        InputError
+            It is a colour image, or its axes are not lengths.
+        """
+        if getattr(layer, "rgb", False):
+            cure = "Right-click the layer and choose Split RGB, then select one channel"
+            raise ran.InputError(argument, f"'{layer.name}' is a colour (RGB) image; one channel is expected", cure)
+        placed = {name: getattr(layer, name) for name in ("scale", "shear", "rotate", "translate", "units", "name")} | {
+            "affine": layer.affine.affine_matrix
+        }
+        return cls(argument, layer.name, layer.data, layer_affine(placed, layer.ndim), dict(layer.metadata))
+
+    def image(self) -> ran.Image:
+        """Convert to an image."""
+        return self._converted(lambda: convert.image_from_layer(self.data, self.matrix, self.name, self.metadata))
+
+    def labels(self) -> ran.Labels:
+        """Convert to a label map."""
+        return self._converted(lambda: convert.labels_from_layer(self.data, self.matrix, self.name, self.metadata))
+
+    def landmarks(self) -> ran.Landmarks:
+        """Convert to landmarks."""
+        if len(self.data) == 0:
+            raise ran.InputError(self.argument, f"'{self.name}' holds no points", "Draw some, or choose none")
+        return self._converted(lambda: convert.landmarks_from_layer(self.data, self.matrix, self.name))
+
+    def _converted(self, conversion: Callable[[], T]) -> T:
+        try:
+            return conversion()
+        except ran.InputError as error:
+            raise ran.InputError(self.argument, f"'{self.name}': {error.problem}", error.cure) from None
+
+
+@dataclass(frozen=True)
+class ResultKind:
+    """A layer that a registration can be shown as."""
+
+    key: str
+    title: str
+    tip: str
+
+
+RESULTS = (
+    ResultKind("warped", "Warped image", "The moving image on the fixed grid, interpolated once from the original."),
+    ResultKind("checkerboard", "Checkerboard", "Tiles of the fixed and the warped image in turn: edges should run on."),
+    ResultKind(
+        "difference", "Difference", "Warped minus fixed, in the images' intensity units: blue below, red above."
+    ),
+    ResultKind(
+        "vectors", "Displacement vectors", "Arrows from fixed points to where they go, coloured by length (mm)."
+    ),
+    ResultKind("magnitude", "Displacement (mm)", "Length of the whole displacement in mm, the affine part included."),
+    ResultKind("grid", "Deformed grid", "A regular grid drawn on the moving image and brought to the fixed image."),
+    ResultKind(
+        "jacobian",
+        "Jacobian determinant",
+        "Local volume change (no unit): blue shrinks, white keeps, red grows; folds (0 or less) are magenta.",
+    ),
+    ResultKind(
+        "consistency", "Inverse consistency (mm)", "How far a point ends from its start, there and back, in mm."
+    ),
+    ResultKind("labels", "Carried labels", "The moving labels on the fixed grid (nearest neighbour)."),
+    ResultKind("landmarks", "Carried points", "The moving points brought to the fixed image."),
+)
+VISIBLE = {"warped"}
+"""The results that are shown at once; the others wait in the layer list."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the result should look beside the inputs.
+
+    Attributes
+    ----------
+    limits : tuple of float
+        The moving layer's contrast limits, for the warped image.
+    fixed_limits : tuple of float
+        The fixed layer's contrast limits, for the checkerboard.
+    units : tuple
+        The fixed layer's units: one viewer must not mix them.
+    millimetres : list of float
+        How many mm one unit is, per axis in napari's order.
+    """
+
+    limits: tuple[float, float]
+    fixed_limits: tuple[float, float]
+    units: tuple[Any, ...]
+    millimetres: list[float]
+
+    @classmethod
+    def of(cls, fixed: Layer, moving: Layer) -> Look:
+        """Take the look of the input layers."""
+        return cls(
+            tuple(moving.contrast_limits),
+            tuple(fixed.contrast_limits),
+            tuple(fixed.units),
+            millimetres(fixed.units, fixed.name),
+        )
+
+
+def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Iterator[tuple[str, LayerData]]:
+    """Yield the chosen layers of a result, ready to be added: all computing is done here, none in the viewer."""
+    makers: dict[str, Callable[[], LayerData]] = {
+        "warped": lambda: _warped(result, look),
+        "checkerboard": lambda: _checkerboard(result, look),
+        "difference": lambda: _difference(result),
+        "vectors": lambda: convert.vectors_layer(result.field, "displacement vectors", 6_000),
+        "magnitude": lambda: convert.magnitude_layer(result.field),
+        "grid": lambda: convert.deformed_grid_layer(result.field),
+        "jacobian": lambda: convert.jacobian_layer(result.field),
+        "consistency": lambda: _consistency(result),
+    }
+    if result.warped_labels is not None:
+        makers["labels"] = lambda: convert.to_layer_data(result.warped_labels)  # type: ignore[arg-type]  # not None
+    if result.warped_landmarks is not None:
+        makers["landmarks"] = lambda: convert.to_layer_data(result.warped_landmarks)  # type: ignore[arg-type]  # not None
+    for kind in RESULTS:
+        if kind.key in keys and kind.key in makers:
+            yield kind.key, _finished(kind.key, makers[kind.key](), look)
+
+
+def _finished(key: str, layer: LayerData, look: Look) -> LayerData:
+    """Give a layer its mark, its visibility and the viewer's units, and lay its array out as it will be read."""
+    data, kwargs, kind = layer
+    factor = np.diag([*(1 / mm for mm in look.millimetres), 1.0])
+    metadata = dict(kwargs.get("metadata", {}))
+    metadata[KEY] = {**metadata.get(KEY, {}), OWNER: key, LIMITS: kwargs.get("contrast_limits")}
+    names = {"labels": "warped labels", "landmarks": "warped points"}
+    kwargs = kwargs | {
+        "name": names.get(key, kwargs["name"]),
+        "affine": factor @ kwargs["affine"],
+        "units": look.units,
+        "metadata": metadata,
+        "visible": key in VISIBLE,
+    }
+    return np.ascontiguousarray(data), kwargs, kind
+
+
+def _warped(result: ran.Registration, look: Look) -> LayerData:
+    data, kwargs, kind = convert.to_layer_data(result.warped)
+    return data, kwargs | {"name": "warped", "contrast_limits": look.limits}, kind
+
+
+def _checkerboard(result: ran.Registration, look: Look) -> LayerData:
+    """Both images scaled to [0, 1] by their layers' contrast limits, in eight tiles along the longest side."""
+    fixed, warped = result.fixed.array, result.warped.array
+    grid = result.fixed.grid
+    tile = float(grid.extent.max()) / 8
+    parity = np.zeros(grid.shape, dtype=np.int32)
+    for axis, (n, spacing) in enumerate(zip(grid.shape, grid.spacing, strict=True)):
+        shape = [-1 if a == axis else 1 for a in range(grid.ndim)]
+        parity = parity + (np.arange(n) * spacing // tile).astype(np.int32).reshape(shape)
+    picture = np.where(parity % 2 == 0, _scaled(fixed, look.fixed_limits), _scaled(warped, look.limits))
+    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(picture), grid, "checkerboard"))
+    return data, kwargs | {"contrast_limits": (0.0, 1.0)}, kind
+
+
+def _scaled(values: Any, limits: tuple[float, float]) -> Any:
+    return np.clip((values - limits[0]) / max(limits[1] - limits[0], 1e-12), 0, 1, dtype=np.float32)
+
+
+def _difference(result: ran.Registration) -> LayerData:
+    difference = result.warped.array - result.fixed.array
+    largest = float(np.percentile(np.abs(difference[(slice(None, None, 2),) * difference.ndim]), 99.5)) or 1.0
+    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(difference), result.fixed.grid, "difference"))
+    return data, kwargs | {"contrast_limits": (-largest, largest), "colormap": "bwr"}, kind
+
+
+def _consistency(result: ran.Registration) -> LayerData:
+    data, kwargs, kind = convert.to_layer_data(result.inverse_consistency)
+    limits = (0.0, max(float(np.percentile(data, 99.5)), 1e-3))
+    return data, kwargs | {"name": "inverse consistency (mm)", "colormap": "magma", "contrast_limits": limits}, kind
+
+
+def own_result(layer: Layer) -> str | None:
+    """Return which result a layer is, or None: a layer of the user's, or a copy that the user made of a result."""
+    mark = layer.metadata.get(KEY)
+    if not isinstance(mark, Mapping) or mark.get(IDENTITY) != str(layer.unique_id):
+        return None
+    return mark.get(OWNER)
+
+
+class ResultLayers(QObject):
+    """Puts a result's layers into the viewer, one per turn of the event loop, in place of the last result's.
+
+    Signals
+    -------
+    done : ()
+        All layers are in the viewer.
+    """
+
+    done = Signal()
+
+    def __init__(self, viewer: Any, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._pending: list[tuple[str, LayerData]] = []
+        self._turn = QTimer(self)
+        self._turn.setSingleShot(True)
+        self._turn.timeout.connect(self._place_next)
+
+    def place(self, layers: list[tuple[str, LayerData]]) -> None:
+        """Replace the viewer's result layers by these; results that are not among them are removed."""
+        keys = {key for key, _ in layers}
+        for layer in [layer for layer in self._viewer.layers if own_result(layer) not in keys | {None}]:
+            self._viewer.layers.remove(layer)
+        self._pending = list(layers)
+        self._turn.start(0)
+
+    def stop(self) -> None:
+        """Add nothing more."""
+        self._pending = []
+        self._turn.stop()
+
+    def _place_next(self) -> None:
+        if not self._pending:
+            self.done.emit()
+            return
+        key, data = self._pending.pop(0)
+        place_layer(self._viewer, key, data)
+        self._turn.start(0)
+
+
+def place_layer(viewer: Any, key: str, layer_data: LayerData) -> Layer:
+    """Put a result layer into the viewer: into the layer of the last run if that is still there, else on top."""
+    data, kwargs, kind = layer_data
+    old = next((layer for layer in viewer.layers if own_result(layer) == key), None)
+    if old is not None and old.ndim == len(kwargs["affine"]) - 1:
+        _update(old, data, kwargs)
+        return old
+    selected = viewer.layers.selection.active
+    layer = Layer.create(data, kwargs, kind)
+    layer.metadata[KEY][IDENTITY] = str(layer.unique_id)
+    if old is not None:
+        viewer.layers.remove(old)
+    viewer.add_layer(layer)
+    if selected is not None and selected in viewer.layers:
+        viewer.layers.selection.active = selected
+    return layer
+
+
+def _update(layer: Layer, data: Any, kwargs: Mapping[str, Any]) -> None:
+    """Give a layer new data and a new place; what the user set (visibility, colours, limits) stays."""
+    before = layer.metadata[KEY].get(LIMITS)
+    untouched = before is not None and np.allclose(layer.contrast_limits, before)
+    layer.data = data
+    layer.affine = kwargs["affine"]
+    layer.units = kwargs["units"]
+    if "features" in kwargs:  # arrows: one feature per arrow colours it
+        layer.features = kwargs["features"]
+        layer.edge_color = kwargs["edge_color"]
+    if untouched and kwargs.get("contrast_limits") is not None:
+        layer.contrast_limits = kwargs["contrast_limits"]
+    mark = {**kwargs["metadata"][KEY], IDENTITY: str(layer.unique_id)}
+    layer.metadata = {**kwargs["metadata"], KEY: mark}

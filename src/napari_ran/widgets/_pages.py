@@ -1,0 +1,206 @@
+"""The two pages of the Register widget: what is chosen, and what came out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+import napari_ran as ran
+from napari_ran.config import PRESETS
+from napari_ran.device import describe_device, resolve_device
+from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._forms import ConfigForm
+from napari_ran.widgets._layers import RESULTS
+from napari_ran.widgets._panels import ResultTable
+from napari_ran.widgets._plot import MetricPlot
+
+PLAIN = ("weights", "device", "intensity", "affine", "instance.mode")
+"""Settings in plain sight; all others are in the advanced section."""
+
+LABELS = {
+    "weights": "Network weights",
+    "device": "Compute on",
+    "intensity": "Intensities",
+    "affine": "Pre-alignment",
+    "instance.mode": "Refine for this pair",
+    "spacing": "Working spacing (mm)",
+    "preset": "Network preset",
+    "network_voxels": "Network voxels, at most",
+    "keep_levels": "Keep the levels",
+}
+"""What a setting is called in the form, where its name does not say it."""
+
+
+class SetupPage(QWidget):
+    """Images, annotations, settings and the layers to make.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers can be chosen.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.choices = LayerChoices(viewer, self)
+        self.form = ConfigForm(ran.RegistrationConfig, _choices(), LABELS, self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 6, 8, 6)
+        layout.addWidget(self._images_group())
+        layout.addWidget(self._annotations_section())
+        layout.addWidget(self._method_group())
+        layout.addWidget(self._advanced_section())
+        layout.addWidget(self._results_section())
+        layout.addLayout(self._files_row())
+        layout.addStretch(1)
+
+    def wanted_results(self) -> set[str]:
+        """Return the keys of the results that are to become layers."""
+        return {key for key, box in self.result_boxes.items() if box.isChecked()}
+
+    def _images_group(self) -> QWidget:
+        group = QGroupBox("Images")
+        form = _form(group)
+        for role in ("fixed", "moving"):
+            form.addRow(self._caption(role), self.choices.boxes[role])
+        self.swap_button = QPushButton("Swap fixed and moving")
+        self.swap_button.setToolTip("Exchange the two images, and their labels and points")
+        form.addRow("", self.swap_button)
+        return group
+
+    def _annotations_section(self) -> QWidget:
+        self.annotations = QCollapsible("Labels and points to carry along (optional)")
+        content = QWidget()
+        form = _form(content)
+        for role in LayerChoices.OPTIONAL:
+            form.addRow(self._caption(role), self.choices.boxes[role])
+        return _collapsed(self.annotations, content)
+
+    def _method_group(self) -> QWidget:
+        group = QGroupBox("Method")
+        self.form.add_to(_form(group), *PLAIN)
+        return group
+
+    def _advanced_section(self) -> QWidget:
+        self.advanced = QCollapsible("Advanced settings")
+        content = QWidget()
+        self.form.add_to(_form(content), *self.form.rest(*PLAIN))
+        return _collapsed(self.advanced, content)
+
+    def _results_section(self) -> QWidget:
+        self.outputs = QCollapsible("Layers to make")
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setSpacing(2)
+        self.result_boxes: dict[str, QCheckBox] = {}
+        for kind in RESULTS:
+            box = QCheckBox(kind.title)
+            box.setChecked(True)
+            box.setToolTip(f"<p>{kind.tip}</p>")
+            self.result_boxes[kind.key] = box
+            column.addWidget(box)
+        return _collapsed(self.outputs, content)
+
+    def _files_row(self) -> QHBoxLayout:
+        self.load_button = QPushButton("Load settings…")
+        self.load_button.setToolTip("Read the settings from a YAML file, as the command line's --config does")
+        self.export_button = QPushButton("Export settings…")
+        self.export_button.setToolTip("Write these settings to a YAML file for here, Python or the command line")
+        row = QHBoxLayout()
+        row.addWidget(self.load_button)
+        row.addWidget(self.export_button)
+        return row
+
+    def _caption(self, role: str) -> QLabel:
+        caption = QLabel(self.choices.title(role))
+        caption.setBuddy(self.choices.boxes[role])
+        caption.setToolTip(self.choices.boxes[role].toolTip())
+        return caption
+
+
+class ResultPage(QWidget):
+    """The live curve, the figures of the result, what was chosen, and where to save it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose theme the curve follows.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 6, 8, 6)
+        self.plot = MetricPlot(viewer)
+        self.table = ResultTable()
+        self.table.hide()
+        self.notes = QLabel()
+        self.notes.setWordWrap(True)
+        self.notes.setAccessibleName("What was chosen")
+        self.save_button = QPushButton("Save result…")
+        self.save_button.setToolTip(
+            "<p>Write the warped image, the transform (ITK .h5 and Learn2Reg), the report, a picture and the settings "
+            "into a folder</p>"
+        )
+        for part in (self.plot, self.table, self.notes, self.save_button):
+            layout.addWidget(part)
+        layout.addStretch(1)
+
+    def show_report(self, report: Any) -> None:
+        """Show the figures of a result and the choices that were made for it."""
+        self.table.show_report(report)
+        self.table.show()
+        self.notes.setText("\n".join(f"• {text}" for text in report.messages))
+
+
+def _choices() -> dict[str, list[tuple[str, str]]]:
+    """Return the settings' values that depend on this machine: devices, presets, weights."""
+    devices = [("auto", f"auto ({describe_device(resolve_device('auto'))})"), ("cpu", "CPU")]
+    devices += [(f"cuda:{i}", describe_device(torch.device(f"cuda:{i}"))) for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append(("mps", describe_device(torch.device("mps"))))
+    weights = [("auto", "auto (bundled, where they fit)"), ("none", "none (start from the identity)")]
+    weights += [(card.name, card.name) for card in ran.available_weights()]
+    return {
+        "device": devices,
+        "weights": weights,
+        "preset": [(name, name) for name in PRESETS],
+    }
+
+
+def _form(owner: QWidget) -> QFormLayout:
+    form = QFormLayout(owner)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+    form.setContentsMargins(6, 6, 6, 6)
+    form.setVerticalSpacing(4)
+    return form
+
+
+def _collapsed(section: QCollapsible, content: QWidget) -> QWidget:
+    section.setDuration(0)
+    section.addWidget(content)
+    section.collapse(animate=False)
+    return section
+
+
+def scrolled(page: QWidget) -> QScrollArea:
+    """Return a page with scroll bars where it does not fit."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setWidget(page)
+    return area

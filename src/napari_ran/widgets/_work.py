@@ -1,0 +1,82 @@
+"""What the Register widget does in its thread: convert the layers, register, prepare the layers of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import napari_ran as ran
+from napari_ran.io.layers import LayerData
+from napari_ran.widgets._layers import Look, Source, result_layers
+from napari_ran.widgets._worker import Task, Work
+
+STAGES_WITH_RESULT = ("network", "instance", "transform", "evaluate", "layers")
+"""From the first of these on there is a field to keep when a run is cancelled."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A registration with its layers, ready for the viewer."""
+
+    result: ran.Registration
+    layers: list[tuple[str, LayerData]]
+
+
+def registration_work(sources: dict[str, Source], config: ran.RegistrationConfig, keys: set[str], look: Look) -> Work:
+    """Return the work of one run: it yields `Event` and returns `Finished`, or None when it was stopped too early.
+
+    Parameters
+    ----------
+    sources : dict
+        Role (``fixed``, ``moving``, ``moving_labels``, ...) to what its layer holds.
+    config : RegistrationConfig
+        The settings.
+    keys : set of str
+        The results that are wanted as layers; see `RESULTS`.
+    look : Look
+        How they should look.
+    """
+
+    def work(task: Task) -> Generator[ran.Event, None, Finished | None]:
+        yield ran.Event("check", 0, 1, "reading the layers")
+        fixed, moving = sources["fixed"].image(), sources["moving"].image()
+        run = ran.start(fixed, moving, config, **_annotations(sources))
+        try:
+            for event in run:
+                yield event
+                if task.stopping.is_set():
+                    run.cancel()
+            if not run.has_result:
+                return None
+            result = run.result()
+        finally:
+            run.close()
+        layers: list[tuple[str, LayerData]] = []
+        for prepared in result_layers(result, keys, look):
+            yield ran.Event("layers", len(layers), len(keys), "preparing")
+            layers.append(prepared)
+        return Finished(result, layers)
+
+    return work
+
+
+def saving_work(result: ran.Registration, folder: Path) -> Work:
+    """Return the work of writing a result's files; it returns the folder."""
+
+    def work(task: Task) -> Generator[Any, None, Path]:
+        yield from ()
+        return result.save(folder)
+
+    return work
+
+
+def _annotations(sources: dict[str, Source]) -> dict[str, Any]:
+    converted: dict[str, Any] = {}
+    for role, source in sources.items():
+        if role.endswith("_labels"):
+            converted[role] = source.labels()
+        elif role.endswith("_landmarks"):
+            converted[role] = source.landmarks()
+    return converted

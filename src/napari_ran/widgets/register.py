@@ -1,0 +1,256 @@
+"""The Register widget: two layers in, the registration's layers out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
+
+import napari_ran as ran
+from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._layers import Look, ResultLayers, Source
+from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
+from napari_ran.widgets._panels import MessagePanel, ProgressPanel
+from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, registration_work, saving_work
+from napari_ran.widgets._worker import Worker
+
+
+class RegisterWidget(QWidget):
+    """Choose two layers, register them in the background, see the result as layers.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer whose layers are registered.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.result: ran.Registration | None = None
+        self._stage = ""
+        self._open = False
+        self.setup = SetupPage(napari_viewer)
+        self.outcome = ResultPage(napari_viewer)
+        self.choices, self.form, self.plot = self.setup.choices, self.setup.form, self.outcome.plot
+        self.worker = Worker(self)
+        self.saver = Worker(self)
+        self.placer = ResultLayers(napari_viewer, self)
+        self._build()
+        self._connect()
+        self._show_state("ready")
+        self._follow_viewer(True)
+
+    # ---------------------------------------------------------------- layout
+
+    def _build(self) -> None:
+        self.tabs = QTabWidget()
+        self.tabs.addTab(scrolled(self.setup), "Set up")
+        self.tabs.addTab(scrolled(self.outcome), "Result")
+        self.progress = ProgressPanel()
+        self.message = MessagePanel(self.viewer)
+        self.register_button = QPushButton("Register")
+        self.register_button.setToolTip("Register the moving image to the fixed image with these settings")
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.setToolTip("Stop, and keep the best field found so far")
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.register_button, 2)
+        buttons.addWidget(self.cancel_button, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.message)
+        layout.addWidget(self.progress)
+        layout.addLayout(buttons)
+        self.setMinimumWidth(320)
+
+    def _connect(self) -> None:
+        self.register_button.clicked.connect(self.register)
+        self.cancel_button.clicked.connect(self.cancel)
+        self.setup.swap_button.clicked.connect(self.choices.swap)
+        self.outcome.save_button.clicked.connect(self._ask_where_to_save)
+        self.setup.load_button.clicked.connect(self._ask_what_to_load)
+        self.setup.export_button.clicked.connect(self._ask_where_to_export)
+        self.choices.changed.connect(self._images_changed)
+        self.worker.event.connect(self._on_event)
+        self.worker.finished.connect(self._on_finished)
+        self.worker.failed.connect(self._on_failed)
+        self.worker.released.connect(self._on_released)
+        self.saver.finished.connect(self._on_saved)
+        self.saver.failed.connect(self._on_save_failed)
+        self.placer.done.connect(self._on_placed)
+        # not methods of this widget: it is already gone when they are called
+        self.destroyed.connect(self.worker.current.drop)
+        self.destroyed.connect(self.saver.current.drop)
+
+    # ---------------------------------------------------------------- running
+
+    def register(self) -> None:
+        """Start a run with the chosen layers and settings."""
+        self.message.hide()
+        try:
+            sources, look = self._sources()
+            config = self.form.get()
+        except ran.InputError as error:
+            self._complain(error)
+            return
+        self.placer.stop()
+        self.plot.clear()
+        self._show_state("running")
+        self.tabs.setCurrentIndex(1)
+        self.worker.start(registration_work(sources, config, self.setup.wanted_results(), look))
+
+    def cancel(self) -> None:
+        """Stop the run; the best field so far is kept."""
+        self._show_state("stopping")
+        self.worker.stop()
+
+    def _sources(self) -> tuple[dict[str, Source], Look]:
+        layers = {role: layer for role in LayerChoices.ROLES if (layer := self.choices.layer(role)) is not None}
+        for role in ("fixed", "moving"):
+            if role not in layers:
+                raise ran.InputError(role, "no image is chosen", "Open two images and choose one here")
+        if layers["fixed"] is layers["moving"]:
+            problem = f"'{layers['fixed'].name}' is chosen as fixed and as moving image"
+            raise ran.InputError("moving", problem, "Choose two different layers")
+        sources = {role: Source.of(layer, role) for role, layer in layers.items()}
+        return sources, Look.of(layers["fixed"], layers["moving"])
+
+    def _on_event(self, event: ran.Event) -> None:
+        self._stage = event.stage
+        if self._state == "running":
+            self.progress.show_event(event.stage, event.step, event.total, event.message)
+        if "similarity" in event.metrics:
+            self.plot.add(event.stage, event.metrics["similarity"])
+
+    def _on_finished(self, finished: Finished | None) -> None:
+        if finished is None:
+            self._show_state("ready", "Cancelled before anything was found.")
+            return
+        self.result = finished.result
+        self.outcome.show_report(finished.result.report)
+        self.progress.show_event("layers", 0, 1, "adding them to the viewer")
+        self.placer.place(finished.layers)
+
+    def _on_placed(self) -> None:
+        report = self.result.report if self.result else None
+        if report is not None:
+            how = "Done" if report.complete else "Stopped early: the best field so far is shown"
+            self._show_state("ready", f"{how} ({report.seconds:.1f} s).")
+
+    def _on_failed(self, error: Exception) -> None:
+        self._complain(error)
+        self._show_state("ready", "")
+
+    def _on_released(self) -> None:
+        """Give the GUI back although the run has not answered yet."""
+        if self._stage in STAGES_WITH_RESULT:
+            self._show_state("ready", "Cancelled. The best field so far appears as soon as it is composed.")
+        else:
+            self.worker.drop()
+            self._show_state("ready", "Cancelled before anything was found.")
+
+    def _complain(self, error: Exception) -> None:
+        self.message.show_error(error, {role: self.choices.title(role) for role in LayerChoices.ROLES} | LABELS)
+
+    def _show_state(self, state: str, text: str = "") -> None:
+        """Enable what can be done now and say what is going on."""
+        self._state = state
+        self.register_button.setEnabled(state == "ready")
+        self.cancel_button.setEnabled(state == "running")
+        self.outcome.save_button.setEnabled(self.result is not None and state == "ready")
+        if state == "running":
+            self._stage = "check"
+            self.progress.show_event("check", 0, 1)
+        elif state == "stopping":
+            self.progress.say("Stopping…")
+        else:
+            self.progress.rest(text)
+            self._images_changed()
+
+    def _images_changed(self) -> None:
+        if self._state == "ready" and not self.progress.status.text():
+            missing = any(self.choices.layer(role) is None for role in ("fixed", "moving"))
+            self.progress.say("Open two images to begin (File > Open Sample has some)." if missing else "")
+
+    # ---------------------------------------------------------------- files
+
+    def save(self, folder: str | Path) -> None:
+        """Write the result into a folder, in the background."""
+        if self.result is not None:
+            self.progress.say(f"Saving to {folder}…")
+            self.outcome.save_button.setEnabled(False)
+            self.saver.start(saving_work(self.result, Path(folder)))
+
+    def load_settings(self, path: str | Path) -> None:
+        """Show the settings of a YAML file."""
+        try:
+            self.form.set(ran.RegistrationConfig.from_yaml(path))
+        except ran.RanError as error:
+            self._complain(error)
+        else:
+            self.message.hide()
+            self.progress.say(f"Settings loaded from {path}.")
+
+    def export_settings(self, path: str | Path) -> None:
+        """Write the settings that the form shows to a YAML file."""
+        try:
+            self.form.get().to_yaml(path)
+        except ran.RanError as error:
+            self._complain(error)
+        else:
+            self.progress.say(f"Settings written to {path}.")
+
+    def _on_saved(self, folder: Path) -> None:
+        self.outcome.save_button.setEnabled(self._state == "ready")
+        self.progress.say(f"Saved to {folder}.")
+
+    def _on_save_failed(self, error: Exception) -> None:
+        self.outcome.save_button.setEnabled(self._state == "ready")
+        self.progress.say("")
+        self._complain(error)
+
+    def _ask_where_to_save(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Save the result into a folder")
+        if folder:
+            self.save(folder)
+
+    def _ask_what_to_load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load settings", "", "Settings (*.yaml *.yml)")
+        if path:
+            self.load_settings(path)
+
+    def _ask_where_to_export(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export settings", "registration.yaml", "Settings (*.yaml *.yml)")
+        if path:
+            self.export_settings(path)
+
+    # ---------------------------------------------------------------- end of life
+
+    def event(self, event: QEvent) -> bool:
+        """Notice when the dock is removed (no close event comes then) and when the widget is docked again."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self.shut()
+            elif not self._open:
+                self._follow_viewer(True)
+        return bool(super().event(event))
+
+    def shut(self) -> None:
+        """Stop all work and let go of the viewer."""
+        if not self._open:
+            return
+        self.worker.drop()
+        self.saver.drop()
+        self.placer.stop()
+        self._follow_viewer(False)
+        self._show_state("ready")
+
+    def _follow_viewer(self, follow: bool) -> None:
+        self._open = follow
+        self.choices.follow_viewer(follow)
+        theme = self.viewer.events.theme
+        for slot in (self.plot.apply_theme, self.message.apply_theme):
+            (theme.connect if follow else theme.disconnect)(slot)
