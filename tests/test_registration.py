@@ -149,7 +149,9 @@ def test_an_int16_image_and_paths_give_the_same(pair: tuple, tmp_path: Path) -> 
     save_image(fixed, tmp_path / "fixed.nii.gz")
     save_image(moving, tmp_path / "moving.nii.gz")
     from_arrays = ran.register(fixed, moving, **QUICK, instance="none").warped
-    from_paths = ran.register(tmp_path / "fixed.nii.gz", str(tmp_path / "moving.nii.gz"), **QUICK, instance="none").warped
+    from_paths = ran.register(
+        tmp_path / "fixed.nii.gz", str(tmp_path / "moving.nii.gz"), **QUICK, instance="none"
+    ).warped
     assert torch.allclose(from_arrays.tensor, from_paths.tensor, atol=1e-2)
 
 

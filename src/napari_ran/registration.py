@@ -18,9 +18,9 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.errors import InputError
-from napari_ran.evaluate import check_labels, check_landmarks, evaluate
+from napari_ran.evaluate import evaluate
+from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import InstanceStep, optimise_field, optimise_network
-from napari_ran.io import load_image, load_labels, load_landmarks
 from napari_ran.io.checkpoints import default_weights, load_weights
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import check_memory
@@ -57,18 +57,6 @@ class Event:
     total: int
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class _Inputs:
-    """What was given, loaded and checked against each other."""
-
-    fixed: Image
-    moving: Image
-    fixed_labels: Labels | None
-    moving_labels: Labels | None
-    fixed_landmarks: Landmarks | None
-    moving_landmarks: Landmarks | None
 
 
 @dataclass(eq=False)
@@ -153,20 +141,7 @@ def start(
     See `register` for the parameters and the errors; all errors about the inputs are raised here, before any work.
     """
     settings = (config or RegistrationConfig()).replace(**overrides)
-    inputs = _Inputs(
-        _loaded("fixed", fixed, Image, load_image),
-        _loaded("moving", moving, Image, load_image),
-        *(
-            None if value is None else _loaded(name, value, kind, load)
-            for name, value, kind, load in (
-                ("fixed_labels", fixed_labels, Labels, load_labels),
-                ("moving_labels", moving_labels, Labels, load_labels),
-                ("fixed_landmarks", fixed_landmarks, Landmarks, load_landmarks),
-                ("moving_landmarks", moving_landmarks, Landmarks, load_landmarks),
-            )
-        ),
-    )
-    _check(inputs)
+    inputs = load_inputs(fixed, moving, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks)
     return Run(inputs, settings)
 
 
@@ -177,7 +152,7 @@ class Run:
     ``report.complete`` false. Iterate a run once.
     """
 
-    def __init__(self, inputs: _Inputs, config: RegistrationConfig) -> None:
+    def __init__(self, inputs: Inputs, config: RegistrationConfig) -> None:
         self.config = config
         self.device = resolve_device(config.device)
         self._inputs = inputs
@@ -259,7 +234,8 @@ class Run:
                     try:
                         step = next(steps)
                     except StopIteration as stop:
-                        return stop.value
+                        prepared: PreparedPair = stop.value
+                        return prepared
 
     def _apply_network(self) -> Generator[Event, None, None]:
         """Predict both directions with the network, coarse to fine."""
@@ -372,56 +348,6 @@ class Run:
         return self._found.prepared
 
 
-def _loaded(argument: str, value: Any, kind: type[Any], load: Callable[[str | Path], Any]) -> Any:
-    if isinstance(value, kind):
-        return value
-    if isinstance(value, str | Path):
-        try:
-            return load(value)
-        except InputError as error:
-            raise InputError(argument, f"{error.argument}: {error.problem}", error.cure) from error
-    cure = "Wrap an array as ran.Image(array, ran.Grid.from_spacing(array.shape, spacing_in_mm))"
-    raise InputError(
-        argument,
-        f"expected {kind.__name__} or a path, got {type(value).__name__}",
-        cure if kind is Image else f"Give ran.{kind.__name__} or the path of a file",
-    )
-
-
-def _check(inputs: _Inputs) -> None:
-    """Refuse what cannot be registered, before any work."""
-    fixed, moving = inputs.fixed, inputs.moving
-    if fixed.grid.ndim != moving.grid.ndim:
-        raise InputError(
-            "moving",
-            f"the fixed image has {fixed.grid.ndim} dimensions, the moving one {moving.grid.ndim}",
-            "Choose two images of the same dimension",
-        )
-    for argument, image in (("fixed", fixed), ("moving", moving)):
-        if image.tensor.shape[0] != 1:
-            raise InputError(
-                argument,
-                f"expected one channel, got {image.tensor.shape[0]} (a colour image?)",
-                "Choose one channel, or convert it to grey values",
-            )
-        if min(image.grid.shape) < 2:
-            raise InputError(
-                argument,
-                f"an axis has a single voxel: shape {image.grid.shape}",
-                "Give a 2-D image without that axis, or a volume of at least two slices",
-            )
-        if bool((image.tensor == image.tensor.flatten()[0]).all()):
-            raise InputError(argument, "all voxels have the same value", "Choose an image that shows something")
-    for argument, labels, image in (
-        ("fixed_labels", inputs.fixed_labels, fixed),
-        ("moving_labels", inputs.moving_labels, moving),
-    ):
-        if labels is not None:
-            check_labels(argument, labels, image)
-    if inputs.fixed_landmarks is not None and inputs.moving_landmarks is not None:
-        check_landmarks(inputs.fixed_landmarks, inputs.moving_landmarks, fixed.grid, moving.grid)
-
-
 def _network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[RAN | None, str]:
     """Return the network to start from, or None, and say which and why."""
     if config.weights == "none":
@@ -455,7 +381,8 @@ def _relay(
                 try:
                     step = next(steps)
                 except StopIteration as stop:
-                    return stop.value
+                    result: ResultT = stop.value
+                    return result
             yield event(step)
     finally:
         steps.close()
