@@ -72,7 +72,7 @@ class LayerChoices(QObject):
             box.setObjectName(role)
             box.setProperty("role", role)
             box.activated.connect(self._remember)
-            box.currentIndexChanged.connect(self.changed)
+            box.currentIndexChanged.connect(self._tell)
             self.boxes[role] = box
         self.refresh()
 
@@ -137,6 +137,9 @@ class LayerChoices(QObject):
 
     def _remember(self, index: int) -> None:
         self._chosen_by_user.add(self.sender().property("role"))
+
+    def _tell(self, index: int) -> None:
+        self.changed.emit()
 
     def _candidates(self, role: str) -> list[Layer]:
         """Layers of the role's type; of our own results those that one may want to register again."""

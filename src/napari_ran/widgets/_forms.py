@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -51,8 +51,6 @@ class ConfigForm(QObject):
         The owner.
     """
 
-    changed = Signal()
-
     def __init__(
         self,
         config: type[FrozenConfig],
@@ -73,7 +71,6 @@ class ConfigForm(QObject):
             editor.setAccessibleName(self.label(path))
             editor.setObjectName(path)
             self.editors[path] = editor
-            _connect(editor, self.changed)
         self.set(self._base)
 
     def label(self, path: str) -> str:
@@ -247,13 +244,6 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
     while hasattr(annotation, "__metadata__"):  # Annotated, as PositiveFloat is
         annotation = get_args(annotation)[0]
     return annotation, optional
-
-
-def _connect(editor: QWidget, signal: Any) -> None:
-    for name in ("currentIndexChanged", "toggled", "valueChanged", "editingFinished"):
-        if hasattr(editor, name):
-            getattr(editor, name).connect(signal)
-            return
 
 
 def _value(editor: QWidget, path: str) -> Any:

@@ -104,12 +104,12 @@ class _Current:
 class Worker(QObject):
     """Runs one task at a time for a widget and signals in the GUI thread.
 
-    The work is a function of the `Task` that returns a generator: what it yields comes as `event`, what it returns as
+    The work is a function of the `Task` that returns a generator: what it yields comes as `stepped`, what it returns as
     `finished`. It should look at ``task.stopping`` now and then. A generator is closed when it is no longer wanted.
 
     Signals
     -------
-    event : object
+    stepped : object
         Something that the work yielded.
     finished : object
         What the work returned; also after `stop`, when it had something to give.
@@ -120,7 +120,7 @@ class Worker(QObject):
         task starts or `drop` is called.
     """
 
-    event = Signal(object)
+    stepped = Signal(object)
     finished = Signal(object)
     failed = Signal(object)
     released = Signal()
@@ -134,7 +134,7 @@ class Worker(QObject):
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
         self._patience.setInterval(PATIENCE_MS)
-        self._patience.timeout.connect(self.released)
+        self._patience.timeout.connect(self._give_up)
 
     @property
     def task(self) -> Task | None:
@@ -160,6 +160,9 @@ class Worker(QObject):
         self._patience.stop()
         self.current.drop()
 
+    def _give_up(self) -> None:
+        self.released.emit()
+
     def _look(self) -> None:
         """Deliver the news; of several events only those in the queue now, so that the GUI stays responsive."""
         task = self.task
@@ -174,6 +177,6 @@ class Worker(QObject):
                 self._poll.stop()
                 self._patience.stop()
                 self.current.task = None
-            {"event": self.event, "finished": self.finished, "failed": self.failed}[kind].emit(value)
+            {"event": self.stepped, "finished": self.finished, "failed": self.failed}[kind].emit(value)
             if self.task is not task:  # a slot started or dropped something
                 return

@@ -74,7 +74,7 @@ class RegisterWidget(QWidget):
         self.setup.load_button.clicked.connect(self._ask_what_to_load)
         self.setup.export_button.clicked.connect(self._ask_where_to_export)
         self.choices.changed.connect(self._images_changed)
-        self.worker.event.connect(self._on_event)
+        self.worker.stepped.connect(self._on_event)
         self.worker.finished.connect(self._on_finished)
         self.worker.failed.connect(self._on_failed)
         self.worker.released.connect(self._on_released)
