@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -44,6 +46,50 @@ LABELS = {
 """What a setting is called in the form, where its name does not say it."""
 
 
+TEXTS = {
+    "intensity": [
+        ("auto", "auto"),
+        ("ct-soft", "CT, soft tissue window"),
+        ("ct-lung", "CT, lung window"),
+        ("mri", "MRI, percentiles"),
+        ("minmax", "minimum to maximum"),
+    ],
+    "affine": [("auto", "auto"), ("none", "none"), ("rigid", "rigid"), ("affine", "affine")],
+    "instance.mode": [("field", "displacement field"), ("network", "network weights"), ("none", "no refinement")],
+    "instance.similarity": [
+        ("auto", "auto"),
+        ("ncc", "local NCC"),
+        ("mse", "mean squares"),
+        ("mind", "MIND-SSC (multimodal)"),
+    ],
+}
+"""What the choices of a setting are called."""
+
+
+class Section(QCollapsible):
+    """A collapsible part of the form; its arrow is text, so that it has the theme's colour."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
+        self._title = title
+        self.setDuration(0)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.layout().setSpacing(2)
+        self.toggleButton().setAccessibleName(title)
+        self.toggled.connect(self._show_arrow)
+        self._show_arrow(False)
+
+    def fill(self, content: QWidget) -> QWidget:
+        """Put the content in and fold it away."""
+        self.content().layout().setContentsMargins(0, 0, 0, 0)
+        self.addWidget(content)
+        self.collapse(animate=False)
+        return self
+
+    def _show_arrow(self, expanded: bool) -> None:
+        self.setText(f"{'▾' if expanded else '▸'}  {self._title}")
+
+
 class SetupPage(QWidget):
     """Images, annotations, settings and the layers to make.
 
@@ -59,6 +105,7 @@ class SetupPage(QWidget):
         self.form = ConfigForm(ran.RegistrationConfig, _choices(), LABELS, self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
+        layout.setSpacing(8)
         layout.addWidget(self._images_group())
         layout.addWidget(self._annotations_section())
         layout.addWidget(self._method_group())
@@ -82,12 +129,12 @@ class SetupPage(QWidget):
         return group
 
     def _annotations_section(self) -> QWidget:
-        self.annotations = QCollapsible("Labels and points to carry along (optional)")
+        self.annotations = Section("Labels and points (optional)")
         content = QWidget()
         form = _form(content)
         for role in LayerChoices.OPTIONAL:
             form.addRow(self._caption(role), self.choices.boxes[role])
-        return _collapsed(self.annotations, content)
+        return self.annotations.fill(content)
 
     def _method_group(self) -> QWidget:
         group = QGroupBox("Method")
@@ -95,13 +142,13 @@ class SetupPage(QWidget):
         return group
 
     def _advanced_section(self) -> QWidget:
-        self.advanced = QCollapsible("Advanced settings")
+        self.advanced = Section("Advanced settings")
         content = QWidget()
         self.form.add_to(_form(content), *self.form.rest(*PLAIN))
-        return _collapsed(self.advanced, content)
+        return self.advanced.fill(content)
 
     def _results_section(self) -> QWidget:
-        self.outputs = QCollapsible("Layers to make")
+        self.outputs = Section("Layers to make")
         content = QWidget()
         column = QVBoxLayout(content)
         column.setSpacing(2)
@@ -112,7 +159,7 @@ class SetupPage(QWidget):
             box.setToolTip(f"<p>{kind.tip}</p>")
             self.result_boxes[kind.key] = box
             column.addWidget(box)
-        return _collapsed(self.outputs, content)
+        return self.outputs.fill(content)
 
     def _files_row(self) -> QHBoxLayout:
         self.load_button = QPushButton("Load settings…")
@@ -172,9 +219,10 @@ def _choices() -> dict[str, list[tuple[str, str]]]:
     devices += [(f"cuda:{i}", describe_device(torch.device(f"cuda:{i}"))) for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append(("mps", describe_device(torch.device("mps"))))
-    weights = [("auto", "auto (bundled, where they fit)"), ("none", "none (start from the identity)")]
+    weights = [("auto", "auto (bundled)"), ("none", "none (identity)")]
     weights += [(card.name, card.name) for card in ran.available_weights()]
     return {
+        **TEXTS,
         "device": devices,
         "weights": weights,
         "preset": [(name, name) for name in PRESETS],
@@ -190,17 +238,11 @@ def _form(owner: QWidget) -> QFormLayout:
     return form
 
 
-def _collapsed(section: QCollapsible, content: QWidget) -> QWidget:
-    section.setDuration(0)
-    section.addWidget(content)
-    section.collapse(animate=False)
-    return section
-
-
 def scrolled(page: QWidget) -> QScrollArea:
     """Return a page with scroll bars where it does not fit."""
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(page)
     return area

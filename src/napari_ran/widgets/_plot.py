@@ -30,7 +30,7 @@ class MetricPlot(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self._values: dict[str, list[float]] = {}
-        self._steps = 0
+        self.steps = 0
         self._last = 0.0
         # fixed margins: a constrained layout costs more than the drawing itself
         self.figure = Figure(figsize=(3.2, 1.7))
@@ -50,12 +50,12 @@ class MetricPlot(QWidget):
 
     def clear(self) -> None:
         """Start a new run."""
-        self._values, self._steps = {}, 0
+        self._values, self.steps = {}, 0
         self._schedule()
 
     def add(self, stage: str, value: float) -> None:
         """Append a value of a stage's curve."""
-        self._steps += 1
+        self.steps += 1
         self._values.setdefault(stage, []).append(value)
         self._schedule()
 

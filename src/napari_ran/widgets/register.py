@@ -16,6 +16,8 @@ from napari_ran.widgets._panels import MessagePanel, ProgressPanel
 from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, registration_work, saving_work
 from napari_ran.widgets._worker import Worker
 
+WELCOME = "Open two images to begin (File > Open Sample has some)."
+
 
 class RegisterWidget(QWidget):
     """Choose two layers, register them in the background, see the result as layers.
@@ -171,9 +173,9 @@ class RegisterWidget(QWidget):
             self._images_changed()
 
     def _images_changed(self) -> None:
-        if self._state == "ready" and not self.progress.status.text():
+        if self._state == "ready" and self.progress.status.text() in ("", WELCOME):
             missing = any(self.choices.layer(role) is None for role in ("fixed", "moving"))
-            self.progress.say("Open two images to begin (File > Open Sample has some)." if missing else "")
+            self.progress.say(WELCOME if missing else "")
 
     # ---------------------------------------------------------------- files
 

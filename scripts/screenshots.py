@@ -1,0 +1,170 @@
+"""Photograph the Register widget in a real viewer: the form, a run, its result, an error, both themes.
+
+On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python scripts/screenshots.py pictures``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from napari._qt.qt_event_loop import get_qapp
+from qtpy.QtWidgets import QScrollArea
+
+from napari_ran.contributions import sample_phantom, sample_phantom_2d
+from napari_ran.widgets.register import RegisterWidget
+
+SIZE = (1280, 720)
+
+
+class Photographer:
+    """A viewer with the widget, and where its pictures go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.app = get_qapp()
+        self.folder = folder
+        self.viewer = napari.Viewer(show=True, title="napari-ran")
+        self.viewer.window.resize(*SIZE)
+        self.widget = RegisterWidget(self.viewer)
+        self.viewer.window.add_dock_widget(self.widget, name="Register (RAN)", area="right")
+        self.wait(0.5)
+
+    def wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let the viewer live for a while, or until something is true."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not until():
+            self.app.processEvents()
+            time.sleep(0.01)
+        return until()
+
+    def shoot(self, name: str) -> None:
+        """Save the whole window."""
+        self.wait(0.6)
+        path = self.folder / f"{name}.png"
+        self.viewer.window.screenshot(path=str(path), flash=False)
+        print(path, flush=True)
+
+    def open(self, layers: list[tuple]) -> None:
+        """Replace the viewer's layers."""
+        self.viewer.layers.clear()
+        for data, kwargs, kind in layers:
+            self.viewer.add_layer(napari.layers.Layer.create(data, kwargs, kind))
+        self.viewer.reset_view()
+
+    def ready(self) -> bool:
+        """Whether the widget waits for the user."""
+        return self.widget.register_button.isEnabled()
+
+    def scroll_to_end(self, page: int) -> None:
+        """Scroll a page of the widget down."""
+        area = self.widget.tabs.widget(page)
+        assert isinstance(area, QScrollArea)
+        area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+
+    def show_only(self, *names: str) -> None:
+        """Show some layers and hide all others."""
+        for layer in self.viewer.layers:
+            layer.visible = layer.name in names
+
+
+def photograph_form(camera: Photographer) -> None:
+    camera.shoot("01_empty")
+    camera.open(sample_phantom())
+    camera.shoot("02_form")
+    camera.widget.setup.annotations.expand(animate=False)
+    camera.shoot("03_annotations")
+    camera.widget.setup.annotations.collapse(animate=False)
+    camera.widget.setup.advanced.expand(animate=False)
+    camera.wait(0.3)
+    camera.scroll_to_end(0)
+    camera.shoot("04_advanced")
+    camera.widget.setup.advanced.collapse(animate=False)
+    camera.widget.setup.outputs.expand(animate=False)
+    camera.wait(0.3)
+    camera.scroll_to_end(0)
+    camera.shoot("05_outputs")
+    camera.widget.setup.outputs.collapse(animate=False)
+    camera.viewer.theme = "light"
+    camera.shoot("06_form_light")
+    camera.viewer.theme = "dark"
+
+
+def photograph_error(camera: Photographer) -> None:
+    fixed = camera.widget.choices.layer("fixed")
+    moving = camera.widget.choices.layer("moving")
+    camera.widget.choices.choose("moving", fixed)
+    camera.widget.register()
+    camera.shoot("07_error")
+    camera.viewer.theme = "light"
+    camera.shoot("08_error_light")
+    camera.viewer.theme = "dark"
+    camera.widget.choices.choose("moving", moving)
+    camera.widget.message.hide()
+
+
+def photograph_run(camera: Photographer, seconds: float) -> None:
+    camera.widget.register()
+    camera.wait(seconds, lambda: camera.widget.plot.steps > 12 or camera.ready())
+    camera.shoot("09_running")
+    if not camera.wait(seconds, camera.ready):
+        raise SystemExit("the run did not finish")
+    camera.shoot("10_result")
+    camera.scroll_to_end(1)
+    camera.shoot("11_result_end")
+    camera.viewer.theme = "light"
+    camera.shoot("12_result_light")
+    camera.viewer.theme = "dark"
+    for number, names in enumerate(
+        [
+            ("checkerboard",),
+            ("difference",),
+            ("phantom fixed", "displacement (mm)"),
+            ("phantom fixed", "displacement vectors"),
+            ("warped", "deformed grid"),
+            ("Jacobian determinant",),
+            ("inverse consistency (mm)",),
+            ("phantom fixed", "warped labels", "warped points"),
+        ]
+    ):
+        camera.show_only(*names)
+        camera.shoot(f"13_{number}_{names[-1].split(' ')[0]}_{names[-1].split(' ')[-1].strip('()')}")
+    camera.show_only("warped")
+
+
+def photograph_3d(camera: Photographer) -> None:
+    camera.viewer.dims.ndisplay = 3
+    camera.viewer.reset_view()
+    camera.shoot("14_result_3d")
+    camera.show_only("displacement vectors")
+    camera.shoot("15_vectors_3d")
+    camera.viewer.dims.ndisplay = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("tests/_artifacts/screenshots"))
+    parser.add_argument("--seconds", type=float, default=240, help="longest time for one run")
+    parser.add_argument("--only-form", action="store_true", help="leave out everything that needs a registration")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    np.seterr(all="ignore")
+    camera = Photographer(arguments.folder)
+    photograph_form(camera)
+    photograph_error(camera)
+    if not arguments.only_form:
+        photograph_run(camera, arguments.seconds)
+        photograph_3d(camera)
+        camera.open(sample_phantom_2d())
+        camera.widget.register()
+        camera.wait(1.0)
+        camera.wait(arguments.seconds, camera.ready)
+        camera.shoot("16_result_2d_pair")
+    camera.viewer.close()
+
+
+if __name__ == "__main__":
+    main()
