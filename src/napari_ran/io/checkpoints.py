@@ -1,0 +1,208 @@
+"""Weights with their card, as safetensors files: bundled with the package, in the user's folder, or anywhere.
+
+A file holds the tensors of one network and, in its header, the structure (`RANConfig`) and the card (`ModelCard`) as
+JSON. Pickles are refused, since reading one can run any code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from platformdirs import user_data_dir
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from napari_ran.config import FrozenConfig, RANConfig
+from napari_ran.errors import InputError, OutputError
+from napari_ran.models import RAN
+
+BUNDLED = Path(__file__).resolve().parent.parent / "weights"
+"""Folder of the weights that come with the package."""
+
+SUFFIX = ".safetensors"
+_DEFAULTS = {2: "general-2d", 3: "general-3d"}
+
+
+class ModelCard(FrozenConfig):
+    """Where weights come from, what they were measured to do, and what they cannot do.
+
+    Attributes
+    ----------
+    name : str
+        What to call them.
+    preset : str
+        Name of the structure; the file holds the structure itself too.
+    ndim : {2, 3}
+        Number of spatial axes.
+    objective, data : str
+        What was minimised, and on what.
+    seed, steps, minutes : int, int, float
+        Seed, number and duration of the training steps.
+    figures : dict
+        Held-out figures; end-point errors in voxels of the generated pairs.
+    command : str
+        The command that trained them.
+    licence : str
+        Terms of use.
+    limits : str
+        What they have not seen or cannot do.
+    version : str
+        Version of this package that wrote the file.
+    recipe : dict
+        Every setting of the training.
+    """
+
+    name: str
+    preset: str
+    ndim: Literal[2, 3]
+    objective: str = ""
+    data: str = ""
+    seed: int = 0
+    steps: int = 0
+    minutes: float = 0.0
+    figures: dict[str, float] = Field(default_factory=dict)
+    command: str = ""
+    licence: str = "BSD-3-Clause"
+    limits: str = ""
+    version: str = ""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainedRAN(RAN):
+    """A network with trained weights and the card that came with them."""
+
+    def __init__(self, config: RANConfig, card: ModelCard) -> None:
+        super().__init__(config)
+        self.card = card
+
+
+def user_weights() -> Path:
+    """Return the folder where a user's own weights are looked for by name."""
+    return Path(user_data_dir("napari-ran", appauthor=False)) / "weights"
+
+
+def save_weights(model: RAN, path: str | Path, card: ModelCard) -> Path:
+    """Write a network and its card to a safetensors file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    metadata = {"config": json.dumps(model.config.to_dict()), "card": json.dumps(card.to_dict())}
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata)
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(str(path), f"the weights could not be written ({error})", "Choose another folder") from error
+    return path
+
+
+def load_weights(name_or_path: str | Path) -> TrainedRAN:
+    """Return the network of a name of `available_weights` or of a safetensors file, on the CPU, with its ``.card``.
+
+    Raises
+    ------
+    InputError
+        There is no such name or file, or the file is not a safetensors file of this package.
+    """
+    path = _find(name_or_path)
+    config, card = _read_header(path)
+    model = TrainedRAN(config, card)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
+    except (OSError, SafetensorError) as error:
+        raise _refused(path, f"is truncated or damaged ({error})") from None
+    _check_tensors(path, model, tensors)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def available_weights() -> list[ModelCard]:
+    """Return the cards of the bundled weights and of those in the user's folder, by name; unreadable files are left out."""
+    cards = []
+    for path in _known().values():
+        try:
+            cards.append(_read_header(path)[1].replace(name=path.stem))
+        except InputError:
+            continue
+    return sorted(cards, key=lambda card: card.name)
+
+
+def default_weights(ndim: int) -> str | None:
+    """Return the name of the bundled weights for images with `ndim` axes, or None where there are none."""
+    name = _DEFAULTS.get(ndim)
+    return name if name is not None and (BUNDLED / f"{name}{SUFFIX}").is_file() else None
+
+
+def _known() -> dict[str, Path]:
+    """Name to path; a user's file takes the place of a bundled one of the same name."""
+    return {path.stem: path for folder in (BUNDLED, user_weights()) for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def _find(name_or_path: str | Path) -> Path:
+    known = _known()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        raise _refused(path, "is a folder")
+    if not path.is_file():
+        raise InputError("weights", f"there is no model or file named '{name_or_path}'", _cure())
+    return path
+
+
+def _read_header(path: Path) -> tuple[RANConfig, ModelCard]:
+    if path.suffix.lower() in {".pt", ".pth", ".ckpt", ".pkl", ".bin", ".h5", ".tf"}:
+        raise _refused(path, "is not a safetensors file; pickled and foreign checkpoints are not opened")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except OSError as error:
+        raise _refused(path, f"cannot be read ({error.strerror or error})") from None
+    except SafetensorError as error:
+        raise _refused(path, f"is not a safetensors file, or is truncated ({error})") from None
+    missing = [key for key in ("config", "card") if key not in metadata]
+    if missing:
+        raise _refused(path, f"has no '{missing[0]}' in its metadata, so it was not written by this package")
+    try:
+        return RANConfig(**json.loads(metadata["config"])), ModelCard(**json.loads(metadata["card"]))
+    except (InputError, TypeError, ValueError) as error:
+        raise _refused(path, f"holds metadata that cannot be used ({str(error).rstrip('.')})") from None
+
+
+def _check_tensors(path: Path, model: RAN, tensors: dict[str, torch.Tensor]) -> None:
+    expected = model.state_dict()
+    missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if missing or foreign:
+        kind, name = ("lacks", min(missing)) if missing else ("holds the foreign", min(foreign))
+        raise _refused(path, f"{kind} tensor '{name}' ({len(missing)} missing, {len(foreign)} foreign)")
+    for name, value in expected.items():
+        found = tensors[name]
+        if found.shape != value.shape:
+            raise _refused(path, f"holds tensor '{name}' of shape {tuple(found.shape)}, not {tuple(value.shape)}")
+        if not found.is_floating_point() or not bool(torch.isfinite(found).all()):
+            raise _refused(path, f"holds values in tensor '{name}' that are not finite numbers")
+
+
+def _refused(path: Path, problem: str) -> InputError:
+    return InputError("weights", f"{path} {problem}", _cure())
+
+
+def _cure() -> str:
+    names = ", ".join(sorted(_known()))
+    return f"Use one of {names}, or a file written by save_weights" if names else "Give a file written by save_weights"
+
+
+__all__ = ["ModelCard", "TrainedRAN", "available_weights", "default_weights", "load_weights", "save_weights"]
