@@ -106,7 +106,7 @@ def test_options_win_over_the_file_and_leave_the_rest_of_it(tmp_path: Path) -> N
         (["--set", "affine"], "expected KEY=VALUE, got 'affine'"),
         (["--spacing", "-1"], "spacing: input should be greater than 0, got -1"),
         (["--spacing", "[1"], "spacing: input should be a valid number"),
-        (["--preset", "RAN7"], "RAN7"),
+        (["--preset", "RAN7"], "preset: there is no preset 'RAN7'. Did you mean 'RAN"),
         (["--config", "/no/such/settings.yaml"], "cannot read"),
         (["--device", "cuda:99"], "cuda:99"),
     ],

@@ -181,7 +181,7 @@ def _register(arguments: argparse.Namespace) -> int:
     extras = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     run = ran.start(arguments.fixed, arguments.moving, config, **extras)
     registration = terminal.follow(run, quiet=arguments.quiet)
-    return _deliver(registration, arguments, [])
+    return _deliver(registration, registration.save(arguments.output), arguments.quiet)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -205,10 +205,10 @@ def _demo(arguments: argparse.Namespace) -> int:
         ("End-point error in the organs", before, after, "mm"),
         ("Slip recovered at sliding boundaries", slip_before, slip_after, "%"),
     ]
-    code = _deliver(registration, arguments, exact)
-    folder = Path(arguments.output)
+    folder = registration.save(arguments.output)
     save_image(pair.fixed, folder / "fixed.nii.gz")
     save_image(pair.moving, folder / "moving.nii.gz")
+    code = _deliver(registration, folder, arguments.quiet, exact)
     if code == DONE and not arguments.no_viewer:
         terminal.open_viewer([folder / f"{name}.nii.gz" for name in ("fixed", "moving", "warped")], arguments.quiet)
     return code
@@ -219,10 +219,9 @@ def _models(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _deliver(registration: ran.Registration, arguments: argparse.Namespace, exact: list[terminal.Row]) -> int:
-    """Save the result, then print it: what was measured is lost last."""
-    folder = registration.save(arguments.output)
-    if not arguments.quiet:
+def _deliver(registration: ran.Registration, folder: Path, quiet: bool, exact: Sequence[terminal.Row] = ()) -> int:
+    """Print what was measured and where it was saved, and return the exit code."""
+    if not quiet:
         terminal.print_report(registration.report, exact)
         terminal.print_files(folder)
     if registration.report.complete:

@@ -8,14 +8,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
+    from napari_ran.io.checkpoints import ModelCard
     from napari_ran.registration import Run
     from napari_ran.report import Report
     from napari_ran.results import Registration
@@ -33,10 +34,13 @@ def follow(run: Run, quiet: bool = False) -> Registration:
         It came before anything was found.
     """
     columns = (
-        TextColumn("{task.description:<10}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("{task.fields[live]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet) as progress:
+        TextColumn("{task.description:<10}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[live]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+    )
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet, expand=True) as progress:
         tasks: dict[str, TaskID] = {}
         try:
             for event in run:
@@ -91,13 +95,26 @@ def print_files(folder: Path) -> None:
     Console().print(f"Saved in {escape(str(folder))}: {escape(files)}", highlight=False, soft_wrap=True)
 
 
-def print_models(cards: Sequence[Any]) -> None:
-    """Print the cards of the bundled weights."""
-    console = Console()
+def print_models(cards: Sequence[ModelCard]) -> None:
+    """Print what is known about each of the weights that are installed."""
+    console = Console(soft_wrap=True, highlight=False)
     if not cards:
-        console.print("No weights are bundled with this installation.")
+        console.print("No weights are installed.")
     for card in cards:
-        console.print(card)
+        console.print(f"[bold]{escape(card.name)}[/]  {card.preset}, {card.ndim}-D, {card.licence}")
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in card.figures.items())
+        trained = f"{card.steps} steps, {card.minutes:.0f} minutes, seed {card.seed}"
+        facts = {
+            "objective": card.objective,
+            "data": card.data,
+            "trained": trained,
+            "held out": figures,
+            "limits": card.limits,
+        }
+        for name, text in facts.items():
+            if text:
+                console.print(f"  {name:<10}{escape(text)}")
+        console.print()
 
 
 def has_screen() -> bool:

@@ -92,7 +92,8 @@ def _readable(config: type[BaseModel], error: ValidationError) -> InputError:
         return InputError(key, f"unknown key of {config.__name__}", hint)
     nested = detail.get("ctx", {}).get("error")
     if isinstance(nested, InputError):  # a nested config has already found the words
-        return InputError(f"{key}.{nested.argument}", nested.problem, nested.cure)
+        name = key if key.endswith(nested.argument) else f"{key}.{nested.argument}"
+        return InputError(name, nested.problem, nested.cure)
     problem = detail["msg"].removeprefix("Value error, ")
     return InputError(key, f"{problem[0].lower()}{problem[1:]}, got {detail['input']!r}", "Correct this value")
 

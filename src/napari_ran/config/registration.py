@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from napari_ran.config.base import FrozenConfig
 from napari_ran.config.instance import InstanceConfig
+from napari_ran.config.model import RANConfig
 from napari_ran.types import AffineMode, Intensity
 
 
@@ -46,6 +47,12 @@ class RegistrationConfig(FrozenConfig):
     instance: InstanceConfig = Field(default_factory=InstanceConfig)
     network_voxels: PositiveInt = 1_000_000
     keep_levels: bool = False
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, value: str) -> str:
+        RANConfig.preset(value)
+        return value
 
     @field_validator("instance", mode="before")
     @classmethod
