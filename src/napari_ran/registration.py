@@ -266,7 +266,9 @@ class Run:
         resolved = settings.resolved(prepared.intensity)
         spacing = tuple(float(s) for s in prepared.grid.spacing)
         if settings.mode == "network":
-            model = self._model or create_model(self.config.preset, ndim=prepared.grid.ndim).to(self.device)
+            model = self._model or create_model(self.config.preset, ndim=2 if prepared.grid.ndim == 2 else 3).to(
+                self.device
+            )
             steps = optimise_network(model, fixed, moving, resolved, spacing)
         else:
             steps = optimise_field(fixed, moving, found.forward, resolved, spacing)
