@@ -76,26 +76,6 @@ def test_end_point_error_is_in_millimetres() -> None:
         E.end_point_error(DisplacementField.identity(PLANE), truth)
 
 
-def sliding(grid: Grid, jump: float) -> torch.Tensor:
-    tensor = torch.zeros((grid.ndim, *grid.shape))
-    tensor[0, :, grid.shape[1] // 2 :] = jump  # along axis 0, across a plane normal to axis 1
-    return tensor
-
-
-@pytest.mark.parametrize("grid", [OBLIQUE, PLANE], ids=["3d", "2d"])
-def test_slip_recovered_is_the_share_of_the_jump(grid: Grid) -> None:
-    truth = DisplacementField(sliding(grid, 4.0), grid)
-    for share in (0.0, 0.6, 1.0):
-        field = DisplacementField(sliding(grid, 4.0 * share) + 2.0, grid)  # a common motion changes nothing
-        assert E.slip_recovered(field, truth) == pytest.approx(share, abs=1e-5)
-    ramp = torch.zeros((grid.ndim, *grid.shape))
-    ramp[0] = torch.linspace(0, 4, grid.shape[1]).view(-1, *[1] * (grid.ndim - 2))
-    smooth = E.slip_recovered(DisplacementField(ramp, grid), truth)
-    assert smooth == pytest.approx(3 / (grid.shape[1] - 1), abs=1e-5)
-    with pytest.raises(InputError, match="no jump"):
-        E.slip_recovered(truth, DisplacementField(ramp, grid))
-
-
 @pytest.mark.parametrize("grid", [OBLIQUE, PLANE], ids=["3d", "2d"])
 def test_jacobian_of_a_known_stretch(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(E, "SLAB_VOXELS", 100)

@@ -185,7 +185,6 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from napari_ran.evaluate import end_point_error, slip_recovered
     from napari_ran.io import save_image
 
     config = _configured(arguments)
@@ -197,13 +196,12 @@ def _demo(arguments: argparse.Namespace) -> int:
         fixed_landmarks=pair.fixed_landmarks, moving_landmarks=pair.moving_landmarks,
     )  # fmt: skip
     registration = terminal.follow(run, quiet=arguments.quiet)
-    organs = pair.fixed_labels.tensor > 0
-    fields = (ran.DisplacementField.identity(pair.truth.grid), registration.field)
-    before, after = (float(end_point_error(field, pair.truth)[organs].mean()) for field in fields)
-    slip_before, slip_after = (100 * slip_recovered(field, pair.truth) for field in fields)
+    before = pair.slip(ran.DisplacementField.identity(pair.truth.grid))
+    after = pair.slip(registration.field)
     exact: list[terminal.Row] = [
-        ("End-point error in the organs", before, after, "mm"),
-        ("Slip recovered at sliding boundaries", slip_before, slip_after, "%"),
+        ("End-point error in the organs", before.epe_mm, after.epe_mm, "mm"),
+        ("End-point error in the organs", before.epe_voxels, after.epe_voxels, "voxel"),
+        ("Slip recovered at sliding boundaries", before.recovered_percent, after.recovered_percent, "%"),
     ]
     folder = registration.save(arguments.output)
     save_image(pair.fixed, folder / "fixed.nii.gz")

@@ -36,7 +36,6 @@ __all__ = [
     "inverse_consistency",
     "jacobian_summary",
     "similarity",
-    "slip_recovered",
     "target_registration_error",
 ]
 
@@ -168,37 +167,6 @@ def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tenso
     difference = field.tensor.cpu() - truth.tensor.cpu()
     length: Tensor = torch.linalg.vector_norm(torch.einsum("ij,j...->i...", matrix, difference), dim=0)
     return length
-
-
-def slip_recovered(field: DisplacementField, truth: DisplacementField, margin: int = 1) -> float:
-    """Return the share of the exact field's jumps that a field reproduces: 1 all of it, 0 none.
-
-    A jump is a pair of neighbouring voxels whose exact displacements differ by more than a voxel. The field's jump is
-    read `margin` voxels further on either side, projected on the exact one and averaged with the exact jump's square as
-    weight. Where organs slide, the exact jump is tangential to their boundary, and so is what is measured.
-
-    Raises
-    ------
-    InputError
-        The two lie on different grids, or the exact field has no jump.
-    """
-    if field.grid != truth.grid:
-        raise InputError("truth", "the exact field lies on another grid", "Give the truth on the field's grid")
-    exact, found = truth.millimetres.cpu(), field.millimetres.cpu()
-    threshold = float(truth.grid.spacing.min())
-    recovered = total = 0.0
-    for axis in range(1, truth.grid.ndim + 1):
-        length = exact.shape[axis] - 1 - 2 * margin
-        if length < 1:
-            continue
-        near = exact.narrow(axis, margin + 1, length) - exact.narrow(axis, margin, length)
-        jumps = torch.linalg.vector_norm(near, dim=0) > threshold
-        wide, other = (u.narrow(axis, 2 * margin + 1, length) - u.narrow(axis, 0, length) for u in (exact, found))
-        recovered += float((wide * other).sum(0)[jumps].sum())
-        total += float((wide * wide).sum(0)[jumps].sum())
-    if not total:
-        raise InputError("truth", "the exact field has no jump", "Give a field with sliding parts")
-    return recovered / total
 
 
 def jacobian_summary(field: DisplacementField) -> JacobianSummary:
