@@ -332,7 +332,7 @@ def _orientation(axes: Axes, plane: _Plane) -> None:
         (0.5, 0.02, "center", "bottom"),
     ]
     for letter, (x, y, ha, va) in zip(plane.letters, places, strict=True):
-        axes.text(x, y, letter, transform=axes.transAxes, color=MARK, fontsize=8, ha=ha, va=va, fontweight="bold")
+        _mark(axes, x, y, letter, 8, ha=ha, va=va, transform=axes.transAxes, fontweight="bold")
 
 
 def _scale_bar(axes: Axes, plane: _Plane) -> None:
@@ -342,7 +342,15 @@ def _scale_bar(axes: Axes, plane: _Plane) -> None:
         default=width / 3,
     )
     axes.plot([0.05 * width, 0.05 * width + length], [0.95 * height] * 2, color=MARK, lw=2, solid_capstyle="butt")
-    axes.text(0.05 * width, 0.93 * height, f"{length:g} mm", color=MARK, fontsize=7, va="bottom", ha="left")
+    _mark(axes, 0.05 * width, 0.93 * height, f"{length:g} mm", 7, ha="left", va="bottom")
+
+
+def _mark(axes: Axes, x: float, y: float, text: str, size: float, **options: Any) -> None:
+    """Write on an image, with an outline that keeps it legible on any grey."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=1.6, foreground=INK)]
+    axes.text(x, y, text, color=MARK, fontsize=size, path_effects=outline, **options)
 
 
 def _volume_colours() -> Any:

@@ -153,4 +153,6 @@ def open_viewer(files: Sequence[Path], quiet: bool = False) -> bool:
 def _number(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if unit == "%" and 0 < abs(value) < 0.1 else f"{value:.2f}" if unit else f"{value:.3f}"
+    value = 0.0 if abs(value) < 1e-9 else value  # no minus before a zero
+    small = unit == "%" and 0.00005 < abs(value) < 0.1  # a few folds must not look like none
+    return f"{value:.4f}" if small else f"{value:.2f}" if unit else f"{value:.3f}"
