@@ -129,10 +129,18 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(ResidualBlock(config, a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the output of each stage for images (B, 1, *S), stage i at ``S / 2**i``."""
+        """Return the output of each stage for images (B, 1, *S), stage i at ``S / 2**i``.
+
+        From the third stage on in single precision: on small grids the gradient of a dilated convolution in bfloat16
+        comes out infinite now and then, and these stages cost next to nothing.
+        """
         outputs = []
-        for stage in self.stages:
-            x = _POOL[x.ndim - 2](stage(x), 2)
+        for index, stage in enumerate(self.stages):
+            if index < 2:
+                x = _POOL[x.ndim - 2](stage(x), 2)
+            else:
+                with full_precision(x.device):
+                    x = _POOL[x.ndim - 2](stage(widened(x)), 2)
             outputs.append(x)
         return outputs
 
