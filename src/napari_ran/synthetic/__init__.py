@@ -1,0 +1,19 @@
+"""Images that are made, not measured, with their exact displacement fields."""
+
+from napari_ran.synthetic.generator import GeneratedPair, PairConfig, PairRecord, draw_pair, generate_batch, render_pair
+from napari_ran.synthetic.phantom import PhantomPair, phantom_2d, sliding_phantom
+from napari_ran.synthetic.slip import Interface, SlipReport
+
+__all__ = [
+    "GeneratedPair",
+    "Interface",
+    "PairConfig",
+    "PairRecord",
+    "PhantomPair",
+    "SlipReport",
+    "draw_pair",
+    "generate_batch",
+    "phantom_2d",
+    "render_pair",
+    "sliding_phantom",
+]

@@ -41,9 +41,7 @@ def _spline_basis(n: int, spacing: float, phase: float) -> Tensor:
     position = torch.arange(n, dtype=torch.float64) / spacing + phase
     cell = position.floor()
     t = position - cell
-    weights = (
-        torch.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], dim=1) / 6
-    )
+    weights = torch.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], dim=1) / 6
     basis = torch.zeros(n, int(cell[-1]) + 4, dtype=torch.float64)
     columns = cell.long()[:, None] + torch.arange(4)
     return basis.scatter_(1, columns, weights).float()

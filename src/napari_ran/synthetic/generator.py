@@ -13,6 +13,7 @@ exactly, and the global random state is never touched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,7 +33,7 @@ class PairConfig(FrozenConfig):
     shapes : tuple of shapes
         Image shapes, all 2-D or all 3-D; one is drawn for each batch.
     peak : (float, float)
-        Largest background displacement as a share of the shortest side.
+        Largest background displacement as a share of the mean side (geometric).
     still : float
         Probability of a pair without any motion.
     regions : (int, int)
@@ -42,7 +43,7 @@ class PairConfig(FrozenConfig):
     sliding : float
         Probability that an object has a motion of its own.
     slip : (float, float)
-        Length of an object's own motion as a share of the shortest side.
+        Length of an object's own motion as a share of the mean side (geometric).
     body : float
         Probability that the outside of a body is empty.
     other_contrast : float
@@ -156,7 +157,7 @@ def draw_pair(config: PairConfig, generator: torch.Generator, shape: Sequence[in
         return tuple((direction * (length / float(direction.norm().clamp_min(1e-6)))).tolist())
 
     shape = tuple(shape or config.shapes[integer(0, len(config.shapes) - 1)])
-    ndim, side = len(shape), min(shape)
+    ndim, side = len(shape), math.prod(shape) ** (1 / len(shape))
     still = uniform(0, 1) < config.still
     peak = 0.0 if still else side * uniform(*config.peak)
     control_spacing = max(uniform(0.2, 0.6) * side, 2.5 * peak)
@@ -250,9 +251,7 @@ def render_pair(record: PairRecord) -> GeneratedPair:
 
     fixed = _fixed_image(record, labels, loose, texture, here, field)
     moving = _paint(record, moving_labels, texture, record.moving_levels)[inside]
-    images = [
-        _acquire(image, record.bias[i], record.noise[i], generator) for i, image in enumerate((fixed, moving))
-    ]
+    images = [_acquire(image, record.bias[i], record.noise[i], generator) for i, image in enumerate((fixed, moving))]
     return GeneratedPair(
         fixed=images[0],
         moving=images[1],
