@@ -6,7 +6,7 @@ All are differentiable, finite for constant regions, and smaller is better. Imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -114,7 +114,7 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp_min(1e-6)
 
 
-def mind_ssc(image: Tensor, radius: int = 2, dilation: int = 2) -> Tensor:
+def mind_ssc(image: Tensor, radius: int = 2, dilation: int = 2, typical: float | None = None) -> Tensor:
     """Return the self-similarity context descriptor of an image.
 
     Each channel compares two patches beside the voxel, ``exp(-d / mean d)`` with ``d`` their mean squared difference,
@@ -129,24 +129,36 @@ def mind_ssc(image: Tensor, radius: int = 2, dilation: int = 2) -> Tensor:
         Radius of the compared patches in voxels.
     dilation : int
         Distance of the patches' centres from the voxel, in voxels.
+    typical : float, optional
+        Mean squared difference of such patches in the whole image, where `image` is a part of it; see `mind_typical`.
 
     Returns
     -------
     (B, N, *S) tensor
         In (0, 1]; N is 12 in 3-D and 4 in 2-D. A constant region gives ones.
     """
-    ndim = image.ndim - 2
-    arms = [(axis, side) for axis in range(ndim) for side in (-dilation, dilation)]
-    shifted = {arm: _shift(image, *arm) for arm in arms}
-    pairs = [(one, two) for one, two in combinations(arms, 2) if one[0] != two[0]]
-    distance = torch.cat([(shifted[one] - shifted[two]) ** 2 for one, two in pairs], 1)
-    distance = box_mean(distance, 2 * radius + 1)
+    distance = box_mean(torch.cat(list(_mind_differences(image, dilation)), 1), 2 * radius + 1)
+    scale = distance.detach().mean() if typical is None else distance.new_tensor(typical)
     distance = distance - distance.amin(1, keepdim=True)
     noise = distance.mean(1, keepdim=True)
-    typical = noise.detach().mean()
     floor = torch.finfo(image.dtype).tiny * 1e6  # a constant image has no typical value
-    noise = torch.minimum(torch.maximum(noise, typical * 1e-3 + floor), typical * 1e3 + floor)
+    noise = torch.minimum(torch.maximum(noise, scale * 1e-3 + floor), scale * 1e3 + floor)
     return torch.exp(-distance / noise)
+
+
+def mind_typical(image: Tensor, dilation: int = 2) -> float:
+    """Return the mean squared difference that `mind_ssc` takes as typical for a whole image (B, 1, *S)."""
+    means = [difference.mean() for difference in _mind_differences(image, dilation)]
+    return float(torch.stack(means).mean())
+
+
+def _mind_differences(image: Tensor, dilation: int) -> Iterator[Tensor]:
+    """Yield the squared difference of each pair of neighbours, (B, 1, *S) each."""
+    arms = [(axis, side) for axis in range(image.ndim - 2) for side in (-dilation, dilation)]
+    shifted = {arm: _shift(image, *arm) for arm in arms}
+    for one, two in combinations(arms, 2):
+        if one[0] != two[0]:
+            yield (shifted[one] - shifted[two]) ** 2
 
 
 def _shift(image: Tensor, axis: int, offset: int) -> Tensor:
@@ -185,18 +197,15 @@ def smoothness(
     Parameters
     ----------
     field : (B, D, *S) tensor
-        Displacement in voxels.
+        Displacement in voxels, or in mm together with `spacing`.
     weight : (B, 1, *S) tensor, optional
         Such as `edge_weight`; a difference between two voxels takes the smaller of their weights.
     power : float
         2 for diffusion, 1 for total variation.
     spacing : sequence of D floats, optional
-        Voxel size in mm: differences become mm per mm, so that anisotropic grids are smoothed alike in all directions.
+        Voxel size along each axis in the unit of `field`, so that differences become slopes; 1 when left out.
     """
     ndim = field.ndim - 2
-    if spacing is not None:
-        size = torch.as_tensor(list(spacing), dtype=field.dtype, device=field.device)
-        field = field * size.view(1, -1, *[1] * ndim)
     total = field.new_zeros(())
     for axis in range(2, field.ndim):
         if field.shape[axis] < 2:
@@ -218,6 +227,7 @@ __all__ = [
     "local_ncc",
     "local_ncc_map",
     "mind_ssc",
+    "mind_typical",
     "mse",
     "smoothness",
 ]

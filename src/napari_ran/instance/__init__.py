@@ -1,0 +1,8 @@
+"""Instance optimisation: fit the displacement field, or the network, to one pair."""
+
+from napari_ran.instance.events import InstanceResult, InstanceStep
+from napari_ran.instance.field import optimise_field
+from napari_ran.instance.network import optimise_network
+from napari_ran.instance.similarity import choose_similarity
+
+__all__ = ["InstanceResult", "InstanceStep", "choose_similarity", "optimise_field", "optimise_network"]

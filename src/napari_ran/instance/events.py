@@ -1,0 +1,69 @@
+"""What the instance optimisation reports while it runs, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from napari_ran.models.outputs import ModelOutput
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceStep:
+    """Progress of the instance optimisation.
+
+    Attributes
+    ----------
+    step, total : int
+        How far it is; levels that end early are skipped over.
+    level : int
+        Level of the pyramid, 0 is the coarsest; -1 during the preparation and the discrete search.
+    similarity : float
+        One minus the dissimilarity at the last check, larger is better: the mean squared local NCC, or one minus the
+        mean squared difference of intensities or MIND descriptors.
+    loss : float
+        What is minimised, at the last check: the logarithm of the dissimilarity plus the weighted roughness.
+    message : str
+        What is being done.
+    best_field : callable
+        Returns the best field so far, (1, D, *S) in voxels of the working grid.
+    """
+
+    step: int
+    total: int
+    level: int
+    similarity: float
+    loss: float
+    message: str
+    best_field: Callable[[], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceResult:
+    """The outcome of an instance optimisation.
+
+    Attributes
+    ----------
+    field : (1, D, *S) tensor
+        Displacement in voxels of the working grid.
+    output : ModelOutput or None
+        What the fitted network computed, for the mode "network".
+    steps : int
+        Number of optimisation steps taken.
+    similarity_before, similarity_after : float
+        As in `InstanceStep`, for the initial field and for `field`.
+    stopped_early : bool
+        Some level stopped gaining before its last step.
+    messages : tuple of str
+        What was chosen and why, in sentences.
+    """
+
+    field: Tensor
+    output: ModelOutput | None
+    steps: int
+    similarity_before: float
+    similarity_after: float
+    stopped_early: bool
+    messages: tuple[str, ...] = ()

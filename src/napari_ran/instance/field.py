@@ -1,0 +1,260 @@
+"""Instance optimisation of the displacement field: a discrete search, then Adam from coarse to fine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_ran import functional, losses
+from napari_ran.config import InstanceConfig
+from napari_ran.instance.events import InstanceResult, InstanceStep
+from napari_ran.instance.folds import unfold
+from napari_ran.instance.pyramid import Pyramid
+from napari_ran.instance.search import consistent, coupled_convex
+from napari_ran.instance.similarity import Measure, choose_similarity
+from napari_ran.instance.terms import Sampled, Term, at_points
+
+SEARCH_STEPS = 20
+"""Share of the progress that the preparation and the discrete search take, in steps."""
+
+CHECK_EVERY = 10
+"""Steps between two checks of the objective."""
+
+PATIENCE = 3
+"""A level ends after this many checks without a gain."""
+
+GAIN = 1e-3
+"""Least decrease of the objective that counts as a gain."""
+
+LEAST_DETERMINANT = 0.1
+"""Determinants below this are penalised while the field is optimised."""
+
+TINY = 1e-4
+"""Added to the dissimilarity before its logarithm, so that equal images end the race."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A field with its value.
+
+    Attributes
+    ----------
+    control : (1, D, *K) tensor
+        Displacement in mm on some grid that covers the working grid's box.
+    similarity, loss : float
+        As in `InstanceStep`.
+    """
+
+    control: Tensor
+    similarity: float
+    loss: float
+
+
+class Judge:
+    """Values any field by one and the same part of the images at full resolution."""
+
+    def __init__(self, pyramid: Pyramid, term: Term) -> None:
+        self._pyramid, self._term, self._part = pyramid, term, term.draw()
+        self._shape = pyramid.control_shape(1)
+        self._edges = pyramid.edge_weight(self._shape)
+
+    @torch.no_grad()
+    def __call__(self, control: Tensor) -> Candidate:
+        """Return the field together with its similarity and loss."""
+        loss, dissimilarity = _objective(
+            self._pyramid, self._term, self._part, functional.resize(control, self._shape), self._edges
+        )
+        return Candidate(control, 1 - float(dissimilarity), float(loss))
+
+
+def _objective(
+    pyramid: Pyramid, term: Term, part: Sampled, control: Tensor, edges: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the loss, log dissimilarity + smoothness + folds, and the dissimilarity.
+
+    The logarithm makes the balance independent of how much noise keeps the images apart, and so of the modality.
+    """
+    config, shape = pyramid.config, control.shape[2:]
+    displacement = pyramid.to_voxels(at_points(control, part.points, term.shape), term.shape)
+    dissimilarity = term(part, displacement)
+    loss = torch.log(dissimilarity + TINY)
+    if config.smoothness:
+        loss = loss + config.smoothness * losses.smoothness(control, edges, 2, pyramid.spacing_at(shape))
+    if config.fold_penalty:
+        determinant = functional.jacobian_determinant(pyramid.to_voxels(control, shape))
+        loss = loss + config.fold_penalty * torch.relu(LEAST_DETERMINANT - determinant).mean()
+    return loss, dissimilarity.detach()
+
+
+class _Run:
+    """The state that the events of one optimisation share."""
+
+    def __init__(self, pyramid: Pyramid, start: Candidate, total: int) -> None:
+        self.pyramid, self.best, self.now, self.total = pyramid, start, start, total
+        self.step = 0
+
+    def consider(self, candidate: Candidate) -> None:
+        self.now = candidate
+        if candidate.loss < self.best.loss:
+            self.best = candidate
+
+    def event(self, level: int, message: str) -> InstanceStep:
+        best = self.best.control
+
+        def best_field() -> Tensor:
+            with torch.no_grad():
+                return self.pyramid.field_at_full_resolution(best)
+
+        return InstanceStep(
+            min(self.step, self.total), self.total, level, self.now.similarity, self.now.loss, message, best_field
+        )
+
+
+def optimise_field(
+    fixed: Tensor,
+    moving: Tensor,
+    initial: Tensor | None,
+    config: InstanceConfig,
+    spacing: Sequence[float],
+) -> Generator[InstanceStep, None, InstanceResult]:
+    """Fit a displacement field to one pair.
+
+    A discrete search proposes a field, the best of zero, `initial` and the proposal is refined by Adam from coarse to
+    fine, and what still folds is smoothed. The same input gives the same field; the global random state is not used.
+
+    Parameters
+    ----------
+    fixed, moving : (1, 1, *S) tensors
+        Intensities in [0, 1] on one grid, roughly aligned.
+    initial : (1, D, *S) tensor or None
+        A first guess in voxels, such as a network's field.
+    config : InstanceConfig
+        What was left out is chosen here.
+    spacing : sequence of D floats
+        Voxel size in mm.
+
+    Yields
+    ------
+    InstanceStep
+        At least twice a second on volumes of a few million voxels.
+
+    Returns
+    -------
+    InstanceResult
+        Closing the generator early loses nothing: the last event's `best_field` stays valid.
+    """
+    measure, messages = resolve_similarity(fixed, moving, config)
+    config = config.resolved(similarity=measure)
+    pyramid = Pyramid(fixed, moving, spacing, measure, config)
+    factors = _factors(pyramid)
+    zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
+    guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
+    run = _Run(pyramid, Candidate(guess, math.nan, math.inf), SEARCH_STEPS + len(factors) * config.steps)
+
+    if config.search or measure == "mind":
+        for message in pyramid.describe():
+            yield run.event(-1, message)
+    term = pyramid.term(pyramid.shape)
+    judge = Judge(pyramid, term)
+    before = judge(guess)
+    run.consider(before)
+    if initial is not None:
+        run.consider(judge(zero))
+    run.now = run.best
+    yield run.event(-1, "comparing first guesses")
+    if config.search:
+        yield from _search(run, judge)
+    pyramid.release()
+    run.step = SEARCH_STEPS
+    steps, early = 0, False
+    for level, factor in enumerate(factors):
+        last = factor == 1
+        taken = yield from _refine(run, judge, term if last else pyramid.term(pyramid.shape_at(factor)), factor, level)
+        early |= taken < config.steps
+        steps += taken
+        run.step = SEARCH_STEPS + (level + 1) * config.steps
+    field = unfold(pyramid.field_at_full_resolution(run.best.control))
+    after = judge(pyramid.to_mm(field, pyramid.shape))
+    return InstanceResult(field, None, steps, before.similarity, after.similarity, early, messages)
+
+
+def resolve_similarity(fixed: Tensor, moving: Tensor, config: InstanceConfig) -> tuple[Measure, tuple[str, ...]]:
+    """Return the similarity to use and what to say about it."""
+    if config.similarity != "auto":
+        return config.similarity, ()
+    measure, reason = choose_similarity(fixed, moving)
+    return measure, (reason,)
+
+
+def _factors(pyramid: Pyramid) -> list[int]:
+    """Return the voxel sizes of the levels, leaving out grids too coarse to hold anything."""
+    wanted = [2 ** (pyramid.config.levels - 1 - level) for level in range(pyramid.config.levels)]
+    return [factor for factor in wanted if factor == 1 or max(pyramid.shape_at(factor)) >= 12]
+
+
+def _search(run: _Run, judge: Judge) -> Generator[InstanceStep, None, None]:
+    """Search displacements on two coarse grids, each around the field so far."""
+    pyramid, radius = run.pyramid, run.pyramid.config.search
+    side = math.prod(pyramid.shape) ** (1 / pyramid.ndim)
+    coarse = min(6, max(2, round(side / 24)))
+    plan = [(coarse, radius), (max(1, coarse // 2), min(2, radius))]
+    for stage, (factor, reach) in enumerate(plan):
+        shape = pyramid.shape_at(factor)
+        fixed, moving = pyramid.features("mind", shape)
+        weight = pyramid.weight(shape)
+        current = pyramid.to_voxels(functional.resize(run.best.control, shape), shape)
+        warped = functional.warp(moving, current, padding="border")
+        found: list[Tensor] = []
+        for direction, (one, two) in enumerate(((fixed, warped), (warped, fixed))):
+            steps = coupled_convex(one, two, reach, weight)
+            while True:
+                try:
+                    share = next(steps)
+                except StopIteration as stop:
+                    found.append(stop.value)
+                    break
+                run.step = round(SEARCH_STEPS * (2 * stage + direction + share) / (2 * len(plan)))
+                yield run.event(-1, "searching displacements")
+        update = consistent(found[0], found[1])
+        run.consider(judge(pyramid.to_mm(functional.compose(current, update), shape)))
+        yield run.event(-1, "searching displacements")
+
+
+def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Generator[InstanceStep, None, int]:
+    """Optimise the field on one level, from the best field so far; return the number of steps."""
+    pyramid, config = run.pyramid, run.pyramid.config
+    shape = pyramid.control_shape(factor)
+    edges = pyramid.edge_weight(shape)
+    raw = functional.resize(run.best.control, shape).clone().requires_grad_()
+    optimiser = torch.optim.Adam([raw])
+    size = config.learning_rate * factor * min(pyramid.spacing)
+    start, best, waited = run.step, math.inf, 0
+    message = f"level {level + 1} of {len(_factors(pyramid))}"
+
+    @torch.enable_grad()
+    def advance(step: int) -> Tensor:
+        for group in optimiser.param_groups:
+            group["lr"] = size * (1 - 0.9 * step / config.steps)
+        control = losses.box_mean(raw, 3)  # neighbours move together: smoother updates
+        loss, _ = _objective(pyramid, term, term.draw(), control, edges)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return losses.box_mean(raw.detach(), 3)
+
+    for step in range(config.steps):
+        control = advance(step)
+        run.step = start + step + 1
+        if step % CHECK_EVERY == CHECK_EVERY - 1 or step == config.steps - 1:
+            candidate = judge(control)
+            run.consider(candidate)
+            waited = 0 if candidate.loss < best - GAIN else waited + 1
+            best = min(best, candidate.loss)
+            if waited >= PATIENCE:
+                return step + 1
+        yield run.event(level, message)
+    return config.steps

@@ -1,0 +1,125 @@
+"""The pair at several resolutions: features, weights, and the terms that compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import torch
+from torch import Tensor
+
+from napari_ran import functional, losses
+from napari_ran.config import InstanceConfig
+from napari_ran.instance.search import pool_to
+from napari_ran.instance.similarity import Measure, informative
+from napari_ran.instance.terms import Term
+
+MIND_RADIUS = 1
+MIND_DILATION = 2
+
+_SLAB = 600_000
+"""Voxels whose descriptors are computed at once, so that a cancel is answered soon and memory stays bounded."""
+
+
+class Pyramid:
+    """A pair of images, made comparable at any resolution.
+
+    Displacements are in mm along the array axes throughout.
+
+    Parameters
+    ----------
+    fixed, moving : (1, 1, *S) tensors
+        Intensities in [0, 1] on the working grid.
+    spacing : sequence of D floats
+        Its voxel size in mm.
+    measure : {"ncc", "mse", "mind"}
+        What is compared.
+    config : InstanceConfig
+        With no value left out.
+    """
+
+    def __init__(
+        self, fixed: Tensor, moving: Tensor, spacing: Sequence[float], measure: Measure, config: InstanceConfig
+    ) -> None:
+        self.fixed, self.moving, self.measure, self.config = fixed, moving, measure, config
+        self.shape = tuple(fixed.shape[2:])
+        self.ndim = len(self.shape)
+        self.spacing = tuple(float(s) for s in spacing)
+        self.generator = torch.Generator().manual_seed(0)
+        self._weight = informative(fixed)
+        self._features: dict[str, tuple[Tensor, Tensor]] = {"intensity": (fixed, moving)}
+
+    def shape_at(self, factor: float) -> tuple[int, ...]:
+        """Return the shape of the grid whose voxels are `factor` times the finest spacing; coarser axes stay."""
+        pitch = factor * min(self.spacing)
+        shape = []
+        for n, size in zip(self.shape, self.spacing, strict=True):
+            shape.append(max(min(n, 4), round(n * size / pitch)) if pitch > size else n)
+        return tuple(shape)
+
+    def spacing_at(self, shape: Sequence[int]) -> tuple[float, ...]:
+        """Return the voxel size in mm of a grid of `shape` on the working grid's box."""
+        return tuple(s * n / m for s, n, m in zip(self.spacing, self.shape, shape, strict=True))
+
+    def to_voxels(self, field: Tensor, shape: Sequence[int]) -> Tensor:
+        """Convert (1, D, ...) from mm to voxels of the grid of `shape`."""
+        return field / self._per_axis(self.spacing_at(shape), field)
+
+    def to_mm(self, field: Tensor, shape: Sequence[int]) -> Tensor:
+        """Convert (1, D, ...) from voxels of the grid of `shape` to mm."""
+        return field * self._per_axis(self.spacing_at(shape), field)
+
+    def _per_axis(self, values: Sequence[float], like: Tensor) -> Tensor:
+        return torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, *[1] * (like.ndim - 2))
+
+    def describe(self) -> Generator[str, None, None]:
+        """Compute the MIND descriptors at full resolution, in slabs."""
+        if "mind" in self._features:
+            return
+        described = []
+        for image, name in ((self.fixed, "fixed"), (self.moving, "moving")):
+            rows = max(1, _SLAB * self.shape[0] // image.numel())
+            halo = MIND_RADIUS + MIND_DILATION
+            typical = losses.mind_typical(image, MIND_DILATION)
+            channels = 4 if self.ndim == 2 else 12
+            whole = image.new_empty((1, channels, *self.shape))
+            for start in range(0, self.shape[0], rows):
+                stop = min(start + rows, self.shape[0])
+                low, high = max(0, start - halo), min(self.shape[0], stop + halo)
+                part = losses.mind_ssc(image[:, :, low:high], MIND_RADIUS, MIND_DILATION, typical)
+                whole[:, :, start:stop] = part[:, :, start - low : stop - low]
+                yield f"describing the {name} image"
+            described.append(whole)
+        self._features["mind"] = (described[0], described[1])
+
+    def release(self) -> None:
+        """Forget the descriptors when they are not what is compared."""
+        if self.measure != "mind":
+            self._features.pop("mind", None)
+
+    def features(self, name: str, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the features of both images on the grid of `shape`."""
+        fixed, moving = self._features[name]
+        return pool_to(fixed, shape), pool_to(moving, shape)
+
+    def weight(self, shape: Sequence[int]) -> Tensor:
+        """Return how much each voxel of the grid of `shape` counts, (1, 1, *shape)."""
+        return pool_to(self._weight, shape)
+
+    def term(self, shape: Sequence[int]) -> Term:
+        """Return the similarity term on the grid of `shape`."""
+        fixed, moving = self.features("mind" if self.measure == "mind" else "intensity", shape)
+        window = int(self.config.window or 5) if self.measure == "ncc" else 0
+        return Term(fixed, moving, self.weight(shape), window, self.config.points, self.generator)
+
+    def control_shape(self, factor: float) -> tuple[int, ...]:
+        """Return the shape of the control grid of a level that sees voxels `factor` times as large."""
+        return self.shape_at(max(self.config.control, factor))
+
+    def edge_weight(self, shape: Sequence[int]) -> Tensor | None:
+        """Return the weight of Eq. 13 on the grid of `shape`; None where smoothing is the same everywhere."""
+        scale = float(self.config.edge_scale or 0)
+        return losses.edge_weight(pool_to(self.fixed, shape), scale) if scale else None
+
+    def field_at_full_resolution(self, control: Tensor) -> Tensor:
+        """Return a control grid's field (1, D, *K) in mm as (1, D, *S) in voxels of the working grid."""
+        return self.to_voxels(functional.resize(control, self.shape), self.shape)

@@ -1,0 +1,100 @@
+"""Discrete search: try many displacements of every coarse voxel, and agree on a smooth field (coupled convex)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_ran import functional
+from napari_ran.losses import box_mean
+
+COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Weights that tie the best displacement of each voxel to its neighbourhood, one per pass, from loose to tight."""
+
+
+def pool_to(features: Tensor, shape: Sequence[int]) -> Tensor:
+    """Average (B, C, *S) over the cells of a coarser grid on the same box."""
+    if tuple(features.shape[2:]) == tuple(shape):
+        return features
+    pool: Callable[..., Tensor] = F.adaptive_avg_pool2d if features.ndim == 4 else F.adaptive_avg_pool3d
+    return pool(features, tuple(shape))
+
+
+def coupled_convex(
+    fixed: Tensor, moving: Tensor, radius: int, weight: Tensor | None = None, passes: int = 3
+) -> Generator[float, None, Tensor]:
+    """Find a smooth displacement of each voxel among all within `radius` voxels along each axis.
+
+    Matching costs and smoothness are minimised in turns (Heinrich et al., MICCAI 2014; Siebert, Hansen and Heinrich,
+    2021).
+
+    Parameters
+    ----------
+    fixed, moving : (1, C, *S) tensors
+        Features on one coarse grid, in (0, 1].
+    radius : int
+        Largest displacement along each axis in voxels of this grid.
+    weight : (1, 1, *S) tensor, optional
+        How much to trust the match of each voxel.
+    passes : int
+        How many 3-wide averages smooth the field after each pass.
+
+    Yields
+    ------
+    float
+        The share done.
+
+    Returns
+    -------
+    (1, D, *S) tensor
+        Displacement in voxels of this grid.
+    """
+    shape, ndim = fixed.shape[2:], fixed.ndim - 2
+    reach = [min(radius, n - 1) for n in shape]
+    offsets = torch.cartesian_prod(*[torch.arange(-r, r + 1, device=fixed.device) for r in reach]).view(-1, ndim)
+    pad = [r for r in reversed(reach) for _ in range(2)]
+    padded = F.pad(moving, pad, mode="replicate")
+    costs = torch.empty(len(offsets), *shape, device=fixed.device, dtype=fixed.dtype)
+    for index, offset in enumerate(offsets.tolist()):
+        window = padded
+        for axis, step in enumerate(offset):
+            window = window.narrow(axis + 2, step + reach[axis], shape[axis])
+        costs[index] = ((window - fixed) ** 2).mean((0, 1))
+        if index % 64 == 63:
+            yield 0.7 * index / len(offsets)
+    costs = box_mean(costs[None], 3)[0]
+    if weight is not None:
+        costs *= weight[0]
+    distances = offsets.to(fixed.dtype)
+
+    def smooth(choice: Tensor) -> Tensor:
+        field = distances[choice.flatten()].T.reshape(1, ndim, *shape)
+        for _ in range(passes):
+            field = box_mean(field, 3)
+        return field
+
+    field = smooth(costs.argmin(0))
+    for turn, coupling in enumerate(COUPLING):
+        best = torch.full(shape, float("inf"), device=fixed.device, dtype=fixed.dtype)
+        choice = torch.zeros(shape, device=fixed.device, dtype=torch.long)
+        for index in range(len(offsets)):
+            away = sum((field[0, axis] - float(distances[index, axis])) ** 2 for axis in range(ndim))
+            total = costs[index] + coupling * away
+            better = total < best
+            best = torch.where(better, total, best)
+            choice = torch.where(better, index, choice)
+        field = smooth(choice)
+        yield 0.7 + 0.3 * (turn + 1) / len(COUPLING)
+    return field
+
+
+def consistent(forward: Tensor, backward: Tensor, iterations: int = 10) -> Tensor:
+    """Return `forward`, (1, D, *S) in voxels, pulled towards the inverse of `backward` where the two disagree."""
+    for _ in range(iterations):
+        new_forward = 0.5 * (forward - functional.warp(backward, forward, padding="border"))
+        backward = 0.5 * (backward - functional.warp(forward, backward, padding="border"))
+        forward = new_forward
+    return forward
