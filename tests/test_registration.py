@@ -101,10 +101,8 @@ def test_stages_come_in_order_and_are_measured(pair: tuple) -> None:
 
 def test_cancelling_keeps_the_best_field_so_far(pair: tuple) -> None:
     run = ran.start(*pair[:2], **QUICK)
-    steps = 0
     for event in run:
-        steps += event.stage == "instance"
-        if steps == 25:
+        if event.stage == "instance" and event.step > 0.7 * event.total:
             run.cancel()
     partial = run.result()
     assert not partial.report.complete
@@ -127,9 +125,9 @@ def test_the_callers_gradient_mode_is_untouched(pair: tuple) -> None:
 
 def test_the_same_run_twice_gives_the_same_field(pair: tuple) -> None:
     torch.manual_seed(0)
-    first = ran.register(*pair[:2], **QUICK).field.tensor
     state = torch.get_rng_state()
-    second = ran.register(*pair[:2], **QUICK).field.tensor
+    first, second = (ran.register(*pair[:2], **QUICK, instance={"steps": 10}).field.tensor for _ in range(2))
+    assert first.abs().max() > 0
     assert torch.equal(first, second)
     assert torch.equal(state, torch.get_rng_state())
 
@@ -198,7 +196,7 @@ def test_bad_input_is_one_error_before_any_work(fixed: object, moving: object, m
 
 def test_2d_pairs_register_too() -> None:
     pair = ran.phantom_2d()
-    result = ran.register(pair.fixed, pair.moving, affine="none")
+    result = ran.register(pair.fixed, pair.moving, affine="none", instance={"steps": 20})
     assert result.field.tensor.shape == (2, *pair.fixed.grid.shape)
     assert result.report.similarity_after > result.report.similarity_before
 
