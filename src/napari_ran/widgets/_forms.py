@@ -221,7 +221,7 @@ def _number(kind: type, info: FieldInfo, optional: bool) -> QAbstractSpinBox:
         spin.setProperty("optional", True)
     spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     spin.setKeyboardTracking(False)
-    spin.setMinimumWidth(110)
+    spin.setMinimumWidth(130)
     return spin
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -235,6 +236,10 @@ def own_result(layer: Layer) -> str | None:
     return mark.get(OWNER)
 
 
+TURN_MS = 20
+"""Pause between two layers, in which the viewer draws and answers."""
+
+
 class ResultLayers(QObject):
     """Puts a result's layers into the viewer, one per turn of the event loop, in place of the last result's.
 
@@ -252,6 +257,7 @@ class ResultLayers(QObject):
         self._pending: list[tuple[str, LayerData]] = []
         self._turn = QTimer(self)
         self._turn.setSingleShot(True)
+        self._turn.setInterval(TURN_MS)
         self._turn.timeout.connect(self._place_next)
 
     def place(self, layers: list[tuple[str, LayerData]]) -> None:
@@ -260,20 +266,31 @@ class ResultLayers(QObject):
         for layer in [layer for layer in self._viewer.layers if own_result(layer) not in keys | {None}]:
             self._viewer.layers.remove(layer)
         self._pending = list(layers)
-        self._turn.start(0)
+        gc.freeze()  # no full garbage collection (a quarter of a second) between the layers
+        self._turn.start()
 
     def stop(self) -> None:
         """Add nothing more."""
+        if self._turn.isActive():
+            self._turn.stop()
+            gc.unfreeze()
         self._pending = []
-        self._turn.stop()
 
     def _place_next(self) -> None:
         if not self._pending:
+            gc.unfreeze()
+            self._select_warped()
             self.done.emit()
             return
         key, data = self._pending.pop(0)
         place_layer(self._viewer, key, data)
-        self._turn.start(0)
+        self._turn.start()
+
+    def _select_warped(self) -> None:
+        """Leave the layer controls on what is seen."""
+        warped = next((layer for layer in self._viewer.layers if own_result(layer) == "warped"), None)
+        if warped is not None:
+            self._viewer.layers.selection.active = warped
 
 
 def place_layer(viewer: Any, key: str, layer_data: LayerData) -> Layer:
@@ -283,14 +300,11 @@ def place_layer(viewer: Any, key: str, layer_data: LayerData) -> Layer:
     if old is not None and old.ndim == len(kwargs["affine"]) - 1:
         _update(old, data, kwargs)
         return old
-    selected = viewer.layers.selection.active
     layer = Layer.create(data, kwargs, kind)
     layer.metadata[KEY][IDENTITY] = str(layer.unique_id)
     if old is not None:
         viewer.layers.remove(old)
     viewer.add_layer(layer)
-    if selected is not None and selected in viewer.layers:
-        viewer.layers.selection.active = selected
     return layer
 
 

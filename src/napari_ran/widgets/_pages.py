@@ -37,10 +37,10 @@ LABELS = {
     "device": "Compute on",
     "intensity": "Intensities",
     "affine": "Pre-alignment",
-    "instance.mode": "Refine for this pair",
-    "spacing": "Working spacing (mm)",
+    "instance.mode": "Refinement",
+    "spacing": "Spacing (mm)",
     "preset": "Network preset",
-    "network_voxels": "Network voxels, at most",
+    "network_voxels": "Most network voxels",
     "keep_levels": "Keep the levels",
 }
 """What a setting is called in the form, where its name does not say it."""

@@ -1,18 +1,24 @@
-"""The live curve of a run, in the colours of the viewer."""
+"""The live curve of a run, in the colours of the viewer.
+
+It is painted by Qt itself: a drawing by matplotlib costs tens of milliseconds of Python, several times a second, in the
+thread that must stay free; this one costs less than one.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-from matplotlib.figure import Figure
+import numpy as np
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QPointF, QRectF, Qt, QTimer
+from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QWidget
 
 REDRAW_MS = 200
 """Shortest time between two drawings of the curve."""
+
+_EMPTY = "The similarity of each step appears here"
 
 
 class MetricPlot(QWidget):
@@ -29,44 +35,37 @@ class MetricPlot(QWidget):
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._values: dict[str, list[float]] = {}
-        self.steps = 0
+        self.values: dict[str, list[float]] = {}
         self._last = 0.0
-        # fixed margins: a constrained layout costs more than the drawing itself
-        self.figure = Figure(figsize=(3.2, 1.7))
-        self.axes = self.figure.add_axes((0.17, 0.25, 0.80, 0.68))
-        self.canvas = FigureCanvasQTAgg(self.figure)
-        self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMinimumHeight(150)
+        self.setMinimumHeight(160)
         self.setAccessibleName("Similarity during the run")
-        self.setToolTip("<p>Similarity of the warped and the fixed image at each step of the run.</p>")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.canvas)
+        self.setToolTip("<p>Similarity of the warped and the fixed image at each step (higher is better).</p>")
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
-        self._redraw.timeout.connect(self._draw)
+        self._redraw.timeout.connect(self._update_now)
         self.apply_theme()
+
+    @property
+    def steps(self) -> int:
+        """How many values there are, over all stages."""
+        return sum(len(values) for values in self.values.values())
 
     def clear(self) -> None:
         """Start a new run."""
-        self._values, self.steps = {}, 0
+        self.values = {}
         self._schedule()
 
     def add(self, stage: str, value: float) -> None:
         """Append a value of a stage's curve."""
-        self.steps += 1
-        self._values.setdefault(stage, []).append(value)
+        self.values.setdefault(stage, []).append(value)
         self._schedule()
 
     def apply_theme(self, event: Any = None) -> None:
         """Take the viewer's colours."""
         theme = get_theme(self._viewer.theme)
-        self._colours = {
-            name: getattr(theme, name).as_hex() for name in ("background", "foreground", "text", "current")
-        }
-        self._colours["second"] = theme.warning.as_hex()
-        self.figure.set_facecolor(self._colours["background"])
+        self._text = QColor(theme.text.as_hex())
+        self._faint = QColor(theme.foreground.as_hex())
+        self._curves = [QColor(getattr(theme, name).as_hex()) for name in ("warning", "current", "text")]
         self._schedule()
 
     def _schedule(self) -> None:
@@ -74,27 +73,93 @@ class MetricPlot(QWidget):
             waited = 1000 * (time.monotonic() - self._last)
             self._redraw.start(max(0, int(REDRAW_MS - waited)))
 
-    def _draw(self) -> None:
+    def _update_now(self) -> None:
         self._last = time.monotonic()
-        axes, colours = self.axes, self._colours
-        axes.clear()
-        axes.set_facecolor(colours["background"])
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(colours["text"])
-        axes.tick_params(colors=colours["text"], labelsize=7)
-        axes.set_xlabel("step", color=colours["text"], fontsize=8)
-        axes.set_ylabel("similarity", color=colours["text"], fontsize=8)
-        axes.locator_params(nbins=4)
-        if not self._values:
-            axes.set_axis_off()
-            text = "The similarity of each step appears here"
-            axes.text(0.5, 0.5, text, ha="center", va="center", color=colours["text"], fontsize=8, alpha=0.7)
-        for (stage, values), colour in zip(self._values.items(), self._palette(), strict=False):
-            axes.plot(range(1, len(values) + 1), values, color=colour, lw=1.5, label=stage, marker="o", ms=2)
-        if len(self._values) > 1:
-            axes.legend(fontsize=7, frameon=False, labelcolor=colours["text"], loc="best")
-        self.canvas.draw_idle()
+        self.update()
 
-    def _palette(self) -> list[str]:
-        return [self._colours["current"], self._colours["second"], self._colours["text"]]
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Draw the axes and one curve per stage."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = painter.font()
+        font.setPointSizeF(0.85 * font.pointSizeF() if font.pointSizeF() > 0 else 8)
+        painter.setFont(font)
+        painter.setPen(self._text)
+        if self.steps == 0:
+            painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, _EMPTY)
+            return
+        everything = np.concatenate([np.asarray(values, float) for values in self.values.values()])
+        longest = max(len(values) for values in self.values.values())
+        vertical = ticks(float(everything.min()), float(everything.max()))
+        horizontal = ticks(1, max(2, longest))
+        frame = self._frame(QFontMetricsF(font), vertical)
+        area = Axes(frame, (1, max(2, longest)), (vertical[0], vertical[-1]))
+        self._draw_axes(painter, area, horizontal, vertical)
+        for (stage, values), colour in zip(self.values.items(), self._curves, strict=False):
+            painter.setPen(QPen(colour, 2))
+            points = [area.point(step + 1, value) for step, value in enumerate(values)]
+            painter.drawPolyline(QPolygonF(points))
+            painter.setBrush(colour)
+            painter.drawEllipse(points[-1], 2.5, 2.5)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            self._name_curve(painter, frame, stage, list(self.values).index(stage), colour)
+
+    def _frame(self, metrics: QFontMetricsF, vertical: list[float]) -> QRectF:
+        """Return the rectangle inside the axes, with room for the numbers."""
+        left = 8 + max(metrics.horizontalAdvance(_short(v, vertical)) for v in vertical)
+        return QRectF(left, 8 + metrics.height(), self.width() - left - 10, self.height() - 18 - 3 * metrics.height())
+
+    def _draw_axes(self, painter: QPainter, area: Axes, horizontal: list[float], vertical: list[float]) -> None:
+        frame, height = area.frame, painter.fontMetrics().height()
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        for value in vertical:
+            y = area.point(1, value).y()
+            painter.setPen(QPen(self._faint, 1))
+            painter.drawLine(QPointF(frame.left(), y), QPointF(frame.right(), y))
+            painter.setPen(self._text)
+            painter.drawText(QRectF(0, y - height / 2, frame.left() - 5, height), right, _short(value, vertical))
+        for value in horizontal:
+            if not area.steps[0] <= value <= area.steps[1] or value != int(value):
+                continue
+            x = area.point(value, vertical[0]).x()
+            box = QRectF(x - 30, frame.bottom() + 3, 60, height)
+            painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, str(int(value)))
+        below = QRectF(frame.left(), frame.bottom() + 3 + height, frame.width(), height)
+        painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "step")
+        painter.drawText(QPointF(4, height), "similarity")
+
+    def _name_curve(self, painter: QPainter, frame: QRectF, stage: str, index: int, colour: QColor) -> None:
+        if len(self.values) > 1:
+            painter.setPen(colour)
+            height = painter.fontMetrics().height()
+            box = QRectF(frame.left(), frame.bottom() - (index + 1) * height - 2, frame.width() - 4, height)
+            painter.drawText(box, Qt.AlignmentFlag.AlignRight, stage)
+
+
+class Axes:
+    """From a step and a value to a place in the widget."""
+
+    def __init__(self, frame: QRectF, steps: tuple[float, float], values: tuple[float, float]) -> None:
+        self.frame, self.steps, self.values = frame, steps, values
+
+    def point(self, step: float, value: float) -> QPointF:
+        """Return where a value of a step lies."""
+        x = (step - self.steps[0]) / (self.steps[1] - self.steps[0])
+        y = (value - self.values[0]) / (self.values[1] - self.values[0])
+        return QPointF(self.frame.left() + x * self.frame.width(), self.frame.bottom() - y * self.frame.height())
+
+
+def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """Return about so many round numbers that enclose a range: 1, 2 or 5 times a power of ten apart."""
+    extent = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-9)
+    power = 10.0 ** np.floor(np.log10(extent / wanted))
+    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= extent / wanted)
+    first, last = np.floor(low / step), np.ceil(high / step)
+    last = max(last, first + 1)
+    return [float(step * index) for index in range(int(first), int(last) + 1)]
+
+
+def _short(value: float, among: list[float]) -> str:
+    """Return a tick's number with the decimals that tell it from its neighbours."""
+    decimals = max(0, int(np.ceil(-np.log10(among[1] - among[0]) - 1e-9)))
+    return f"{value:.{decimals}f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import queue
 import threading
@@ -60,6 +61,9 @@ class Task:
 
     def _run(self) -> None:
         steps = self._work(self)
+        # a full garbage collection in a process with napari and torch holds every thread up for a quarter of a second:
+        # while the task runs, what was there before it is left out
+        gc.freeze()
         try:
             while not self.dropped.is_set():
                 try:
@@ -72,6 +76,7 @@ class Task:
             self._tell("failed", error)
         finally:
             steps.close()
+            gc.unfreeze()
 
     def _tell(self, kind: str, value: Any) -> None:
         if not self.dropped.is_set():

@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import napari_ran as ran
+from napari_ran.io.layers import to_layer_data
+from napari_ran.widgets import _work
+from napari_ran.widgets._layers import RESULTS, own_result
+from napari_ran.widgets._pages import LABELS, PLAIN
+from napari_ran.widgets.register import RegisterWidget
+
+Made = tuple[Any, RegisterWidget]
+MATRIX_3D = np.array([[1.1, 0.2, 0, 5], [-0.2, 1.0, 0.3, -7], [0.1, -0.2, 2.0, 11], [0, 0, 0, 1]])
+
+
+def blobs(grid: ran.Grid, shift: float) -> Any:
+    """A picture with structure at every place, moved along the first axis by so many voxels."""
+    x = np.indices(grid.shape).astype(float)
+    wave = np.sin((x[0] + shift) / 2.5) * np.cos(x[1] / 2.2)
+    return (100 * (wave * (np.cos(x[2] / 3) if grid.ndim == 3 else 1))).astype(np.float32)
+
+
+def add_pair(viewer: Any, ndim: int = 2) -> None:
+    """Add a small pair of images with labels and points, on an oblique grid in 3-D."""
+    grid = ran.Grid.from_spacing((26, 22), (1.5, 1.0)) if ndim == 2 else ran.Grid((18, 16, 12), MATRIX_3D)
+    labels = np.zeros(grid.shape, np.int32)
+    labels[(slice(4, 10),) * ndim] = 3
+    points = grid.to_world(np.array([[5.0] * ndim, [8.0] * ndim, [6.0] * (ndim - 1) + [9.0]]))
+    for value in (
+        ran.Image(blobs(grid, 0), grid, "fixed"),
+        ran.Image(blobs(grid, 1.0), grid, "moving"),
+        ran.Labels(labels, grid, "fixed organs"),
+        ran.Labels(np.roll(labels, -1, 0), grid, "moving organs"),
+        ran.Landmarks(points, "fixed points"),
+        ran.Landmarks(points - grid.affine[:ndim, 0], "moving points"),
+    ):
+        data, kwargs, kind = to_layer_data(value)
+        getattr(viewer, f"add_{kind}")(data, **kwargs)
+
+
+@pytest.fixture
+def docked(widget_in: Callable[..., Made]) -> Iterator[Made]:
+    viewer, widget = widget_in()
+    widget.form.set(ran.RegistrationConfig(weights="none", device="cpu", affine="none"))
+    yield viewer, widget
+    task = widget.worker.task
+    widget.worker.drop()
+    if task is not None:
+        task.join(20)
+
+
+def run(widget: RegisterWidget, qtbot: Any) -> None:
+    """Register, and wait for the layers."""
+    with qtbot.waitSignal(widget.placer.done, timeout=60_000):
+        widget.register()
+        assert not widget.register_button.isEnabled()
+        assert widget.cancel_button.isEnabled()
+
+
+def results(viewer: Any) -> dict[str, Any]:
+    return {key: layer for layer in viewer.layers if (key := own_result(layer)) is not None}
+
+
+class Gate:
+    """Lets the test decide when a run goes on after its first step of the instance optimisation."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stage: str = "instance") -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+        original = ran.Run.__iter__
+        gate = self
+
+        def gated(self: ran.Run) -> Iterator[ran.Event]:
+            for event in original(self):
+                yield event
+                if event.stage == stage:
+                    gate.reached.set()
+                    gate.open.wait(20)
+
+        monkeypatch.setattr(ran.Run, "__iter__", gated)
+
+
+def test_the_form_shows_the_configs_defaults(widget_in: Callable[..., Made]) -> None:
+    _, widget = widget_in()
+    assert widget.form.get() == ran.RegistrationConfig()
+    assert set(PLAIN) | set(LABELS) <= set(widget.form.editors)
+    assert "CPU" in widget.form.editors["device"].itemText(0) or "GPU" in widget.form.editors["device"].itemText(0)
+
+
+def test_a_fresh_widget_says_what_to_do(widget_in: Callable[..., Made]) -> None:
+    viewer, widget = widget_in()
+    assert "Open two images" in widget.progress.status.text()
+    add_pair(viewer)
+    assert widget.progress.status.text() == ""
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_pair_becomes_layers_in_world_coordinates(docked: Made, qtbot: Any, ndim: int, artifacts: Path) -> None:
+    viewer, widget = docked
+    add_pair(viewer, ndim)
+    run(widget, qtbot)
+    made = results(viewer)
+    assert set(made) == {kind.key for kind in RESULTS}
+    assert [key for key, layer in made.items() if layer.visible] == ["warped"]
+    fixed = viewer.layers["fixed"]
+    for key in ("warped", "checkerboard", "difference", "magnitude", "grid", "jacobian", "consistency", "labels"):
+        np.testing.assert_allclose(made[key].affine.affine_matrix, fixed.affine.affine_matrix, atol=1e-9)
+        assert made[key].units == fixed.units
+        assert made[key].data.shape == fixed.data.shape
+    assert widget.result is not None
+    np.testing.assert_allclose(made["warped"].data, widget.result.warped.array.T, atol=1e-4)
+    np.testing.assert_allclose(made["warped"].contrast_limits, viewer.layers["moving"].contrast_limits)
+    report = widget.result.report
+    assert report.similarity_after > report.similarity_before
+    assert report.dice_mean_after is not None
+    assert report.tre_after is not None
+    assert widget.outcome.table.rowCount() == len(report.table()) + 1
+    assert widget.plot.steps > 0
+    assert widget.register_button.isEnabled()
+    assert viewer.layers.selection.active is made["warped"]
+    viewer.screenshot(str(artifacts / f"result_{ndim}d.png"), canvas_only=False, flash=False)
+
+
+def test_a_second_run_replaces_the_layers_and_keeps_the_users_changes(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    run(widget, qtbot)
+    before, count = results(viewer), len(viewer.layers)
+    old = before["warped"].data.copy()
+    before["warped"].contrast_limits = (-20, 30)
+    before["magnitude"].visible = True
+    before["vectors"].edge_width = 0.7
+    before["jacobian"].name = "my determinant"
+    widget.form.editors["instance.mode"].setCurrentIndex(widget.form.editors["instance.mode"].findData("none"))
+    run(widget, qtbot)
+    after = results(viewer)
+    assert len(viewer.layers) == count
+    assert all(after[key] is before[key] for key in before)
+    assert tuple(after["warped"].contrast_limits) == (-20, 30)
+    assert after["magnitude"].visible
+    assert after["vectors"].edge_width == 0.7
+    assert after["jacobian"].name == "my determinant"
+    assert not np.allclose(after["warped"].data, old)
+    np.testing.assert_allclose(after["magnitude"].data, 0, atol=1e-6)
+    np.testing.assert_allclose(after["magnitude"].contrast_limits, (0, 1e-3))  # untouched: follows the new values
+
+
+def test_results_that_are_not_wanted_are_not_made_and_old_ones_go(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    run(widget, qtbot)
+    for key in ("vectors", "grid", "jacobian"):
+        widget.setup.result_boxes[key].setChecked(False)
+    run(widget, qtbot)
+    assert set(results(viewer)) == {kind.key for kind in RESULTS} - {"vectors", "grid", "jacobian"}
+
+
+def test_a_copy_of_a_result_belongs_to_the_user(docked: Made, qtbot: Any) -> None:
+    import napari
+
+    viewer, widget = docked
+    add_pair(viewer)
+    run(widget, qtbot)
+    original = results(viewer)["warped"]
+    copy = napari.layers.Layer.create(*original.as_layer_data_tuple())
+    copy.name = "kept"
+    viewer.add_layer(copy)
+    data = copy.data
+    widget.form.editors["instance.mode"].setCurrentIndex(widget.form.editors["instance.mode"].findData("none"))
+    run(widget, qtbot)
+    assert own_result(copy) is None
+    assert copy in viewer.layers
+    assert copy.data is data
+    assert results(viewer)["warped"] is original
+
+
+def test_a_pair_of_another_dimension_takes_the_places(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    add_pair(viewer, 2)
+    run(widget, qtbot)
+    for layer in [layer for layer in viewer.layers if own_result(layer) is None]:
+        viewer.layers.remove(layer)
+    add_pair(viewer, 3)
+    run(widget, qtbot)
+    assert {layer.ndim for layer in results(viewer).values()} == {3}
+    assert len(results(viewer)) == len(RESULTS)
+
+
+def test_layers_without_units_stay_without(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    grid = ran.Grid.from_spacing((26, 22), 1.0)
+    viewer.add_image(blobs(grid, 0), name="one")
+    viewer.add_image(blobs(grid, 1), name="two")
+    run(widget, qtbot)
+    assert {str(unit) for layer in viewer.layers for unit in layer.units} == {"pixel"}
+    extent = viewer.layers["one"].extent.world
+    np.testing.assert_allclose(results(viewer)["warped"].extent.world, extent)
+
+
+def test_micrometres_are_understood(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    grid = ran.Grid.from_spacing((26, 22), 1.0)
+    for name, shift in (("one", 0), ("two", 1)):
+        viewer.add_image(blobs(grid, shift), name=name, scale=(500, 500), units=("um", "um"))
+    run(widget, qtbot)
+    assert widget.result is not None
+    np.testing.assert_allclose(widget.result.fixed.grid.spacing, 0.5)
+    np.testing.assert_allclose(results(viewer)["warped"].extent.world, viewer.layers["one"].extent.world)
+
+
+def chosen(viewer: Any, widget: RegisterWidget, fixed: str, moving: str) -> str:
+    """Choose, register, and return the message."""
+    widget.choices.choose("fixed", viewer.layers[fixed])
+    widget.choices.choose("moving", viewer.layers[moving])
+    widget.register()
+    return str(widget.message.text.text())
+
+
+def test_the_same_layer_twice_is_refused(docked: Made) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    message = chosen(viewer, widget, "fixed", "fixed")
+    assert "Moving image" in message
+    assert "Choose two different layers" in message
+    assert not widget.message.isHidden()
+    assert widget.register_button.isEnabled()
+
+
+def test_a_colour_image_is_refused(docked: Made) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    viewer.add_image(np.random.default_rng(0).random((20, 20, 3)), rgb=True, name="photo")
+    message = chosen(viewer, widget, "fixed", "photo")
+    assert "colour (RGB)" in message
+    assert "Split RGB" in message
+
+
+def test_no_image_is_refused(docked: Made) -> None:
+    _, widget = docked
+    widget.register()
+    assert "no image is chosen" in widget.message.text.text().lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("volume", np.random.default_rng(0).random((6, 7, 8)), "dimension"),
+        ("flat", np.ones((20, 20)), "same value"),
+        ("holes", np.where(np.eye(20) > 0, np.nan, 1.0), "NaN"),
+        ("movie", np.random.default_rng(0).random((3, 4, 5, 6)), "2-D or 3-D"),
+    ],
+)
+def test_bad_images_are_refused_in_words(docked: Made, qtbot: Any, name: str, data: Any, said: str) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    viewer.add_image(data, name=name, contrast_limits=(0, 1))
+    with qtbot.waitSignal(widget.worker.failed, timeout=20_000) as signal:
+        chosen(viewer, widget, "fixed", name)
+    assert isinstance(signal.args[0], ran.InputError)
+    assert said in widget.message.text.text()
+    assert "Traceback" not in widget.message.text.text()
+    assert widget.register_button.isEnabled()
+    assert not results(viewer)
+
+
+def test_labels_of_another_grid_are_refused(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    viewer.add_labels(np.ones((5, 5), int), name="elsewhere")
+    widget.choices.choose("moving_labels", viewer.layers["elsewhere"])
+    with qtbot.waitSignal(widget.worker.failed, timeout=20_000):
+        widget.register()
+    assert "Moving labels" in widget.message.text.text()
+
+
+def test_an_error_of_the_program_is_shown_too(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    monkeypatch.setattr(_work.ran, "start", lambda *args, **kwargs: 1 / 0)
+    with qtbot.waitSignal(widget.worker.failed, timeout=20_000):
+        widget.register()
+    assert "ZeroDivisionError" in widget.message.text.text()
+    assert widget.register_button.isEnabled()
+
+
+def test_cancel_keeps_the_best_field_so_far(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    gate = Gate(monkeypatch)
+    widget.register()
+    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    with qtbot.waitSignal(widget.placer.done, timeout=20_000):
+        widget.cancel()
+        gate.open.set()
+    assert widget.result is not None
+    assert not widget.result.report.complete
+    assert "warped" in results(viewer)
+    assert "Stopped early" in widget.progress.status.text()
+
+
+def test_cancel_gives_the_gui_back_within_a_second_and_shows_the_late_result(
+    docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    gate = Gate(monkeypatch)
+    widget.register()
+    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    qtbot.waitUntil(lambda: widget._stage == "instance", timeout=5000)
+    widget.cancel()
+    qtbot.waitUntil(widget.register_button.isEnabled, timeout=1000)
+    assert "appears as soon as" in widget.progress.status.text()
+    with qtbot.waitSignal(widget.placer.done, timeout=20_000):
+        gate.open.set()
+    assert "warped" in results(viewer)
+
+
+def test_cancel_before_anything_was_found_leaves_nothing(
+    docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    gate = Gate(monkeypatch, "preprocess")
+    widget.register()
+    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    task = widget.worker.task
+    widget.cancel()
+    qtbot.waitUntil(widget.register_button.isEnabled, timeout=1000)
+    assert "before anything was found" in widget.progress.status.text()
+    gate.open.set()
+    task.join(20)
+    qtbot.wait(100)
+    assert not results(viewer)
+    assert widget.result is None
+
+
+def test_closing_the_dock_mid_run_stops_the_thread(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    gate = Gate(monkeypatch)
+    widget.register()
+    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    task = widget.worker.task
+    viewer.window.remove_dock_widget(widget)
+    assert widget.worker.task is None
+    gate.open.set()
+    task.join(20)
+    assert not task.running
+    viewer.layers["fixed"].name = "renamed"  # nobody listens any more
+    assert not results(viewer)
+    viewer.window.add_dock_widget(widget, name="again")
+    assert "renamed" in [widget.choices.boxes["fixed"].itemText(i) for i in range(2)]
+
+
+def test_closing_the_viewer_mid_run_stops_the_thread(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    gate = Gate(monkeypatch)
+    widget.register()
+    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    task = widget.worker.task
+    viewer.close()
+    widget.deleteLater()
+    qtbot.wait(50)
+    assert task.dropped.is_set()
+    gate.open.set()
+    task.join(20)
+    assert not task.running
+
+
+def test_settings_round_trip_through_a_file(docked: Made, tmp_path: Path) -> None:
+    _, widget = docked
+    widget.form.editors["spacing"].setValue(1.25)
+    widget.export_settings(tmp_path / "settings.yaml")
+    wanted = widget.form.get()
+    assert ran.RegistrationConfig.from_yaml(tmp_path / "settings.yaml") == wanted
+    widget.form.set(ran.RegistrationConfig())
+    widget.load_settings(tmp_path / "settings.yaml")
+    assert widget.form.get() == wanted
+    assert wanted.spacing == 1.25
+
+
+def test_a_bad_settings_file_is_refused_and_the_form_stays(docked: Made, tmp_path: Path) -> None:
+    _, widget = docked
+    before = widget.form.get()
+    (tmp_path / "bad.yaml").write_text("spacin: 2\n")
+    widget.load_settings(tmp_path / "bad.yaml")
+    assert "Did you mean" in widget.message.text.text()
+    assert widget.form.get() == before
+
+
+def test_the_result_is_saved(docked: Made, qtbot: Any, tmp_path: Path) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    assert not widget.outcome.save_button.isEnabled()
+    run(widget, qtbot)
+    assert widget.outcome.save_button.isEnabled()
+    with qtbot.waitSignal(widget.saver.finished, timeout=30_000):
+        widget.save(tmp_path / "out")
+    assert {"warped.nii.gz", "report.json", "settings.yaml"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert "Saved to" in widget.progress.status.text()
+
+
+def test_a_folder_that_cannot_be_written_is_named(docked: Made, qtbot: Any, tmp_path: Path) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    run(widget, qtbot)
+    (tmp_path / "file").write_text("in the way")
+    with qtbot.waitSignal(widget.saver.failed, timeout=30_000):
+        widget.save(tmp_path / "file" / "out")
+    assert "could not be written" in widget.message.text.text()
+    assert widget.outcome.save_button.isEnabled()
+
+
+def test_the_theme_is_followed(docked: Made) -> None:
+    viewer, widget = docked
+    viewer.theme = "dark"
+    before = widget.message.styleSheet()
+    viewer.theme = "light"
+    assert widget.message.styleSheet() != before
+
+
+def test_the_plugin_menu_makes_the_widget(make_napari_viewer: Callable[..., Any]) -> None:
+    viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ran", "Register (RAN)")
+    assert isinstance(widget, RegisterWidget)
