@@ -16,8 +16,11 @@ NETWORK_BYTES = 2_700
 FIT_NETWORK_BYTES = 12_000
 """The same with gradients, for instance optimisation of the network."""
 
-FIELD_BYTES = 700
-"""Measured peak of the instance optimisation of the field, in bytes per working voxel."""
+FIELD_BYTES = 450
+"""Measured growth of the peak of the instance optimisation of the field, in bytes per working voxel."""
+
+POINT_BYTES = 8_000
+"""What each point that is compared in one of its steps adds to that."""
 
 WORKING_BYTES = 150
 """Images, both fields and their composition, in bytes per working voxel: what a run without refinement holds."""
@@ -29,7 +32,9 @@ def predicted_peak(shape: tuple[int, ...], config: RegistrationConfig, network: 
     if config.instance.mode == "network":
         return voxels * FIT_NETWORK_BYTES
     forward = min(voxels, config.network_voxels) * NETWORK_BYTES if network else 0
-    return max(forward, voxels * (FIELD_BYTES if config.instance.mode == "field" else WORKING_BYTES))
+    if config.instance.mode == "field":
+        return max(forward, voxels * FIELD_BYTES + min(voxels, config.instance.points) * POINT_BYTES)
+    return max(forward, voxels * WORKING_BYTES)
 
 
 def check_memory(shape: tuple[int, ...], config: RegistrationConfig, network: bool, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -269,7 +270,7 @@ class Run:
             model = self._model or create_model(self.config.preset, ndim=2 if prepared.grid.ndim == 2 else 3).to(
                 self.device
             )
-            steps = optimise_network(model, fixed, moving, resolved, spacing)
+            steps = optimise_network(model, fixed, moving, resolved, spacing, self.config.keep_levels)
         else:
             steps = optimise_field(fixed, moving, found.forward, resolved, spacing)
         result = yield from _relay(steps, self._instance_event, grad=True)
@@ -277,11 +278,12 @@ class Run:
         found.messages.extend(result.messages)
         if result.output is not None:
             found.backward = result.output.inverse_field
-            found.levels = result.output.levels if self.config.keep_levels else ()
+            found.levels = result.output.levels
 
     def _instance_event(self, step: InstanceStep) -> Event:
         self._found.best_field = step.best_field
         metrics = {"similarity": step.similarity, "loss": step.loss}
+        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return Event("instance", step.step, step.total, step.message, metrics)
 
     def _finish(self, complete: bool) -> Generator[Event, None, Registration]:
