@@ -37,8 +37,9 @@ class InstanceConfig(FrozenConfig):
         Number of levels of the refinement.
     steps : int
         Most steps per level; a level ends early when it no longer gains.
-    control : int
-        Spacing of the optimised displacements in voxels.
+    control : int, optional
+        Spacing of the optimised displacements in voxels; 1 is what sliding boundaries need. Left out: 1 for images of
+        at most a million voxels, else 2.
     learning_rate : float
         First step size of Adam in voxels of the level; it falls linearly to a tenth.
     points : int
@@ -58,7 +59,7 @@ class InstanceConfig(FrozenConfig):
     search: NonNegativeInt = Field(4, le=8)
     levels: PositiveInt = Field(3, le=6)
     steps: PositiveInt = 60
-    control: PositiveInt = Field(2, le=8)
+    control: PositiveInt | None = Field(None, le=8)
     learning_rate: PositiveFloat = 0.3
     points: PositiveInt = 100_000
     network_steps: PositiveInt = 30
@@ -87,7 +88,7 @@ class InstanceConfig(FrozenConfig):
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "ncc": {"window": 5, "smoothness": 5.0, "edge_scale": 0.0},
+    "ncc": {"window": 5, "smoothness": 5.0, "edge_scale": 50.0},
     "mse": {"window": 5, "smoothness": 10.0, "edge_scale": 0.0},
     "mind": {"window": 5, "smoothness": 15.0, "edge_scale": 20.0},
 }

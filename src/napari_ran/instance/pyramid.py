@@ -16,6 +16,9 @@ from napari_ran.instance.terms import Term
 MIND_RADIUS = 1
 MIND_DILATION = 2
 
+DENSE = 1_000_000
+"""Largest number of voxels of which every one gets its own displacement when the config leaves that open."""
+
 _SLAB = 600_000
 """Voxels whose descriptors are computed at once, so that a cancel is answered soon and memory stays bounded."""
 
@@ -113,7 +116,8 @@ class Pyramid:
 
     def control_shape(self, factor: float) -> tuple[int, ...]:
         """Return the shape of the control grid of a level that sees voxels `factor` times as large."""
-        return self.shape_at(max(self.config.control, factor))
+        finest = self.config.control or (1 if self.fixed.numel() <= DENSE else 2)
+        return self.shape_at(max(finest, factor))
 
     def edge_weight(self, shape: Sequence[int]) -> Tensor | None:
         """Return the weight of Eq. 13 on the grid of `shape`; None where smoothing is the same everywhere."""

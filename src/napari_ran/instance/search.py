@@ -68,26 +68,22 @@ def coupled_convex(
     costs = box_mean(costs[None], 3)[0]
     if weight is not None:
         costs *= weight[0]
+    costs = costs.flatten(1)
     distances = offsets.to(fixed.dtype)
+    lengths = (distances**2).sum(1, keepdim=True)
 
     def smooth(choice: Tensor) -> Tensor:
-        field = distances[choice.flatten()].T.reshape(1, ndim, *shape)
+        field = distances[choice].T.reshape(1, ndim, *shape)
         for _ in range(passes):
             field = box_mean(field, 3)
         return field
 
     field = smooth(costs.argmin(0))
     for turn, coupling in enumerate(COUPLING):
-        best = torch.full(shape, float("inf"), device=fixed.device, dtype=fixed.dtype)
-        choice = torch.zeros(shape, device=fixed.device, dtype=torch.long)
-        for index in range(len(offsets)):
-            away = sum((field[0, axis] - float(distances[index, axis])) ** 2 for axis in range(ndim))
-            total = costs[index] + coupling * away
-            better = total < best
-            best = torch.where(better, total, best)
-            choice = torch.where(better, index, choice)
-        field = smooth(choice)
-        yield 0.7 + 0.3 * (turn + 1) / len(COUPLING)
+        yield 0.7 + 0.3 * turn / len(COUPLING)
+        # |d - u|**2 without |u|**2, which no choice of d changes
+        away = torch.addmm(lengths, distances, field.flatten(2)[0], alpha=-2)
+        field = smooth(away.mul_(coupling).add_(costs).argmin(0))
     return field
 
 

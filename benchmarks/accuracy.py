@@ -1,0 +1,190 @@
+"""Print the accuracy figures: ``python benchmarks/accuracy.py [--only dirlab,brain,hippocampus,abdomen,phantom]``.
+
+Everything goes through ``ran.register`` with its defaults; labels and landmarks are used for scoring only. The volumes
+are read from the folder named by NAPARI_RAN_DATA; the phantom is made. ``--development`` scores the hippocampus pairs
+that settings may be tuned on instead of the reported ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import napari_ran as ran
+from napari_ran.data import DisplacementField, Landmarks
+from napari_ran.evaluate import dice, target_registration_error
+from napari_ran.transform import warp_labels
+
+SETS = ("dirlab", "brain", "hippocampus", "abdomen", "phantom")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    figure: str
+    before: float
+    after: float
+    folding: float
+    seconds: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name:34s} {self.figure:20s} {self.before:8.3f} {self.after:8.3f} "
+            f"{self.folding:9.4f} {self.seconds:7.1f} {self.cpu:7.1f} {_peak_gib():6.2f}"
+        )
+
+
+def _peak_gib() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+
+
+def hippocampus_pairs(folder: Path, development: bool, count: int = 24) -> list[tuple[str, str]]:
+    """Return fixed random pairs of subjects: of the last 40 by name (reported) or of the first 168 (for tuning)."""
+    names = sorted(path.name for path in (folder / "hippocampus" / "images").glob("*.nii.gz"))
+    pool = names[:168] if development else names[-40:]
+    generator = np.random.default_rng(2026)
+    pairs: list[tuple[str, str]] = []
+    while len(pairs) < count:
+        first, second = (pool[int(i)] for i in generator.choice(len(pool), 2, replace=False))
+        if (first, second) not in pairs:
+            pairs.append((first, second))
+    return pairs
+
+
+class Bench:
+    """Registers pairs, scores them and prints a line for each."""
+
+    def __init__(self, folder: Path, development: bool, verbose: bool) -> None:
+        self.folder, self.development, self.verbose = folder, development, verbose
+
+    def register(self, fixed: ran.Image, moving: ran.Image, name: str, figure: str, **settings: Any) -> tuple[Any, Row]:
+        """Register with the defaults and time it."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = ran.register(fixed, moving, **settings)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        if self.verbose:
+            print(*result.report.messages, sep="\n")
+        return result, Row(name, figure, np.nan, np.nan, result.field.folding_percent, wall, cpu)
+
+    def dirlab(self) -> Iterator[Row]:
+        """Target registration error of the breathing lungs."""
+        rows = []
+        for case in ("case_002", "case_003", "case_004"):
+            path = self.folder / "lung_dirlab" / case
+            fixed, moving = (ran.load_image(path / f"{phase}.nii.gz") for phase in ("T00", "T50"))
+            points = [
+                # voxels in the order z, y, x
+                Landmarks.from_voxels(np.loadtxt(path / f"{phase}_landmarks_zyx_vox.txt")[:, ::-1], image.grid)
+                for phase, image in (("T00", fixed), ("T50", moving))
+            ]
+            result, row = self.register(fixed, moving, f"DIR-Lab {case}", "TRE mm")
+            before = target_registration_error(*points, DisplacementField.identity(fixed.grid)).mean()
+            rows.append(replace(row, before=before, after=target_registration_error(*points, result.field).mean()))
+            yield rows[-1]
+        yield mean(rows, "DIR-Lab, mean of the cases")
+
+    def brain(self) -> Iterator[Row]:
+        """Overlap of all structures of the brain pair."""
+        path = self.folder / "brain_t1"
+        yield from self._labelled(
+            *(
+                path / f"{name}.nii.gz"
+                for name in ("l2r2019_subj1_t1", "vxm_test_t1", "l2r2019_subj1_seg", "vxm_test_seg")
+            ),
+            "Brain T1",
+        )
+
+    def abdomen(self) -> Iterator[Row]:
+        """Overlap of the organs of two subjects with different fields of view."""
+        path = self.folder / "abdomen_ct"
+        names = ("ircad01_ct", "ircad17_ct", "ircad01_seg", "ircad17_seg")
+        yield from self._labelled(*(path / f"{name}_2mm.nii.gz" for name in names), "Abdomen CT", {6: "liver"})
+
+    def hippocampus(self) -> Iterator[Row]:
+        """Overlap of both parts of the hippocampus, pair by pair."""
+        path, rows = self.folder / "hippocampus", []
+        for first, second in hippocampus_pairs(self.folder, self.development):
+            files = [path / part / name for part in ("images", "labels") for name in (first, second)]
+            rows += list(self._labelled(*files, f"Hippocampus {first[12:15]} {second[12:15]}"))
+            yield rows[-1]
+        yield mean(rows, "Hippocampus, mean of the pairs")
+
+    def _labelled(
+        self,
+        fixed: Path,
+        moving: Path,
+        fixed_labels: Path,
+        moving_labels: Path,
+        name: str,
+        also: dict[int, str] | None = None,
+    ) -> Iterator[Row]:
+        result, row = self.register(ran.load_image(fixed), ran.load_image(moving), name, "mean Dice")
+        target, source = ran.load_labels(fixed_labels), ran.load_labels(moving_labels)
+        ids = sorted(set(target.ids) & set(source.ids))
+        before = dice(target, warp_labels(source, DisplacementField.identity(target.grid)), ids)
+        after = dice(target, warp_labels(source, result.field), ids)
+        for label, organ in (also or {}).items():
+            yield replace(row, figure=f"Dice {organ}", before=before[label], after=after[label])
+        yield replace(row, before=float(np.mean(list(before.values()))), after=float(np.mean(list(after.values()))))
+
+    def phantom(self) -> Iterator[Row]:
+        """End-point error and slip of the phantom, with and without the edge-aware weight."""
+        pair = ran.sliding_phantom(seed=1 if self.development else 0)
+        nothing = pair.slip(DisplacementField.identity(pair.fixed.grid))
+        for name, settings in (("Phantom", {}), ("Phantom, smooth baseline", {"instance": {"edge_scale": 0.0}})):
+            result, row = self.register(pair.fixed, pair.moving, name, "EPE voxels", **settings)
+            found = pair.slip(result.field)
+            yield replace(row, before=nothing.epe_voxels, after=found.epe_voxels)
+            yield replace(
+                row, figure="slip recovered %", before=nothing.recovered_percent, after=found.recovered_percent
+            )
+
+
+def mean(rows: list[Row], name: str) -> Row:
+    """Return the average of some lines; the seconds are those of the slowest."""
+    before, after, folding = (
+        float(np.mean([getattr(row, key) for row in rows])) for key in ("before", "after", "folding")
+    )
+    slowest = max(rows, key=lambda row: row.seconds)
+    return Row(name, rows[0].figure, before, after, folding, slowest.seconds, slowest.cpu)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(SETS), help=f"some of {','.join(SETS)}")
+    parser.add_argument(
+        "--development", action="store_true", help="pairs for tuning: other hippocampi, another phantom"
+    )
+    parser.add_argument("--verbose", action="store_true", help="say what each registration chose")
+    arguments = parser.parse_args()
+    chosen = arguments.only.split(",")
+    if unknown := set(chosen) - set(SETS):
+        parser.error(f"unknown sets {', '.join(sorted(unknown))}; known are {', '.join(SETS)}")
+    folder = Path(os.environ.get("NAPARI_RAN_DATA", ""))
+    if chosen != ["phantom"] and not (folder / "lung_dirlab").is_dir():
+        parser.error("set NAPARI_RAN_DATA to the folder of real volumes, or use --only phantom")
+    bench = Bench(folder, arguments.development, arguments.verbose)
+    columns = ("identity", "ours", "folding %", "seconds", "CPU s", "GiB")
+    widths = (8, 8, 9, 7, 7, 6)
+    heading = " ".join(f"{text:>{width}s}" for text, width in zip(columns, widths, strict=True))
+    print(f"{'pair':34s} {'figure':20s} {heading}")
+    for name in chosen:
+        for row in getattr(bench, name)():
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
