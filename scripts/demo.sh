@@ -2,6 +2,7 @@
 # Set everything up and register the embedded sample: bash scripts/demo.sh [options of napari-ran demo]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}" # waiting threads must not spin where the cores are shared
 
 parts=()
 if [[ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" || "$(uname)" == Darwin ]]; then

@@ -2,6 +2,7 @@
 # Set everything up and run all checks and the whole test suite: bash scripts/test.sh [options of pytest]
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}" # waiting threads must not spin where the cores are shared
 
 bash scripts/setup.sh viewer dev || exit 1
 export PATH="$PWD/.venv/bin:$PATH" QT_API=pyqt6

@@ -12,7 +12,7 @@ from napari_ran import cli, terminal
 from napari_ran.cli import main
 from napari_ran.evaluate import Report
 
-QUICK = ["--weights", "none", "--affine", "none", "--device", "cpu"]
+QUICK = ["--weights", "none", "--affine", "none", "--device", "cpu", "--set", "instance.steps=12"]
 FILES = {"warped.nii.gz", "field.h5", "disp.nii.gz", "report.json", "settings.yaml", "summary.png"}
 
 
@@ -232,7 +232,7 @@ def test_demo_scores_against_the_exact_motion(
     small = ran.sliding_phantom(seed=1, shape=(40, 32, 28))
     monkeypatch.setattr(ran, "sliding_phantom", lambda seed: small, raising=False)
     folder = tmp_path / "demo"
-    assert main(["demo", "-o", str(folder), "--no-viewer", "--weights", "none"]) == 0
+    assert main(["demo", "-o", str(folder), "--no-viewer", *QUICK]) == 0
     out = capsys.readouterr().out
     assert "End-point error in the organs" in out
     assert "Slip recovered at sliding boundaries" in out

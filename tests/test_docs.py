@@ -18,7 +18,7 @@ CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name."""
     monkeypatch.chdir(tmp_path)
-    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (24, 20, 18)], indexing="ij")
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (20, 18, 16)], indexing="ij")
     for name, offset in (("fixed", 0.0), ("moving", 0.12)):
         ball = (axes[0] - offset) ** 2 + axes[1] ** 2 + axes[2] ** 2 < 0.4
         image = 100 * ball + np.random.default_rng(0).normal(0, 2, ball.shape)
