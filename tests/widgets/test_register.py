@@ -47,10 +47,11 @@ def add_pair(viewer: Any, ndim: int = 2) -> None:
 @pytest.fixture
 def docked(widget_in: Callable[..., Made]) -> Iterator[Made]:
     viewer, widget = widget_in()
-    widget.form.set(ran.RegistrationConfig(weights="none", device="cpu", affine="none"))
+    quick = ran.InstanceConfig(levels=1, steps=8, search=1)
+    widget.form.set(ran.RegistrationConfig(weights="none", device="cpu", affine="none", instance=quick))
     yield viewer, widget
-    task = widget.worker.task
-    widget.worker.drop()
+    task = widget.worker.current.task  # no Qt object: the widget may be gone
+    widget.worker.current.drop()
     if task is not None:
         task.join(20)
 
@@ -365,7 +366,6 @@ def test_closing_the_viewer_mid_run_stops_the_thread(docked: Made, qtbot: Any, m
     qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
     task = widget.worker.task
     viewer.close()
-    widget.deleteLater()
     qtbot.wait(50)
     assert task.dropped.is_set()
     gate.open.set()
