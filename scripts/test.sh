@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}" # waiting threads must not spin where the cores are shared
 
 bash scripts/setup.sh viewer dev || exit 1
-export PATH="$PWD/.venv/bin:$PATH" QT_API=pyqt6
+export PATH="$PWD/.venv/bin:$PATH" QT_API=pyqt6 NO_MKDOCS_2_WARNING=1
 unset QT_QPA_PLATFORM # the offscreen platform has no OpenGL; pytest-xvfb brings a screen where there is none
 
 failed=()
