@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
+import yaml
 
 from napari_ran import __version__
 from napari_ran.io.checkpoints import ModelCard, load_weights, save_weights
@@ -47,7 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--small", action="store_true", help="thin 3-D images: half the voxels, twice the steps")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another training setting")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting, as YAML")
     parser.add_argument("--init", help="name or file of weights to start from")
     parser.add_argument("--name", help="name of the exported weights (default: general-<ndim>d)")
     parser.add_argument("--export", action="store_true", help="only export the best checkpoint of --out")
@@ -72,8 +73,8 @@ def settings(args: argparse.Namespace) -> TrainConfig:
     config = TrainConfig(
         data=PairConfig(shapes=shapes), seed=args.seed, steps=args.steps, minutes=args.minutes, batch=batch
     )
-    given = dict(item.split("=", 1) for item in args.set)
-    return config.replace(**given)
+    given = (item.split("=", 1) for item in args.set)
+    return config.replace(**{key: yaml.safe_load(value) for key, value in given})
 
 
 def train(args: argparse.Namespace) -> None:
@@ -83,12 +84,16 @@ def train(args: argparse.Namespace) -> None:
         model = model.to(memory_format=torch.channels_last_3d)
     for event in fit(model, settings(args), args.out, args.resume):
         if event.held_out or event.step % 20 == 0:
-            line = f"step {event.step} {event.seconds:.0f} s loss {event.loss:.3f} epe {event.epe:.3f} 1-ncc {event.ncc:.3f} gradient {event.gradient:.2f} skipped {event.skipped}"
-            print(line, flush=True)
+            print(
+                f"step {event.step} {event.seconds:.0f} s loss {event.loss:.3f} epe {event.epe:.3f} "
+                f"1-ncc {event.ncc:.3f} gradient {event.gradient:.2f} skipped {event.skipped}",
+                flush=True,
+            )
         if found := event.held_out:
             print(
                 f"  held-out epe {found.epe:.3f} (identity {found.epe_identity:.3f}) dice {found.dice:.3f} "
-                f"(identity {found.dice_identity:.3f}) folding {found.folding_percent:.2f} % better {found.better}/{found.pairs}",
+                f"(identity {found.dice_identity:.3f}) folding {found.folding_percent:.2f} % "
+                f"better {found.better}/{found.pairs}",
                 flush=True,
             )
 

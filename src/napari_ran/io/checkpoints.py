@@ -6,6 +6,7 @@ JSON. Pickles are refused, since reading one can run any code.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -103,7 +104,8 @@ def save_weights(model: RAN, path: str | Path, card: ModelCard) -> Path:
         save_file(tensors, part, metadata)
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise OutputError(str(path), f"the weights could not be written ({error})", "Choose another folder") from error
     return path
 
@@ -130,7 +132,7 @@ def load_weights(name_or_path: str | Path) -> TrainedRAN:
 
 
 def available_weights() -> list[ModelCard]:
-    """Return the cards of the bundled weights and of those in the user's folder, by name; unreadable files are left out."""
+    """Return the cards of the bundled weights and the user's own, by name; files that cannot be read are left out."""
     cards = []
     for path in _known().values():
         try:

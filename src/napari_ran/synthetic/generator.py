@@ -1,14 +1,14 @@
 """Random anatomy-like image pairs with their exact displacement field, in 2-D and 3-D.
 
-How a pair is made. A *canvas* larger than the images holds a background of random regions (blobs, tubes, ellipsoids with
-a core, the outside of a body), a texture, and separate objects with a motion of their own. The moving image is the
+How a pair is made. A *canvas* larger than the images holds a background of random regions (blobs, tubes, ellipsoids
+with a core, the outside of a body), a texture, and separate objects with a motion of their own. The moving image is the
 canvas's middle. The fixed image reads the same canvas at displaced points, ``fixed[x] = canvas[x + u(x)]`` with
 ``u = u_background`` outside the objects and ``u = u_background + motion_j`` inside object ``j``. The pull-back field
 ``u`` is therefore exact by construction, also at the border and across the discontinuities; where an object of the
-moving image hides the background, the field is still the background's. Bias field and noise are put on each image last.
+moving image hides the background, the field is still the background's. Bias field and noise come last, image by image.
 
-Random numbers are drawn in one place, `draw_pair`, and applied in another, `render_pair`: the record reproduces its pair
-exactly, and the global random state is never touched.
+Random numbers are drawn in one place, `draw_pair`, and applied in another, `render_pair`: the record reproduces its
+pair exactly, and the global random state is never touched.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PairConfig(FrozenConfig):
 
 @dataclass(frozen=True)
 class ObjectRecord:
-    """One ellipsoid: middle, half axes and own motion in voxels (D,), rotation in radians, and its core's relative size."""
+    """One ellipsoid: middle, half axes and own motion in voxels (D,), rotation in radians, size of its core."""
 
     centre: tuple[float, ...]
     radii: tuple[float, ...]
@@ -208,7 +208,6 @@ def render_pair(record: PairRecord) -> GeneratedPair:
     generator = torch.Generator().manual_seed(record.seed)
     margin, ndim = record.margin, record.ndim
     canvas = tuple(n + 2 * margin for n in record.shape)
-    inside = (..., *(slice(margin, margin + n) for n in record.shape))
 
     labels = _background(record, canvas, generator)
     texture = spline_noise(canvas, record.texture_spacing, 1, generator)
@@ -244,21 +243,16 @@ def render_pair(record: PairRecord) -> GeneratedPair:
         moving_labels = torch.where(mask, paint, moving_labels)
         seen = torch.where(mask, index, seen)
 
-    target = (here + truth).double()
-    hidden = F.sample(seen.double() + 1, target, "nearest", "zeros").long() - 1 != owner
-    limits = torch.tensor(record.shape).view(1, ndim, *[1] * ndim) - 1 + margin
-    outside = ((target < margin) | (target > limits)).any(dim=1, keepdim=True)
-
     fixed = _fixed_image(record, labels, loose, texture, here, field)
-    moving = _paint(record, moving_labels, texture, record.moving_levels)[inside]
+    moving = _middle(_paint(record, moving_labels, texture, record.moving_levels), margin)
     images = [_acquire(image, record.bias[i], record.noise[i], generator) for i, image in enumerate((fixed, moving))]
     return GeneratedPair(
         fixed=images[0],
         moving=images[1],
         fixed_labels=fixed_labels,
-        moving_labels=moving_labels[inside].contiguous(),
+        moving_labels=_middle(moving_labels, margin),
         truth=truth.contiguous(),
-        visible=~(hidden | outside),
+        visible=_visible(record, here + truth, seen, owner),
     )
 
 
@@ -292,12 +286,29 @@ def _background(record: PairRecord, canvas: Sequence[int], generator: torch.Gene
     return labels
 
 
+def _middle(volume: Tensor, margin: int) -> Tensor:
+    """Cut the canvas's margin off a volume (1, C, *canvas)."""
+    for axis in range(2, volume.ndim):
+        volume = volume.narrow(axis, margin, volume.shape[axis] - 2 * margin)
+    return volume.contiguous()
+
+
+def _visible(record: PairRecord, target: Tensor, seen: Tensor, owner: Tensor) -> Tensor:
+    """Which fixed voxels are seen in the moving image: same object (`seen` on the canvas, `owner` here), and inside."""
+    found = F.sample(seen.double() + 1, target.double(), "nearest", "zeros").long() - 1
+    limits = torch.tensor(record.shape).view(1, -1, *[1] * record.ndim) - 1 + record.margin
+    outside = ((target < record.margin) | (target > limits)).any(dim=1, keepdim=True)
+    return (found == owner) & ~outside
+
+
 def _ellipsoid(item: ObjectRecord, canvas: Sequence[int]) -> Tensor:
     """Relative radius (1, 1, *canvas): below 1 inside the ellipsoid."""
     ndim = len(canvas)
     shift = torch.tensor(item.centre).view(1, ndim, *[1] * ndim)
     local = torch.einsum("ij,bj...->bi...", rotation_matrix(item.angles), centred_grid(canvas) - shift)
-    return (local / torch.tensor(item.radii).view(1, ndim, *[1] * ndim)).norm(dim=1, keepdim=True)
+    relative = local / torch.tensor(item.radii).view(1, ndim, *[1] * ndim)
+    radius: Tensor = torch.linalg.vector_norm(relative, dim=1, keepdim=True)
+    return radius
 
 
 def _paint(record: PairRecord, labels: Tensor, texture: Tensor, levels: Sequence[float]) -> Tensor:

@@ -1,22 +1,22 @@
 """A made-up thorax and abdomen whose organs slide against the body wall and against each other.
 
 The mathematics. Points are voxel coordinates relative to the grid's middle; ``r`` is the position divided by half the
-grid's size, the last axis ``z`` runs along the body, and ``q = r_xy / b(r_z)`` are cross-section coordinates straightened
-by the barrel profile ``b(t) = 1 - bulge t**2``.
+grid's size, the last axis ``z`` runs along the body, and ``q = r_xy / b(r_z)`` are cross-section coordinates
+straightened by the barrel profile ``b(t) = 1 - bulge t**2``.
 
 - The body has three parts: the wall W, outside the cavity ``|q / radii| < 1``, and inside it the organs' sides A and B,
   divided by the surface ``q_0 = split(q_1)``. None of the three conditions contains ``z`` once ``q`` is known.
 - The slide of part P moves a point along its own line of constant ``q``: ``z -> z + s_P w(r_z)``,
-  ``xy -> xy b(r_z') / b(r_z)``, with ``w(t) = cos(pi t / 2)**2`` inside the grid and ``s_W = 0``. As ``q`` does not change,
-  each boundary surface is mapped onto itself by both of its sides: they slide, without gap or overlap.
-- A common smooth displacement ``c`` (products of sines that vanish at the faces of the grid) comes first, so that the
+  ``xy -> xy b(r_z') / b(r_z)``, with ``w(t) = cos(pi t / 2)**2`` inside the grid and ``s_W = 0``. As ``q`` does not
+  change, each boundary surface is mapped onto itself by both of its sides: they slide, without gap or overlap.
+- A common smooth displacement ``c`` (sines that fade to zero at the faces of the grid) comes first, so that the
   boundaries also change their shape and place.
-- The material ``M_P``, intensity as a function of position, is analytic: organ levels with smooth edges, ribs, spheres, and
-  a texture made of plane waves. The moving image is ``M_P(y)`` and the fixed image ``M_P(slide_P(x + c(x)))``.
+- The material ``M_P``, intensity as a function of position, is analytic: organ levels with smooth edges, ribs, spheres,
+  and a texture made of plane waves. The moving image is ``M_P(y)`` and the fixed image ``M_P(slide_P(x + c(x)))``.
 
 So ``y = slide_P(x + c(x))``, with the part P at ``x + c(x)``, is the exact point-wise truth in closed form, no image is
-interpolated, and the texture moves with the tissue on both sides of a boundary. At a boundary both images blend the parts
-over about a voxel, as a scanner would.
+interpolated, and the texture moves with the tissue on both sides of a boundary. At a boundary both images blend the
+parts over about a voxel, as a scanner would.
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ class _Anatomy:
         """Distance into the cavity in voxels (approximately), positive inside."""
         q = self.section(points)
         scale = float((self.radii * self.half[:-1, 0]).mean())
-        return (1 - (q / self.radii[:, None]).norm(dim=0)) * scale * self.barrel((points / self.half)[-1])
+        radius = torch.linalg.vector_norm(q / self.radii[:, None], dim=0)
+        depth: Tensor = (1 - radius) * scale * self.barrel((points / self.half)[-1])
+        return depth
 
     def side(self, points: Tensor) -> Tensor:
         """Distance from the boundary between the sides in voxels (approximately), positive on side A."""
@@ -215,7 +217,7 @@ class _Anatomy:
         return torch.cat([points[:-1] * ratio, moved[None]])
 
     def to_moving(self, points: Tensor) -> Tensor:
-        """The exact map from fixed to moving positions, (D, N)."""
+        """Map fixed to moving positions, exactly; both (D, N)."""
         reference = self.common(points)
         part = self.part(reference)
         result = reference.clone()
@@ -276,7 +278,7 @@ class _Anatomy:
 
 
 def _soft(distance: Tensor) -> Tensor:
-    """A smooth step over about a voxel of a distance in voxels."""
+    """Return a smooth step over about a voxel of a distance in voxels."""
     return torch.sigmoid(distance / (0.5 * _EDGE)).float()
 
 

@@ -1,8 +1,8 @@
 """The training loop: `fit` yields an event per step and can be stopped and resumed at any of them.
 
-Every batch is a function of (seed, step), so nothing but the step number has to be remembered for the data; weights, their
-running mean, optimiser and the torch random state are in the checkpoint. A run that was killed and resumed therefore
-takes the same steps as one that was not.
+Every batch is a function of (seed, step), so nothing but the step number has to be remembered for the data; weights,
+their running mean, optimiser and the torch random state are in the checkpoint. A run that was killed and resumed
+therefore takes the same steps as one that was not.
 """
 
 from __future__ import annotations
@@ -128,9 +128,9 @@ class TrainStep:
 def fit(model: RAN, config: TrainConfig, folder: str | Path, resume: bool = False) -> Iterator[TrainStep]:
     """Train `model` in place on generated pairs, yielding after each step.
 
-    `folder` receives ``log.csv``, ``last.pt`` and ``best.pt`` (lowest held-out end-point error). Checkpoints are written
-    whole or not at all. Closing the generator, or killing the process, loses at most the steps since the last checkpoint.
-    When the run has ended the model holds the averaged weights.
+    `folder` receives ``log.csv``, ``last.pt`` and ``best.pt`` (lowest held-out end-point error). Checkpoints are
+    written whole or not at all. Closing the generator, or killing the process, loses at most the steps since the last
+    checkpoint. When the run has ended the model holds the averaged weights.
 
     Parameters
     ----------
@@ -203,8 +203,17 @@ class _Run:
         self._average()
         self.seconds += time.perf_counter() - start
         held_out = self._validate() if self.step % self.config.validate_every == 0 or self.finished else None
-        values = [float(value.detach()) if usable else math.nan for value in (loss, epe, ncc)]
-        event = TrainStep(self.step, self.seconds, *values, gradient, rate, self.skipped, held_out)
+        event = TrainStep(
+            step=self.step,
+            seconds=self.seconds,
+            loss=float(loss.detach()) if usable else math.nan,
+            epe=float(epe) if usable else math.nan,
+            ncc=float(ncc.detach()) if usable else math.nan,
+            gradient=gradient,
+            rate=rate,
+            skipped=self.skipped,
+            held_out=held_out,
+        )
         self._write(event)
         return event
 
@@ -249,9 +258,7 @@ class _Run:
     def _validate(self) -> HeldOut:
         training = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
-        found = evaluate_model(
-            self.model, self.config.data, self.config.held_out_seed, self.config.validation_pairs
-        )
+        found = evaluate_model(self.model, self.config.data, self.config.held_out_seed, self.config.validation_pairs)
         self.model.load_state_dict(training)
         better = found.epe < self.lowest
         self.lowest = min(self.lowest, found.epe)

@@ -60,38 +60,40 @@ def evaluate_model(model: RAN, config: PairConfig, seed: int, pairs: int) -> Hel
         for index in range(pairs):
             pair = generate_batch(config, seed, index).to(device)
             rows.append(_measure(pair, model(pair.moving, pair.fixed, both=False).field))
-    columns = [sum(column) / pairs for column in zip(*rows, strict=True)]
-    return HeldOut(pairs, *columns, better=sum(row[0] < row[1] for row in rows))
+    means = {name: sum(row[name] for row in rows) / pairs for name in rows[0]}
+    return HeldOut(pairs=pairs, better=sum(row["epe"] < row["epe_identity"] for row in rows), **means)
 
 
 def end_point_error(field: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the mean length of ``field - truth`` (B, D, *S) over `mask` (B, 1, *S), in the fields' unit."""
     error = torch.linalg.vector_norm(field - truth, dim=1, keepdim=True)
-    return error.mean() if mask is None else error[mask].mean()
+    mean: Tensor = error.mean() if mask is None else error[mask].mean()
+    return mean
 
 
 def mean_dice(fixed: Tensor, warped: Tensor) -> float:
     """Return the mean overlap of two label maps over the labels above 0 that occur in both; 1 where there is none."""
     common = [i for i in torch.unique(fixed).tolist() if i > 0 and bool((warped == i).any())]
     overlaps = [
-        2 * float(((fixed == i) & (warped == i)).sum()) / float((fixed == i).sum() + (warped == i).sum()) for i in common
+        2 * float(((fixed == i) & (warped == i)).sum()) / float((fixed == i).sum() + (warped == i).sum())
+        for i in common
     ]
     return sum(overlaps) / len(overlaps) if overlaps else 1.0
 
 
-def _measure(pair: GeneratedPair, field: Tensor) -> tuple[float, ...]:
+def _measure(pair: GeneratedPair, field: Tensor) -> dict[str, float]:
     field = field.float()
     warped = F.warp(pair.moving_labels.float(), field, "nearest", "border").long()
     still = torch.zeros_like(field)
-    return (
-        float(end_point_error(field, pair.truth)),
-        float(end_point_error(still, pair.truth)),
-        float(end_point_error(field, pair.truth, pair.visible)),
-        float(end_point_error(still, pair.truth, pair.visible)),
-        mean_dice(pair.fixed_labels, warped),
-        mean_dice(pair.fixed_labels, pair.moving_labels),
-        100 * float((F.jacobian_determinant(field) <= 0).float().mean()),
-    )
+    return {
+        "epe": float(end_point_error(field, pair.truth)),
+        "epe_identity": float(end_point_error(still, pair.truth)),
+        "epe_visible": float(end_point_error(field, pair.truth, pair.visible)),
+        "epe_visible_identity": float(end_point_error(still, pair.truth, pair.visible)),
+        "dice": mean_dice(pair.fixed_labels, warped),
+        "dice_identity": mean_dice(pair.fixed_labels, pair.moving_labels),
+        "folding_percent": 100 * float((F.jacobian_determinant(field) <= 0).float().mean()),
+    }
 
 
 @contextmanager
