@@ -4,7 +4,7 @@ import hashlib
 import http.server
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from napari_ran.contributions import (
     get_reader,
     layer_affine,
     read,
+    sample_phantom,
+    sample_phantom_2d,
     write_image,
     write_labels,
     write_points,
@@ -149,6 +151,19 @@ def test_micrometres_become_millimetres() -> None:
     np.testing.assert_allclose(np.diag(affine), [0.2, 0.1, 1])
     with pytest.raises(InputError, match="measured in second"):
         layer_affine({"units": ("second", "mm"), "name": "movie"}, 2)
+
+
+@pytest.mark.parametrize(
+    ("sample", "ndim"), [pytest.param(sample_phantom, 3, marks=pytest.mark.slow), (sample_phantom_2d, 2)]
+)
+def test_a_phantom_is_a_whole_experiment(sample: Callable[[], list[Any]], ndim: int) -> None:
+    layers = {kwargs["name"]: (data, kwargs, kind) for data, kwargs, kind in sample()}
+    kinds = [kind for _, _, kind in layers.values()]
+    assert kinds == ["image", "image", "labels", "labels", "points", "points", "vectors"]
+    assert [name for name, (_, kwargs, _) in layers.items() if kwargs["visible"]] == ["phantom fixed", "phantom moving"]
+    assert layers["phantom fixed"][0].ndim == ndim
+    assert len({tuple(kwargs["units"]) for _, kwargs, _ in layers.values()}) == 1
+    assert layers["phantom fixed landmarks"][0].shape == layers["phantom moving landmarks"][0].shape
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ def test_the_root_file_is_a_link_to_the_packaged_one() -> None:
 def test_npe2_finds_nothing_to_complain_about() -> None:
     source = ROOT / "src" / "napari_ran" / "napari.yaml"
     command = [sys.executable, "-m", "npe2", "validate", str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

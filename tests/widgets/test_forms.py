@@ -76,7 +76,7 @@ def test_an_edit_reaches_the_config(form: ConfigForm) -> None:
 def test_an_optional_number_can_be_left_to_the_program(form: ConfigForm) -> None:
     editor = form.editors["size"]
     assert isinstance(editor, QDoubleSpinBox)
-    assert editor.text() == "automatic"
+    assert editor.text() == "auto"
     editor.setValue(2.0)
     editor.setValue(0.0)
     assert form.get().size is None

@@ -28,7 +28,7 @@ from qtpy.QtWidgets import (
 from napari_ran.config import FrozenConfig
 from napari_ran.errors import InputError
 
-AUTOMATIC = "automatic"
+AUTOMATIC = "auto"
 """What an optional number shows when it is left to the program."""
 
 _LARGEST = 1_000_000_000

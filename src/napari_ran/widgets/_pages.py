@@ -40,8 +40,10 @@ LABELS = {
     "instance.mode": "Refinement",
     "spacing": "Spacing (mm)",
     "preset": "Network preset",
-    "network_voxels": "Most network voxels",
+    "network_voxels": "Network voxels",
     "keep_levels": "Keep the levels",
+    "instance.network_learning_rate": "Network rate",
+    "instance.control": "Control spacing",
 }
 """What a setting is called in the form, where its name does not say it."""
 

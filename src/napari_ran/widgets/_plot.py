@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QWidget
 REDRAW_MS = 200
 """Shortest time between two drawings of the curve."""
 
+_SMALLEST_RANGE = 0.01
 _EMPTY = "The similarity of each step appears here"
 
 
@@ -90,7 +91,9 @@ class MetricPlot(QWidget):
             return
         everything = np.concatenate([np.asarray(values, float) for values in self.values.values()])
         longest = max(len(values) for values in self.values.values())
-        vertical = ticks(float(everything.min()), float(everything.max()))
+        low, high = float(everything.min()), float(everything.max())
+        margin = max(0.0, _SMALLEST_RANGE - (high - low)) / 2  # a level curve is drawn level, not its rounding errors
+        vertical = ticks(low - margin, high + margin)
         horizontal = ticks(1, max(2, longest))
         frame = self._frame(QFontMetricsF(font), vertical)
         area = Axes(frame, (1, max(2, longest)), (vertical[0], vertical[-1]))

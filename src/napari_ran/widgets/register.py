@@ -66,7 +66,7 @@ class RegisterWidget(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.progress)
         layout.addLayout(buttons)
-        self.setMinimumWidth(320)
+        self.setMinimumWidth(340)
 
     def _connect(self) -> None:
         self.register_button.clicked.connect(self.register)
