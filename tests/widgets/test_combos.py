@@ -63,6 +63,22 @@ def test_a_removed_layer_is_no_longer_chosen(viewer: Any, choices: LayerChoices)
     assert choices.layer("moving") is not second
 
 
+def test_a_choice_that_is_gone_makes_room_for_a_new_pair(viewer: Any, choices: LayerChoices) -> None:
+    first, second = image(viewer, "fixed a"), image(viewer, "moving a")
+    labels = viewer.add_labels(np.zeros((4, 4), int), name="moving organs")
+    choices.choose("fixed", second)
+    choices.choose("moving", first)
+    choices.choose("moving_labels", labels)
+    choices.choose("fixed_labels", None)
+    viewer.layers.clear()
+    fixed, moving = image(viewer, "fixed b"), image(viewer, "moving b")
+    labels = viewer.add_labels(np.zeros((4, 4), int), name="moving organs b")
+    viewer.add_labels(np.zeros((4, 4), int), name="fixed organs b")
+    assert (choices.layer("fixed"), choices.layer("moving")) == (fixed, moving)
+    assert choices.layer("moving_labels") is labels
+    assert choices.layer("fixed_labels") is None  # none was chosen on purpose
+
+
 def test_only_the_fitting_type_is_offered(viewer: Any, choices: LayerChoices) -> None:
     image(viewer, "a")
     viewer.add_labels(np.zeros((4, 4), int), name="l")

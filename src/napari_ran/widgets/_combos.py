@@ -101,6 +101,9 @@ class LayerChoices(QObject):
         """Show the layers that there are; what was chosen stays chosen as long as it exists."""
         before = {role: self.layer(role) for role in self.boxes}
         for role, box in self.boxes.items():
+            if before[role] is None and (role not in self.OPTIONAL or box.currentData() is not None):
+                self._chosen_by_user.discard(role)  # what was chosen is gone
+        for role, box in self.boxes.items():
             blocked = box.blockSignals(True)
             box.clear()
             if role in self.OPTIONAL:

@@ -137,7 +137,14 @@ class ResultTable(QTableWidget):
     """A report's rows: name, before, after, unit."""
 
     HEADS = ("Measure", "Before", "After")
-    SHORT = {"95th percentile": "95 %", "Jacobian determinant": "Jacobian", "Inverse consistency": "Inverse error"}  # noqa: RUF012
+    SHORT = {
+        "maximum": "max",
+        "minimum": "min",
+        " landmarks": " pts",
+        "95th percentile": "95 %",
+        "Jacobian determinant": "Jacobian",
+        "Inverse consistency": "Inverse error",
+    }  # noqa: RUF012
     """What takes too much room in a dock; the tool tip has the whole name."""
 
     def __init__(self, parent: QWidget | None = None) -> None:

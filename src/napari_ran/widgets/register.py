@@ -155,6 +155,7 @@ class RegisterWidget(QWidget):
             self._show_state("ready", "Cancelled before anything was found.")
 
     def _complain(self, error: Exception) -> None:
+        self.progress.say("")
         self.message.show_error(error, {role: self.choices.title(role) for role in LayerChoices.ROLES} | LABELS)
 
     def _show_state(self, state: str, text: str = "") -> None:
