@@ -159,6 +159,7 @@ def optimise_field(
         for message in pyramid.describe():
             yield run.event(-1, message)
     term = pyramid.term(pyramid.shape)
+    yield run.event(-1, "preparing the comparison")
     judge = Judge(pyramid, term)
     before = judge(guess)
     run.consider(before)
@@ -177,7 +178,9 @@ def optimise_field(
         early |= taken < config.steps
         steps += taken
         run.step = SEARCH_STEPS + (level + 1) * config.steps
+    yield run.event(len(factors) - 1, "removing the last folds")
     field = unfold(pyramid.field_at_full_resolution(run.best.control))
+    yield run.event(len(factors) - 1, "done")
     after = judge(pyramid.to_mm(field, pyramid.shape))
     return InstanceResult(field, None, steps, before.similarity, after.similarity, early, messages)
 
