@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import Any, ClassVar
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
@@ -137,14 +137,14 @@ class ResultTable(QTableWidget):
     """A report's rows: name, before, after, unit."""
 
     HEADS = ("Measure", "Before", "After")
-    SHORT = {
+    SHORT: ClassVar[dict[str, str]] = {
         "maximum": "max",
         "minimum": "min",
         " landmarks": " pts",
         "95th percentile": "95 %",
         "Jacobian determinant": "Jacobian",
         "Inverse consistency": "Inverse error",
-    }  # noqa: RUF012
+    }
     """What takes too much room in a dock; the tool tip has the whole name."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
