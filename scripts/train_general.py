@@ -31,8 +31,9 @@ SMALL = ((16, 48, 32), (48, 16, 32), (32, 48, 16), (16, 32, 48), (48, 32, 16))
 TEST_SEED = 77_000_001
 """Seed of the pairs that are reported: neither trained on nor used to choose a checkpoint."""
 LIMITS = (
-    "Trained for about an hour on a CPU on small generated pairs of one contrast with displacements up to an eighth of "
-    "the shortest side. It has never seen a real image: use it as a start for instance optimisation, not alone."
+    "Trained for {minutes:.0f} minutes ({steps} steps) on small generated pairs of one contrast with displacements up "
+    "to {peak:.0%} of the image's mean side, and still improving when it stopped. It has never seen a real image and "
+    "recovers only a part of the motion: use it as a start for instance optimisation, not alone."
 )
 
 
@@ -82,6 +83,9 @@ def train(args: argparse.Namespace) -> None:
     model = model.to(args.device)
     if args.ndim == 3:
         model = model.to(memory_format=torch.channels_last_3d)
+    args.out.mkdir(parents=True, exist_ok=True)
+    command = shlex.join(["python", "scripts/train_general.py", *sys.argv[1:]])
+    (args.out / "command.txt").write_text(command + "\n", encoding="utf-8")
     for event in fit(model, settings(args), args.out, args.resume):
         if event.held_out or event.step % 20 == 0:
             print(
@@ -117,9 +121,9 @@ def export(args: argparse.Namespace) -> None:
         steps=state["step"],
         minutes=round(state["seconds"] / 60, 1),
         figures={key: round(value, 4) for key, value in found.to_dict().items()},
-        command=shlex.join(["python", "scripts/train_general.py", *(a for a in sys.argv[1:] if a != "--export")]),
+        command=(args.out / "command.txt").read_text(encoding="utf-8").strip(),
         licence="BSD-3-Clause",
-        limits=LIMITS,
+        limits=LIMITS.format(minutes=state["seconds"] / 60, steps=state["step"], peak=config.data.peak[1]),
         version=__version__,
         recipe=config.to_dict(),
     )

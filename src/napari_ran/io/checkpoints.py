@@ -16,7 +16,7 @@ import torch
 from platformdirs import user_data_dir
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from napari_ran.config import FrozenConfig, RANConfig
 from napari_ran.errors import InputError, OutputError
@@ -101,7 +101,7 @@ def save_weights(model: RAN, path: str | Path, card: ModelCard) -> Path:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata)
+        part.write_bytes(save(tensors, metadata))
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
