@@ -32,8 +32,8 @@ TEST_SEED = 77_000_001
 """Seed of the pairs that are reported: neither trained on nor used to choose a checkpoint."""
 LIMITS = (
     "Trained for {minutes:.0f} minutes ({steps} steps) on small generated pairs of one contrast with displacements up "
-    "to {peak:.0%} of the image's mean side. It has never seen a real image, recovers only a part of the motion, hardly any "
-    "slip at sliding boundaries, and moves still images by a fraction of a voxel: use it as a start for instance "
+    "to {peak:.0%} of the image's mean side. It has never seen a real image, recovers only a part of the motion, hardly "
+    "any slip at sliding boundaries, and moves still images by a fraction of a voxel: use it as a start for instance "
     "optimisation, not alone."
 )
 
@@ -117,7 +117,8 @@ def export(args: argparse.Namespace) -> None:
         ndim=args.ndim,
         objective=f"{config.supervised:g} end-point error (all levels) + {config.similarity:g} (1 - local NCC "
         f"{config.ncc_window}) + {config.smooth:g} smoothness (edge scale {config.edge_scale:g})",
-        data=f"generated pairs (napari_ran.synthetic.generator, see recipe); figures on unseen pairs of seed {TEST_SEED}",
+        data="generated pairs (napari_ran.synthetic.generator, see recipe); "
+        f"figures on unseen pairs of seed {TEST_SEED}",
         seed=config.seed,
         steps=state["step"],
         minutes=round(state["seconds"] / 60, 1),
