@@ -32,9 +32,9 @@ TEST_SEED = 77_000_001
 """Seed of the pairs that are reported: neither trained on nor used to choose a checkpoint."""
 LIMITS = (
     "Trained for {minutes:.0f} minutes ({steps} steps) on small generated pairs of one contrast with displacements up "
-    "to {peak:.0%} of the image's mean side. It has never seen a real image, recovers only a part of the motion, hardly "
-    "any slip at sliding boundaries, and moves still images by a fraction of a voxel: use it as a start for instance "
-    "optimisation, not alone."
+    "to {peak:.0%} of the image's mean side. It has never seen a real image, recovers only a part of the motion, "
+    "hardly any slip at sliding boundaries, and moves still images by a fraction of a voxel: use it as a start for "
+    "instance optimisation, not alone."
 )
 
 
