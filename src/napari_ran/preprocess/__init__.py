@@ -1,8 +1,9 @@
 """Preparation of a pair: intensities, working grid, affine pre-alignment, with a record that undoes it."""
 
-from napari_ran.preprocess.affine import AffineResult, AffineStep, align, mutual_information
+from napari_ran.preprocess.affine import AffineResult, AffineStep, align
 from napari_ran.preprocess.grids import VOXEL_BUDGET, overlap, working_grid
 from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
+from napari_ran.preprocess.metric import MutualInformation, mutual_information
 from napari_ran.preprocess.pair import PreparedPair, PrepareRecord, PrepareStep, prepare_pair
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "AffineResult",
     "AffineStep",
     "IntensityChoice",
+    "MutualInformation",
     "PrepareRecord",
     "PrepareStep",
     "PreparedPair",

@@ -12,30 +12,27 @@ from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from napari_ran.data import Grid, Image
 from napari_ran.preprocess.grids import at_least, coarsened, overlap
+from napari_ran.preprocess.metric import BINS, Matrix, MutualInformation
+from napari_ran.preprocess.start import LEAST_GAIN, LEAST_OVERLAP, best_start
 from napari_ran.transform import resample
 
-LEVEL_VOXELS = (8_000, 40_000, 160_000)
+LEVEL_VOXELS = (6_000, 24_000, 100_000)
 """Largest number of voxels of the fixed image at each level of the pyramid, coarse to fine."""
 
-ITERATIONS = (100, 80, 50)
-MOST_SAMPLES = 40_000
-BINS = 32
+ITERATIONS = (100, 60, 50)
+MOST_SAMPLES = 20_000
 SEED = 121212
 
-LEAST_OVERLAP = 0.3
-"""Share of the smaller image that must lie inside the other one for a position to be considered."""
+STRETCH = (0.5, 2.0)
+"""Singular values between which a transform is believed."""
 
-LEAST_GAIN = 0.01
-"""Relative gain in mutual information below which ``auto`` keeps the headers' alignment."""
+ANISOTROPY = 1.6
+"""Largest ratio of two singular values that is believed: bodies differ in size more than in proportions."""
 
-VOLUME_CHANGE = (0.4, 2.5)
-"""Determinants between which an affine transform is believed."""
-
-Matrix = NDArray[np.float64]
+Kind = Literal["rigid", "similarity", "affine"]
 Pair = tuple[Image, Image]
 
 
@@ -58,7 +55,7 @@ class AffineResult:
     matrix : (D + 1, D + 1) float64 array
         Fixed world positions to moving world positions, in mm.
     before, after : float
-        Mutual information (nats) by the headers alone and with the matrix.
+        Mutual information (nats) by the headers alone and with the matrix; see `metric.MutualInformation`.
     message : str
         What was done and why, in one sentence.
     """
@@ -74,13 +71,16 @@ def align(
 ) -> Generator[AffineStep, None, AffineResult]:
     """Find the rigid or affine transform that aligns two images.
 
+    A search for translation and size on some thousand voxels is followed by gradient descent, rigid or with one size at
+    the coarsest level and with all freedom after it. The sampling is seeded: equal images give equal results.
+
     Parameters
     ----------
     fixed, moving : Image
-        Intensities in [0, 1]; any grids.
+        Intensities in [0, 1]; any grids of one dimension.
     mode : {"auto", "rigid", "affine"}
         What to fit; ``auto`` fits an affine transform. The headers' alignment is kept when the fit is not better, or,
-        with ``auto``, hardly better or not plausible.
+        with ``auto``, hardly better.
 
     Yields
     ------
@@ -92,45 +92,24 @@ def align(
     AffineResult
     """
     levels = _pyramid(fixed, moving)
-    start, how = _best_start(*levels[0])
-    total, finest = len(levels) + 1, levels[-1]
-    yield AffineStep(1, total, mutual_information(*finest, start), f"starting from {how}")
-    matrix = start
+    finest = MutualInformation(*levels[-1])
+    matrix, how = best_start(*levels[0], sizes=mode != "rigid")
+    yield AffineStep(1, len(levels) + 1, finest(matrix), f"starting from {how}")
     for number, level in enumerate(levels):
-        if number == 0 or mode == "rigid":
-            matrix = _optimise(*level, matrix, "rigid", ITERATIONS[number])
-        if mode != "rigid" and (number > 0 or len(levels) == 1):
-            matrix = _optimise(*level, matrix, "affine", ITERATIONS[number])
+        for kind in _kinds(mode, number, len(levels)):
+            matrix = _refine(*level, matrix, kind, ITERATIONS[number])
         pitch = " x ".join(f"{s:.3g}" for s in level[0].grid.spacing)
-        yield AffineStep(number + 2, total, mutual_information(*finest, matrix), f"aligned at {pitch} mm")
-    return _accept(finest, mode, matrix, start, how)
+        yield AffineStep(number + 2, len(levels) + 1, finest(matrix), f"aligned at {pitch} mm")
+    return _accept(fixed.grid, moving.grid, finest, mode, matrix, how)
 
 
-def mutual_information(fixed: Image, moving: Image, world: Matrix) -> float:
-    """Return the mutual information of the overlap, times its share of the fixed image, in nats.
-
-    The factor counts what is lost outside the moving image: without it a sliver of overlap could score best.
-    """
-    inside = _inside(fixed.grid, moving.grid, world)
-    if inside.sum() < BINS:
-        return 0.0
-    warped = resample(moving, fixed.grid, world).array
-    joint, _, _ = np.histogram2d(fixed.array[inside], warped[inside], bins=BINS, range=((0, 1), (0, 1)))
-    joint /= joint.sum()
-    marginal = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / marginal[seen])).sum() * inside.mean())
-
-
-def _inside(fixed: Grid, moving: Grid, world: Matrix) -> NDArray[np.bool_]:
-    """Return which fixed voxels reach the inside of the moving grid, (*S)."""
-    matrix = fixed.voxel_map_to(moving, world)
-    inside = np.ones(fixed.shape, dtype=bool)
-    axes = np.ogrid[tuple(slice(n) for n in fixed.shape)]
-    for row, n in zip(matrix[:-1], moving.shape, strict=True):
-        reached = sum((c * axis for c, axis in zip(row[:-1], axes, strict=True)), row[-1])
-        inside &= (reached >= -0.5) & (reached <= n - 0.5)
-    return inside
+def _kinds(mode: str, number: int, levels: int) -> list[Kind]:
+    """Return what is fitted at a level, in this order."""
+    if mode == "rigid":
+        return ["rigid"]
+    if levels == 1:
+        return ["similarity", "affine"]
+    return ["similarity"] if number == 0 else ["affine"]
 
 
 def _pyramid(fixed: Image, moving: Image) -> list[Pair]:
@@ -140,63 +119,32 @@ def _pyramid(fixed: Image, moving: Image) -> list[Pair]:
         grid = coarsened(fixed.grid, voxels)
         if levels and levels[-1][0].grid.shape == grid.shape:
             break
-        pitch = float(grid.spacing.min())
-        other = moving.grid.with_shape(at_least(moving.grid, pitch))
+        other = moving.grid.with_shape(at_least(moving.grid, float(grid.spacing.min())))
         levels.append((resample(fixed, grid, antialias=True), resample(moving, other, antialias=True)))
     return levels
 
 
-def _best_start(fixed: Image, moving: Image) -> tuple[Matrix, str]:
-    """Return the best translation among the headers', the centres', the moments', and what lies around them."""
-    ndim = fixed.grid.ndim
-    candidates = {
-        "the headers' alignment": np.zeros(ndim),
-        "the centres of both grids": moving.grid.centre - fixed.grid.centre,
-        "the centres of mass": _centre_of_mass(moving) - _centre_of_mass(fixed),
-    }
-    found = [
-        (*_search(fixed, moving, shift), how) for how, shift in candidates.items() if _plausible(fixed, moving, shift)
-    ]
-    _, shift, how = max(found, key=lambda entry: entry[0])
-    return _translation(shift), how
+def _refine(fixed: Image, moving: Image, matrix: Matrix, kind: Kind, iterations: int) -> Matrix:
+    """Optimise a matrix at one resolution, and keep the old one where the optimiser lost its way.
+
+    Its own metric looks at the overlap alone, so that it may drift off where there is little to hold on to.
+    """
+    found = _optimise(fixed, moving, matrix, kind, iterations)
+    if found is None or not _believable(fixed.grid, moving.grid, found):
+        return matrix
+    metric = MutualInformation(fixed, moving)
+    return found if metric(found) > metric(matrix) else matrix
 
 
-def _search(fixed: Image, moving: Image, shift: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Improve a translation by halving steps along the fixed axes: a pattern search needs no slope to follow."""
-    best = mutual_information(fixed, moving, _translation(shift))
-    step = 0.2
-    while step > 0.02:
-        improved = False
-        for axis in range(fixed.grid.ndim):
-            stride = fixed.grid.direction[:, axis] * fixed.grid.extent[axis] * step
-            for trial in (shift + stride, shift - stride):
-                score = mutual_information(fixed, moving, _translation(trial))
-                if score > best and _plausible(fixed, moving, trial):
-                    best, shift, improved = score, trial, True
-        if not improved:
-            step /= 2
-    return best, shift
+def _believable(fixed: Grid, moving: Grid, matrix: Matrix) -> bool:
+    values = np.linalg.svd(matrix[:-1, :-1], compute_uv=False)
+    low, high = float(values.min()), float(values.max())
+    in_range = STRETCH[0] <= low and high <= STRETCH[1] and high <= ANISOTROPY * low
+    return in_range and overlap(fixed, moving, matrix) >= LEAST_OVERLAP
 
 
-def _plausible(fixed: Image, moving: Image, shift: NDArray[np.float64]) -> bool:
-    return overlap(fixed.grid, moving.grid, _translation(shift)) >= LEAST_OVERLAP
-
-
-def _centre_of_mass(image: Image) -> NDArray[np.float64]:
-    weights = image.array.astype(np.float64)
-    axes = range(image.grid.ndim)
-    sums = [weights.sum(axis=tuple(a for a in axes if a != axis)) for axis in axes]
-    return image.grid.to_world([float((s * np.arange(len(s))).sum() / s.sum()) for s in sums])
-
-
-def _translation(shift: NDArray[np.float64]) -> Matrix:
-    matrix = np.eye(len(shift) + 1)
-    matrix[:-1, -1] = shift
-    return matrix
-
-
-def _optimise(fixed: Image, moving: Image, matrix: Matrix, kind: Literal["rigid", "affine"], iterations: int) -> Matrix:
-    """Refine a matrix at one resolution by gradient descent on Mattes' mutual information."""
+def _optimise(fixed: Image, moving: Image, matrix: Matrix, kind: Kind, iterations: int) -> Matrix | None:
+    """Follow the slope of Mattes' mutual information; None if the images came apart on the way."""
     transform = _transform(fixed.grid, matrix, kind)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
@@ -205,27 +153,33 @@ def _optimise(fixed: Image, moving: Image, matrix: Matrix, kind: Literal["rigid"
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(share, SEED)
     method.SetInterpolator(sitk.sitkLinear)
-    finest = float(fixed.grid.spacing.min())
+    step = float(fixed.grid.spacing.min())
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=finest, minStep=1e-3 * finest, numberOfIterations=iterations, relaxationFactor=0.6
+        learningRate=step, minStep=1e-3 * step, numberOfIterations=iterations, relaxationFactor=0.6
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(_itk(fixed), _itk(moving))
-    return _matrix(transform, fixed.grid.ndim)
+    try:
+        method.Execute(_itk(fixed), _itk(moving))
+    except RuntimeError:  # "all samples map outside moving image buffer"
+        return None
+    found = _matrix(transform, fixed.grid.ndim)
+    return found if np.isfinite(found).all() else None
 
 
-def _transform(grid: Grid, matrix: Matrix, kind: Literal["rigid", "affine"]) -> sitk.Transform:
+def _transform(grid: Grid, matrix: Matrix, kind: Kind) -> sitk.Transform:
     """Return a SimpleITK transform about the middle of the fixed grid, so that rotation and translation do not mix."""
-    ndim = grid.ndim
-    centre = grid.centre
-    if kind == "affine":
-        transform = sitk.AffineTransform(ndim)
-    else:
-        transform = sitk.Euler2DTransform() if ndim == 2 else sitk.Euler3DTransform()
+    ndim, centre, linear = grid.ndim, grid.centre, matrix[:-1, :-1]
+    transforms = {
+        ("rigid", 2): sitk.Euler2DTransform,
+        ("rigid", 3): sitk.Euler3DTransform,
+        ("similarity", 2): sitk.Similarity2DTransform,
+        ("similarity", 3): sitk.Similarity3DTransform,
+    }
+    transform = sitk.AffineTransform(ndim) if kind == "affine" else transforms[kind, ndim]()
     transform.SetCenter(centre.tolist())
-    transform.SetMatrix(matrix[:-1, :-1].ravel().tolist())
-    transform.SetTranslation((matrix[:-1, :-1] @ centre + matrix[:-1, -1] - centre).tolist())
+    transform.SetMatrix(linear.ravel().tolist())
+    transform.SetTranslation((linear @ centre + matrix[:-1, -1] - centre).tolist())
     return transform
 
 
@@ -244,23 +198,14 @@ def _itk(image: Image) -> sitk.Image:
     return converted
 
 
-def _accept(level: Pair, mode: str, matrix: Matrix, start: Matrix, how: str) -> AffineResult:
+def _accept(fixed: Grid, moving: Grid, metric: MutualInformation, mode: str, matrix: Matrix, how: str) -> AffineResult:
     """Decide whether the fitted matrix is used."""
-    header = np.eye(level[0].grid.ndim + 1)
-    grids = level[0].grid, level[1].grid
-    shared = overlap(*grids, header)
-    before, after = (mutual_information(*level, m) for m in (header, matrix))
-    if shared == 0:
-        how += ", since the images do not overlap in world coordinates"
-    determinant = float(np.linalg.det(matrix[:-1, :-1]))
-    plausible = VOLUME_CHANGE[0] <= determinant <= VOLUME_CHANGE[1] and overlap(*grids, matrix) >= LEAST_OVERLAP
-    if mode == "auto" and not plausible:
-        if shared >= LEAST_OVERLAP:
-            return AffineResult(header, before, before, "Affine: none, the fit was not plausible")
-        message = f"Affine: a translation only, since the fit was not plausible; starting from {how}"
-        return AffineResult(start, before, mutual_information(*level, start), message)
+    header = np.eye(fixed.ndim + 1)
+    before, after = metric(header), metric(matrix)
     gain = f"mutual information {before:.3f} -> {after:.3f}"
-    if after < before * (1 + LEAST_GAIN if mode == "auto" else 1):
+    if overlap(fixed, moving, header) == 0:
+        how += ", since the images do not overlap in world coordinates"
+    elif after < before + (LEAST_GAIN if mode == "auto" else 0):
         return AffineResult(header, before, before, f"Affine: none, the headers' alignment is as good ({gain})")
     kind = "rigid" if mode == "rigid" else "affine"
     return AffineResult(matrix, before, after, f"Affine: {kind}, starting from {how} ({gain})")
