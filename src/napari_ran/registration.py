@@ -37,6 +37,10 @@ STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate"
 """The stages of a run in their order; an event names one of them."""
 
 
+INVERSE_ITERATIONS = 20
+"""Enough wherever the field has an inverse; where it folds or leaves the grid, more would not help."""
+
+
 @dataclass(frozen=True)
 class Event:
     """Progress of a run.
@@ -339,7 +343,7 @@ class Run:
             forward = torch.zeros((1, grid.ndim, *grid.shape))
         backward = found.backward
         if refined or backward is None:
-            backward, _ = F.invert(forward, backward)
+            backward, _ = F.invert(forward, backward, INVERSE_ITERATIONS)
         return (
             DisplacementField(forward[0].cpu(), grid, "fixed", "moving"),
             DisplacementField(backward[0].cpu(), grid, "moving", "fixed"),
