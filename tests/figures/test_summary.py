@@ -10,6 +10,7 @@ import torch
 
 from napari_ran import figures
 from napari_ran.data import DisplacementField, Grid, Image
+from napari_ran.figures.planes import planes_through
 
 OBLIQUE = Grid(
     (18, 15, 10),
@@ -102,7 +103,7 @@ def test_jacobian_of_a_plane_equals_the_whole_volume() -> None:
     torch.manual_seed(0)
     field = DisplacementField(torch.randn((3, *OBLIQUE.shape)) * 0.2, OBLIQUE)
     whole = field.jacobian_determinant.numpy()
-    for plane in figures._planes(OBLIQUE, np.array([0, 7, 9])):  # faces included
+    for plane in planes_through(OBLIQUE, np.array([0, 7, 9])):  # faces included
         assert plane.jacobian(field) == pytest.approx(plane.of(whole), abs=1e-5)
 
 
