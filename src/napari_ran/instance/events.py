@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from napari_ran.models.outputs import ModelOutput
+from napari_ran.models.ran import RAN
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,10 @@ class InstanceResult:
         Some level stopped gaining before its last step.
     messages : tuple of str
         What was chosen and why, in sentences.
+    before : ModelOutput or None
+        What the network computed before it was fitted, with its levels; for the mode "network" where they were wanted.
+    model : RAN or None
+        The fitted network that computed `output`, likewise.
     """
 
     field: Tensor
@@ -67,3 +72,5 @@ class InstanceResult:
     similarity_after: float
     stopped_early: bool
     messages: tuple[str, ...] = ()
+    before: ModelOutput | None = None
+    model: RAN | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def optimise_network(
     spacing : sequence of D floats
         Voxel size in mm.
     keep_levels : bool
-        Keep what every level of the fitted network computed.
+        Keep what every level computed, of the fitted network and of the network as it came.
 
     Yields
     ------
@@ -57,7 +58,8 @@ def optimise_network(
     Returns
     -------
     InstanceResult
-        With the best output; its field is the result's, but for folds that were smoothed.
+        With the best output; its field is the result's, but for folds that were smoothed. With `keep_levels` also the
+        fitted network, and what the given one had computed.
     """
     measure, messages = resolve_similarity(fixed, moving, config)
     config = config.resolved(similarity=measure)
@@ -70,8 +72,10 @@ def optimise_network(
     term = pyramid.term(pyramid.shape)
     part = term.draw()
     before, stopped = math.nan, False
+    unfitted: ModelOutput | None = None
     while True:
-        iteration = fitted.iterate(moving, fixed)
+        first = keep_levels and fit.step == 0
+        iteration = fitted.iterate(moving, fixed, keep_levels=first)
         while True:
             try:
                 with torch.enable_grad():
@@ -82,6 +86,7 @@ def optimise_network(
             yield fit.event(f"fitting the network, level {level.level + 1} of {level.total}")
         loss = fit.value(output, term, part)
         before = fit.similarity if fit.step == 0 else before
+        unfitted = output.map(Tensor.detach) if first else unfitted
         yield fit.event("fitting the network")
         stopped = fit.waited >= PATIENCE or not math.isfinite(fit.loss)
         if stopped or fit.step == fit.total:
@@ -90,7 +95,8 @@ def optimise_network(
         del output, loss
     best = fit.finish(moving, fixed, keep_levels)
     field = unfold(best.field)
-    return InstanceResult(field, best, fit.step, before, fit.best_similarity, stopped, messages)
+    result = InstanceResult(field, best, fit.step, before, fit.best_similarity, stopped, messages)
+    return replace(result, before=unfitted, model=fitted.eval()) if keep_levels else result
 
 
 class _Fit:

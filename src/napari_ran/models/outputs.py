@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -44,6 +45,25 @@ class LevelInfo:
         return tuple(-(-n // self.multiple) * self.multiple // self.pool_size for n in shape)
 
 
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What the encoder makes of a batch of pairs: enough to run the levels any number of times.
+
+    Attributes
+    ----------
+    stages : dict of int to (2 B, C, *S) tensor
+        What each encoder stage passes on to the levels, by its number from 1; the moving images come first.
+    shape : tuple of int
+        Spatial shape of the images, before they were padded.
+    pairs : int
+        Number of pairs B.
+    """
+
+    stages: dict[int, Tensor]
+    shape: tuple[int, ...]
+    pairs: int
+
+
 @dataclass(frozen=True)
 class LevelStep:
     """A level is done: `level` counts from 0, of `total` levels."""
@@ -76,6 +96,12 @@ class DirectionOutput:
         Features of the image that the field lives on, before the feedback.
     refined : (B, C, *S) tensor
         The same after the feedback (equal without one).
+
+    Notes
+    -----
+    Where a part was switched off (see `Ablation`), this is what took its place: zeros for a head's residual and mask,
+    ones for a confidence, None for the attributes of a feedback. A level that was passed over has zero residuals and
+    masks, and the carried field and logits.
     """
 
     field: Tensor
@@ -90,9 +116,21 @@ class DirectionOutput:
 
     def take(self, batch: slice) -> DirectionOutput:
         """Return a part of the batch."""
+        return self.map(lambda tensor: tensor[batch])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> DirectionOutput:
+        """Return the same with `change` applied to every tensor."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        parts: dict[str, Any] = {name: None if value is None else value[batch] for name, value in values.items()}
+        parts: dict[str, Any] = {name: None if value is None else change(value) for name, value in values.items()}
         return DirectionOutput(**parts)
+
+    def joined(self, other: DirectionOutput) -> DirectionOutput:
+        """Return both as one batch, this one first."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        both: dict[str, Any] = {
+            name: None if one is None or two is None else torch.cat([one, two]) for name, (one, two) in pairs.items()
+        }
+        return DirectionOutput(**both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +164,11 @@ class LevelOutput:
     forward: DirectionOutput
     inverse: DirectionOutput | None
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> LevelOutput:
+        """Return the same with `change` applied to every tensor."""
+        inverse = None if self.inverse is None else self.inverse.map(change)
+        return replace(self, forward=self.forward.map(change), inverse=inverse)
+
 
 @dataclass(frozen=True, eq=False)
 class ModelOutput:
@@ -144,3 +187,8 @@ class ModelOutput:
     field: Tensor
     inverse_field: Tensor | None = None
     levels: tuple[LevelOutput, ...] = ()
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> ModelOutput:
+        """Return the same with `change` applied to every tensor, such as ``Tensor.detach``."""
+        inverse = None if self.inverse_field is None else change(self.inverse_field)
+        return ModelOutput(change(self.field), inverse, tuple(level.map(change) for level in self.levels))
