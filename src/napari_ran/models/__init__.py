@@ -1,6 +1,17 @@
 """Registration networks and the typed record of what they compute."""
 
-from napari_ran.models.outputs import DirectionOutput, LevelInfo, LevelOutput, LevelStep, ModelOutput
+from napari_ran.models.ablation import Ablation
+from napari_ran.models.outputs import DirectionOutput, Encoded, LevelInfo, LevelOutput, LevelStep, ModelOutput
 from napari_ran.models.ran import RAN, create_model
 
-__all__ = ["RAN", "DirectionOutput", "LevelInfo", "LevelOutput", "LevelStep", "ModelOutput", "create_model"]
+__all__ = [
+    "RAN",
+    "Ablation",
+    "DirectionOutput",
+    "Encoded",
+    "LevelInfo",
+    "LevelOutput",
+    "LevelStep",
+    "ModelOutput",
+    "create_model",
+]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from napari_ran.config import RANConfig
 from napari_ran.functional import upsample_field, warp
+from napari_ran.models.ablation import LevelAblation
 from napari_ran.models.blocks import Norm, convolution, full_precision, repeat, set_centre_tap, widened
 from napari_ran.models.outputs import DirectionOutput
 
@@ -31,6 +32,41 @@ class Carried(NamedTuple):
     def take(self, batch: slice) -> Carried:
         """Return a part of the batch."""
         return Carried(self.field[batch], self.logits[batch])
+
+
+class Proposal(NamedTuple):
+    """What an aligner has found before it accumulates: the fields of a `DirectionOutput` of the same names."""
+
+    heads: Tensor
+    logits: Tensor
+    masks: Tensor
+    confidence: Tensor | None
+    previous_confidence: Tensor | None
+    attributes: Tensor | None
+
+    @classmethod
+    def of(cls, found: DirectionOutput) -> Proposal:
+        """Return the part of a level's output that was there before the field."""
+        return cls(
+            found.residual_heads,
+            found.logits,
+            found.masks,
+            found.confidence,
+            found.previous_confidence,
+            found.attributes,
+        )
+
+    def without(self, off: LevelAblation) -> Proposal:
+        """Return the proposal with the parts replaced that are off."""
+        confidence, previous = off.confidences(self.confidence, self.previous_confidence)
+        return Proposal(
+            off.without_heads(self.heads),
+            self.logits,
+            off.without_heads(self.masks),
+            confidence,
+            previous,
+            None if off.feedback else self.attributes,
+        )
 
 
 class SharedConvolutions(nn.Module):
@@ -128,7 +164,12 @@ class ResidualAligner(nn.Module):
             set_centre_tap(self.field_join, 1, source, -1)
 
     def forward(
-        self, own: Tensor, other: Tensor, carried: Carried | None, shared: SharedConvolutions
+        self,
+        own: Tensor,
+        other: Tensor,
+        carried: Carried | None,
+        shared: SharedConvolutions,
+        ablated: LevelAblation | None = None,
     ) -> DirectionOutput:
         """Align the other image's features to the own ones.
 
@@ -140,7 +181,31 @@ class ResidualAligner(nn.Module):
             Field and logits of the level before on this level's grid; None at level 0.
         shared : SharedConvolutions
             The convolutions that levels have in common.
+        ablated : LevelAblation, optional
+            What is off; nothing when left out.
         """
+        return self._settle(self._propose(own, other, carried, shared), own, other, carried, shared, ablated)
+
+    def revise(
+        self,
+        found: DirectionOutput,
+        other: Tensor,
+        carried: Carried | None,
+        shared: SharedConvolutions,
+        ablated: LevelAblation,
+    ) -> DirectionOutput:
+        """Return what `forward` would with `ablated`, from what it `found` for the same features with nothing off."""
+        return self._settle(Proposal.of(found), found.features, other, carried, shared, ablated)
+
+    def pass_over(self, own: Tensor, carried: Carried | None) -> DirectionOutput:
+        """Return the output of a level that is off: what came in goes on, zeros where nothing did."""
+        ndim, blank = own.ndim - 2, widened(own[:, :1]).detach()
+        heads = blank.new_zeros((own.shape[0], self.heads, ndim, *own.shape[2:]))
+        field, logits = carried or (heads[:, 0], heads[:, :, 0])
+        return DirectionOutput(field, heads, logits, heads[:, :, 0], None, None, None, features=own, refined=own)
+
+    def _propose(self, own: Tensor, other: Tensor, carried: Carried | None, shared: SharedConvolutions) -> Proposal:
+        """Return what the heads propose, how sure they are, and the attributes for the feedback."""
         field, logits = carried or (None, None)
         projected = self.resample(other)
         joint = self.regressor(own, projected if field is None else _look_up(projected, field))
@@ -153,14 +218,32 @@ class ResidualAligner(nn.Module):
         masks = torch.softmax(widened(new_logits), dim=1)
         confidence = self._confidence(scores)
         previous = None if logits is None else self._confidence(logits)
-        parts = self._weighted(heads, masks, confidence)
-        if field is not None:
-            parts += self._weighted(field[:, None], masks, previous)
-        new_field = self._accumulate(parts, shared)
-        attributes, refined = self._feed_back(own, other, joint, new_field, shared)
-        return DirectionOutput(
-            new_field, heads, new_logits, masks, confidence, previous, attributes, features=own, refined=refined
-        )
+        return Proposal(heads, new_logits, masks, confidence, previous, self._attributes(joint, shared))
+
+    def _settle(
+        self,
+        proposal: Proposal,
+        own: Tensor,
+        other: Tensor,
+        carried: Carried | None,
+        shared: SharedConvolutions,
+        ablated: LevelAblation | None,
+    ) -> DirectionOutput:
+        """Return the level's output: the field that the accumulator makes of the proposal, and refined features."""
+        if ablated is not None:
+            proposal = proposal.without(ablated)
+        field = self._accumulate(self.weighted(proposal, None if carried is None else carried.field), shared)
+        refined = self._refined(own, other, field, proposal.attributes)
+        heads, logits, masks, confidence, previous, attributes = proposal
+        return DirectionOutput(field, heads, logits, masks, confidence, previous, attributes, own, refined)
+
+    @classmethod
+    def weighted(cls, proposal: Proposal, carried: Tensor | None) -> list[Tensor]:
+        """Return what enters the accumulator, (B, M or 1, D, *S) each: heads, their mean; carried field, itself."""
+        parts = cls._weighted(proposal.heads, proposal.masks, proposal.confidence)
+        if carried is not None:
+            parts += cls._weighted(carried[:, None], proposal.masks, proposal.previous_confidence)
+        return parts
 
     def _logits(self, scores: Tensor, carried: Tensor | None, shared: SharedConvolutions) -> Tensor:
         """Return the weights of the heads from the new scores and the carried logits, all (B, M, *S)."""
@@ -192,15 +275,19 @@ class ResidualAligner(nn.Module):
             components: Tensor = shared.field(F.leaky_relu(joined, self.slope))
             return _clamped(components.view(stacked.shape[0], stacked.shape[1], *stacked.shape[3:]))
 
-    def _feed_back(
-        self, own: Tensor, other: Tensor, joint: Tensor, field: Tensor, shared: SharedConvolutions
-    ) -> tuple[Tensor | None, Tensor]:
-        """Return the attributes (B, M, *S) and the features (B, C, *S) refined by what the field brought over."""
-        if self.feedback is None or self.attributes_norm is None or shared.attributes is None:
-            return None, own
-        attributes = F.leaky_relu(self.attributes_norm(shared.attributes(joint)), self.slope)
+    def _attributes(self, joint: Tensor, shared: SharedConvolutions) -> Tensor | None:
+        """Return the attributes (B, M, *S) that the feedback reads beside the features; None without one."""
+        if self.attributes_norm is None or shared.attributes is None:
+            return None
+        return F.leaky_relu(self.attributes_norm(shared.attributes(joint)), self.slope)
+
+    def _refined(self, own: Tensor, other: Tensor, field: Tensor, attributes: Tensor | None) -> Tensor:
+        """Return the features (B, C, *S) refined by what the field brought over; the own ones without attributes."""
+        if self.feedback is None or attributes is None:
+            return own
         brought = torch.cat([_look_up(other, field), attributes.to(other.dtype)], dim=1)
-        return attributes, own + F.leaky_relu(self.feedback(brought), self.slope)
+        refined: Tensor = own + F.leaky_relu(self.feedback(brought), self.slope)
+        return refined
 
 
 def _look_up(features: Tensor, field: Tensor) -> Tensor:

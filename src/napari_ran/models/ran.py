@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from napari_ran.config import RANConfig
 from napari_ran.errors import InputError
+from napari_ran.models.ablation import Ablation
 from napari_ran.models.aligner import Carried, ResidualAligner, SharedConvolutions
 from napari_ran.models.blocks import (
     Decoder,
@@ -24,7 +25,7 @@ from napari_ran.models.blocks import (
     set_centre_tap,
     widened,
 )
-from napari_ran.models.outputs import DirectionOutput, LevelInfo, LevelOutput, LevelStep, ModelOutput
+from napari_ran.models.outputs import DirectionOutput, Encoded, LevelInfo, LevelOutput, LevelStep, ModelOutput
 from napari_ran.theory import capture_ranges
 
 _LARGEST = 1e6
@@ -45,6 +46,16 @@ def create_model(name_or_config: str | RANConfig = "RAN3", ndim: Literal[2, 3] =
     """
     config = RANConfig.preset(name_or_config, ndim) if isinstance(name_or_config, str) else name_or_config
     return RAN(config, seed)
+
+
+def finished(work: Generator[LevelStep, None, ModelOutput]) -> ModelOutput:
+    """Run the levels to their end and return the output."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            output: ModelOutput = stop.value
+            return output
 
 
 class RAN(nn.Module):
@@ -73,7 +84,7 @@ class RAN(nn.Module):
         for level, entering in enumerate(config.skips):
             channels = sum(config.skip_channels or encoded[stage - 1] for stage in entering)
             channels += decoded[level - 1] if level else 0
-            self.decoders.append(Decoder(config, channels, decoded[level], doubled=self._doubles(level)))
+            self.decoders.append(Decoder(config, channels, decoded[level], doubled=self.doubles(level)))
 
         self.aligners = nn.ModuleList(ResidualAligner(config, level) for level in range(config.levels))
         copies = 1 if config.shared else config.levels
@@ -92,7 +103,14 @@ class RAN(nn.Module):
             )
         )
 
-    def forward(self, moving: Tensor, fixed: Tensor, keep_levels: bool = False, both: bool = True) -> ModelOutput:
+    def forward(
+        self,
+        moving: Tensor,
+        fixed: Tensor,
+        keep_levels: bool = False,
+        both: bool = True,
+        ablation: Ablation | None = None,
+    ) -> ModelOutput:
         """Register `moving` to `fixed`.
 
         Parameters
@@ -103,53 +121,133 @@ class RAN(nn.Module):
             Keep what every level computed. It changes nothing in the fields.
         both : bool
             Also return the inverse field. Without it the last level computes the fixed image's direction alone.
+        ablation : Ablation, optional
+            What to switch off; nothing when left out.
 
         Raises
         ------
         InputError
-            The images have another number of axes, channels, shape, type or device than expected, or are not finite.
+            The images have another number of axes, channels, shape, type or device than expected, or are not finite;
+            or the ablation names a part that is not there.
         """
-        work = self.iterate(moving, fixed, keep_levels, both)
-        while True:
-            try:
-                next(work)
-            except StopIteration as finished:
-                output: ModelOutput = finished.value
-                return output
+        return finished(self.iterate(moving, fixed, keep_levels, both, ablation))
 
     def iterate(
-        self, moving: Tensor, fixed: Tensor, keep_levels: bool = False, both: bool = True
+        self,
+        moving: Tensor,
+        fixed: Tensor,
+        keep_levels: bool = False,
+        both: bool = True,
+        ablation: Ablation | None = None,
     ) -> Generator[LevelStep, None, ModelOutput]:
         """Do what `forward` does, yielding after each level; the generator returns the output. Closing it cancels."""
-        images = self._stacked(moving, fixed)
-        shape, pairs = tuple(moving.shape[2:]), moving.shape[0]
-        stages = self._stages(images)
-        features: Tensor | None = None
-        carried: Carried | None = None
-        kept = []
-        for level in range(self.config.levels):
-            own = self._features(level, features, stages)
-            other = torch.cat([own[pairs:], own[:pairs]])
-            if carried is not None and self._doubles(level):
-                carried = carried.doubled()
-            if not both and level == self.config.levels - 1:
-                of_fixed = slice(pairs, None)
-                own, other = own[of_fixed], other[of_fixed]
-                carried = None if carried is None else carried.take(of_fixed)
+        if ablation is not None:
+            ablation.check(self.config)
+        output = yield from self.decode(self.encode(moving, fixed), keep_levels, both, ablation)
+        return output
 
-            found = self.aligners[level](own, other, carried, self.shared[level % len(self.shared)])
-            features, carried = found.refined, Carried(found.field, found.logits)
+    def encode(self, moving: Tensor, fixed: Tensor) -> Encoded:
+        """Return what the encoder makes of the images: the part of `forward` that no level changes.
+
+        See `forward` for the parameters and the errors.
+        """
+        images = self._stacked(moving, fixed)
+        return Encoded(self._stages(images), tuple(moving.shape[2:]), moving.shape[0])
+
+    def decode(
+        self,
+        encoded: Encoded,
+        keep_levels: bool = False,
+        both: bool = True,
+        ablation: Ablation | None = None,
+        after: Sequence[LevelOutput] = (),
+    ) -> Generator[LevelStep, None, ModelOutput]:
+        """Run the levels on encoded images, yielding after each; the generator returns the output.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            From `encode`, of this network.
+        keep_levels, both, ablation
+            As in `forward`.
+        after : sequence of LevelOutput
+            The first levels of this pair, kept by this network with nothing off. Those that the ablation leaves as they
+            are will not be computed again, and of the first one that it changes only what changes.
+
+        Raises
+        ------
+        InputError
+            The ablation names a part that is not there, or `after` does not fit.
+        """
+        off = ablation or Ablation()
+        off.check(self.config)
+        self._check_kept(after, encoded, both)
+        start, last = min(len(after), off.first_level), self.config.levels - 1
+        kept = list(after[:start]) if keep_levels else []
+        features, carried = self._continued(after[start - 1] if start else None, both)
+        known = _stacked_level(after[start]) if start < len(after) and after[start].inverse is not None else None
+        for level in range(start, self.config.levels):
+            fixed_only = slice(encoded.pairs if not both and level == last else 0, None)
+            own = self._features(level, features, encoded.stages) if known is None else known.features
+            other = torch.cat([own[encoded.pairs :], own[: encoded.pairs]])[fixed_only]
+            if carried is not None:
+                carried = (carried.doubled() if self.doubles(level) else carried).take(fixed_only)
+            if known is not None:
+                known = known.take(fixed_only)
+
+            found = self._align(level, own[fixed_only], other, carried, off, known)
+            features, carried, known = found.refined, Carried(found.field, found.logits), None
             if keep_levels:
-                kept.append(self._record(level, found, pairs, shape))
+                kept.append(self._record(level, found, encoded))
             del own, other, found  # a caller that waits at the yield keeps no more than the next level needs
             yield LevelStep(level, self.config.levels)
 
-        field = self._finish(features, carried)
-        for axis, size in enumerate(shape, start=2):
+        field = carried.field if off.output and carried is not None else self._finish(features, carried)
+        for axis, size in enumerate(encoded.shape, start=2):
             field = field.narrow(axis, 0, size)
         if not both:
             return ModelOutput(field.contiguous(), None, tuple(kept))
-        return ModelOutput(field[pairs:].contiguous(), field[:pairs].contiguous(), tuple(kept))
+        forward, inverse = field[encoded.pairs :].contiguous(), field[: encoded.pairs].contiguous()
+        return ModelOutput(forward, inverse, tuple(kept))
+
+    def _align(
+        self,
+        level: int,
+        own: Tensor,
+        other: Tensor,
+        carried: Carried | None,
+        off: Ablation,
+        known: DirectionOutput | None,
+    ) -> DirectionOutput:
+        """Return what a level finds; `known` is what it found with nothing off, if that is known."""
+        (aligner, shared), ablated = self.aligner_at(level), off.at(level)
+        if level in off.levels:
+            return aligner.pass_over(own, carried)
+        if known is not None and ablated is not None:
+            return aligner.revise(known, other, carried, shared, ablated)
+        found: DirectionOutput = aligner(own, other, carried, shared, ablated)
+        return found
+
+    def _check_kept(self, after: Sequence[LevelOutput], encoded: Encoded, both: bool) -> None:
+        cure = "Give the first levels of this pair, kept with both directions"
+        if [level.level for level in after] != list(range(min(len(after), self.config.levels))):
+            raise InputError("after", "the levels are not the network's first ones in their order", cure)
+        for info, level in zip(self.level_info, after, strict=False):
+            found = level.forward
+            expected = (encoded.pairs, info.channels, *info.shape_for(encoded.shape))
+            if tuple(found.features.shape) != expected or level.image_shape != encoded.shape:
+                problem = f"level {level.level} has features of {tuple(found.features.shape)}, expected {expected}"
+                raise InputError("after", problem, cure)
+            if level.inverse is None and (both or level.level < self.config.levels - 1):
+                raise InputError("after", f"level {level.level} was kept for one direction only", cure)
+
+    def _continued(self, level: LevelOutput | None, both: bool) -> tuple[Tensor | None, Carried | None]:
+        """Return the features and what is carried on behind a kept level."""
+        if level is None:
+            return None, None
+        alone = not both and level.level == self.config.levels - 1
+        found = level.forward if alone else _stacked_level(level)
+        return found.refined, Carried(found.field, found.logits)
 
     def _stacked(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return both images as one checked and padded batch (2 B, 1, *P), the moving ones first."""
@@ -211,18 +309,24 @@ class RAN(nn.Module):
         decoded: Tensor = self.decoders[level](inputs if features is None else [features, *inputs])
         return decoded
 
-    def _doubles(self, level: int) -> bool:
+    def aligner_at(self, level: int) -> tuple[ResidualAligner, SharedConvolutions]:
+        """Return a level's aligner and the shared convolutions that it uses."""
+        shared = self.shared[level % len(self.shared)]
+        return cast(ResidualAligner, self.aligners[level]), cast(SharedConvolutions, shared)
+
+    def doubles(self, level: int) -> bool:
         """Whether a level has half the voxel size of the one before."""
         return level > 0 and self.config.pools[level - 1] != self.config.pools[level]
 
-    def _record(self, level: int, found: DirectionOutput, pairs: int, shape: Sequence[int]) -> LevelOutput:
+    def _record(self, level: int, found: DirectionOutput, encoded: Encoded) -> LevelOutput:
         """Return what a level found, by direction."""
+        pairs = encoded.pairs
         alone = found.field.shape[0] == pairs
         return LevelOutput(
             level,
             self.config.pools[level],
             shape=tuple(found.field.shape[2:]),
-            image_shape=tuple(shape),
+            image_shape=encoded.shape,
             forward=found if alone else found.take(slice(pairs, None)),
             inverse=None if alone else found.take(slice(pairs)),
         )
@@ -246,3 +350,8 @@ class RAN(nn.Module):
         nn.init.normal_(self.displacement.weight, std=1e-3, generator=generator)
         for component in range(self.config.ndim):
             set_centre_tap(self.displacement, component, channels + component, 1)
+
+
+def _stacked_level(level: LevelOutput) -> DirectionOutput:
+    """Return both directions of a level as the one batch that the network works on, the moving images first."""
+    return level.forward if level.inverse is None else level.inverse.joined(level.forward)
