@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_ran.config import InstanceConfig, RANConfig, RegistrationConfig
     from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
     from napari_ran.errors import InputError, RanError
+    from napari_ran.introspect.inspection import Inspection
     from napari_ran.io import load_image, load_labels, load_landmarks
     from napari_ran.io.checkpoints import available_weights, load_weights
     from napari_ran.models import create_model
@@ -31,6 +32,7 @@ __all__ = [
     "Grid",
     "Image",
     "InputError",
+    "Inspection",
     "InstanceConfig",
     "Labels",
     "Landmarks",
@@ -58,6 +60,7 @@ _HOME = {
     "Grid": "napari_ran.data",
     "Image": "napari_ran.data",
     "InputError": "napari_ran.errors",
+    "Inspection": "napari_ran.introspect.inspection",
     "InstanceConfig": "napari_ran.config",
     "Labels": "napari_ran.data",
     "Landmarks": "napari_ran.data",

@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran._version import __version__
 from napari_ran.config import RegistrationConfig
-from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.data import Image, Labels, Landmarks
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import InstanceStep, optimise_field, optimise_network
-from napari_ran.io.checkpoints import default_weights, load_weights
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import check_memory
-from napari_ran.models import RAN, LevelOutput, LevelStep, create_model
+from napari_ran.models import LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
-from napari_ran.results import Registration
+from napari_ran.results import GIVEN, Registration
 from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels, warp_landmarks
-
-StepT = TypeVar("StepT")
-ResultT = TypeVar("ResultT")
+from napari_ran.working import Working, last, network_for, network_grid, relay
 
 STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate")
 """The stages of a run in their order; an event names one of them."""
-
-
-INVERSE_ITERATIONS = 20
-"""Enough wherever the field has an inverse; where it folds or leaves the grid, more would not help."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +53,6 @@ class Event:
     total: int
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Progress:
-    """What has been found so far: enough to finish at any moment."""
-
-    prepared: PreparedPair | None = None
-    forward: Tensor | None = None
-    backward: Tensor | None = None
-    levels: tuple[LevelOutput, ...] = ()
-    best_field: Callable[[], Tensor] | None = None
-    messages: list[str] = field(default_factory=list)
 
 
 def register(
@@ -161,8 +140,8 @@ class Run:
         self.config = config
         self.device = resolve_device(config.device)
         self._inputs = inputs
-        self._model, message = _network_for(inputs.fixed.grid.ndim, config, self.device)
-        self._found = _Progress(messages=[message])
+        self._model, message = network_for(inputs.fixed.grid.ndim, config, self.device)
+        self._found = Working(messages=[message])
         self._records: list[StageRecord] = []
         self._registration: Registration | None = None
         self._cancelled = threading.Event()
@@ -204,7 +183,7 @@ class Run:
                     "Let it run at least until the affine stage is done",
                 )
             self._found.messages.append("The run was stopped early: this is the best field so far")
-            self._registration = _last(self._finish(complete=False))
+            self._registration = last(self._finish(complete=False))
         return self._registration
 
     def _stages(self) -> Generator[Event, None, None]:
@@ -244,45 +223,48 @@ class Run:
 
     def _apply_network(self) -> Generator[Event, None, None]:
         """Predict both directions with the network, coarse to fine."""
-        prepared, model = self._prepared, self._model
+        prepared, model = self._found.pair, self._model
         shape = prepared.grid.shape
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
-        small = _network_grid(prepared.grid, self.config.network_voxels).shape
-        if small != shape:
+        grid = network_grid(prepared.grid, self.config.network_voxels)
+        if grid.shape != shape:
             self._found.messages.append(
-                f"The network ran on {_by(small)} voxels, to keep within {self.config.network_voxels:,}"
+                f"The network ran on {_by(grid.shape)} voxels, to keep within {self.config.network_voxels:,}"
             )
-        fixed, moving = (F.resize(image.to(self.device), small) for image in (prepared.fixed, prepared.moving))
+        fixed, moving = (F.resize(image.to(self.device), grid.shape) for image in (prepared.fixed, prepared.moving))
         steps = model.iterate(moving, fixed, keep_levels=self.config.keep_levels)
-        output = yield from _relay(steps, _level_event)
+        output = yield from relay(steps, _level_event)
         self._found.forward = F.resize_field(output.field, shape)
         self._found.backward = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
-        self._found.levels = output.levels
+        if self.config.keep_levels:
+            self._found.keep(model, grid, (fixed, moving), output)
 
     def _refine(self) -> Generator[Event, None, None]:
         """Optimise the field, or the network, for this pair."""
-        prepared, found, settings = self._prepared, self._found, self.config.instance
+        prepared, found, settings = self._found.pair, self._found, self.config.instance
         if settings.mode == "none":
             yield Event("instance", 1, 1, "no instance optimisation")
             return
         fixed, moving = prepared.fixed.to(self.device), prepared.moving.to(self.device)
         resolved = settings.resolved(prepared.intensity)
         spacing = tuple(float(s) for s in prepared.grid.spacing)
-        if settings.mode == "network":
-            model = self._model or create_model(self.config.preset, ndim=2 if prepared.grid.ndim == 2 else 3).to(
-                self.device
-            )
+        model = self._model
+        if model is None and settings.mode == "network":
+            model = create_model(self.config.preset, ndim=2 if prepared.grid.ndim == 2 else 3).to(self.device).eval()
+        if model is not None and settings.mode == "network":
             steps = optimise_network(model, fixed, moving, resolved, spacing, self.config.keep_levels)
         else:
             steps = optimise_field(fixed, moving, found.forward, resolved, spacing)
-        result = yield from _relay(steps, self._instance_event, grad=True)
-        found.forward, found.best_field = result.field, None
+        result = yield from relay(steps, self._instance_event, grad=True)
+        found.forward, found.best_field, found.refined = result.field, None, settings.mode == "field"
         found.messages.extend(result.messages)
         if result.output is not None:
             found.backward = result.output.inverse_field
-            found.levels = result.output.levels
+        if result.output is not None and result.model is not None:
+            found.keep(result.model, prepared.grid, (fixed, moving), result.output)
+            found.keep_fitted(result.before, model or result.model)
 
     def _instance_event(self, step: InstanceStep) -> Event:
         self._found.best_field = step.best_field
@@ -295,8 +277,8 @@ class Run:
         inputs = self._inputs
         with measured_stage("transform", self.device, self._records):
             yield Event("transform", 0, 4, "composing the transform")
-            forward, backward = self._working_fields()
-            affine = self._prepared.affine
+            forward, backward = self._found.fields()
+            affine = self._found.pair.affine
             whole = compose_to(forward, affine, inputs.fixed.grid)
             yield Event("transform", 1, 4, "composing the inverse")
             inverse = compose_inverse(backward, affine, inputs.moving.grid)
@@ -326,84 +308,11 @@ class Run:
             )
         report = report.replace(stages=tuple(self._records), messages=tuple(self._found.messages))
         yield Event("evaluate", 1, 1, "done")
+        trace = self._found.trace(forward, backward)
+        given = {name: getattr(inputs, name) for name in GIVEN}
         return Registration(
-            inputs.fixed, inputs.moving, warped, whole, inverse, report, self.config, self._found.levels, labels, points
+            inputs.fixed, inputs.moving, warped, whole, inverse, report, self.config, trace, labels, points, **given
         )
-
-    def _working_fields(self) -> tuple[DisplacementField, DisplacementField]:
-        """Return the deformable part on the working grid in both directions, the best so far.
-
-        The network's other direction holds only for the network's own field. Once that has been refined, the other
-        direction becomes the inverse of the refined field, found by fixed-point iteration from the network's.
-        """
-        found, grid = self._found, self._prepared.grid
-        refined = found.best_field is not None or self.config.instance.mode == "field"
-        forward = found.best_field() if found.best_field is not None else found.forward
-        if forward is None:
-            forward = torch.zeros((1, grid.ndim, *grid.shape))
-        backward = found.backward
-        if refined or backward is None:
-            backward, _ = F.invert(forward, backward, INVERSE_ITERATIONS)
-        return (
-            DisplacementField(forward[0].cpu(), grid, "fixed", "moving"),
-            DisplacementField(backward[0].cpu(), grid, "moving", "fixed"),
-        )
-
-    @property
-    def _prepared(self) -> PreparedPair:
-        if self._found.prepared is None:
-            raise RuntimeError("the pair has not been prepared: stages run in their order")
-        return self._found.prepared
-
-
-def _network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[RAN | None, str]:
-    """Return the network to start from, or None, and say which and why."""
-    if config.weights == "none":
-        return None, "No network: weights='none'"
-    name = default_weights(ndim) if config.weights == "auto" else config.weights
-    if name is None:
-        return None, f"No network: there are no bundled weights for {ndim}-D images"
-    model = load_weights(name)
-    if model.config.ndim != ndim:
-        raise InputError(
-            "weights",
-            f"'{name}' is for {model.config.ndim}-D images, these are {ndim}-D",
-            "Choose other weights, or weights='auto'",
-        )
-    return model.to(device).eval(), f"Network weights: {name}"
-
-
-def _network_grid(grid: Grid, voxels: int) -> Grid:
-    """Return the working grid, coarsened alike along all axes if it has more than `voxels`."""
-    factor = (np.prod(grid.shape) / voxels) ** (1 / grid.ndim)
-    return grid if factor <= 1 else grid.with_spacing(grid.spacing * factor)
-
-
-def _relay(
-    steps: Generator[StepT, None, ResultT], event: Callable[[StepT], Event], grad: bool = False
-) -> Generator[Event, None, ResultT]:
-    """Turn the steps of a part into events; gradients are switched per step, the consumer's mode is untouched."""
-    try:
-        while True:
-            with torch.set_grad_enabled(grad):
-                try:
-                    step = next(steps)
-                except StopIteration as stop:
-                    result: ResultT = stop.value
-                    return result
-            yield event(step)
-    finally:
-        steps.close()
-
-
-def _last(steps: Generator[Any, None, ResultT]) -> ResultT:
-    """Run a generator to its end and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: ResultT = stop.value
-            return result
 
 
 def _level_event(step: LevelStep) -> Event:

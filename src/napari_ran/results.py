@@ -14,8 +14,12 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
 from napari_ran.errors import OutputError
 from napari_ran.evaluate import Report, inverse_consistency
+from napari_ran.introspect.trace import NetworkTrace
 from napari_ran.io import save_field, save_image, save_labels, save_landmarks
 from napari_ran.models.outputs import LevelOutput
+
+GIVEN = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+"""What a registration is given beside the pair, and keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +36,20 @@ class Registration:
         The whole transform (affine and deformable) on the fixed grid, in voxels of it; fixed point to moving point.
     inverse_field : DisplacementField
         The other direction, on the moving grid.
-    levels : tuple of LevelOutput
-        What each Residual Aligner computed, coarse to fine; empty unless ``keep_levels`` was asked for.
     report : Report
         The figures.
     config : RegistrationConfig
         The settings of the run.
+    trace : NetworkTrace, optional
+        What the network was given and what each Residual Aligner computed; None unless ``keep_levels`` was asked for.
     warped_labels : Labels, optional
         The moving labels on the fixed grid.
     warped_landmarks : Landmarks, optional
         The moving landmarks brought to the fixed image, through the inverse.
+    fixed_labels, moving_labels : Labels, optional
+        As they were given.
+    fixed_landmarks, moving_landmarks : Landmarks, optional
+        As they were given.
     """
 
     fixed: Image
@@ -51,9 +59,18 @@ class Registration:
     inverse_field: DisplacementField
     report: Report
     config: RegistrationConfig
-    levels: tuple[LevelOutput, ...] = ()
+    trace: NetworkTrace | None = None
     warped_labels: Labels | None = None
     warped_landmarks: Landmarks | None = None
+    fixed_labels: Labels | None = None
+    moving_labels: Labels | None = None
+    fixed_landmarks: Landmarks | None = None
+    moving_landmarks: Landmarks | None = None
+
+    @property
+    def levels(self) -> tuple[LevelOutput, ...]:
+        """What each Residual Aligner computed, coarse to fine; empty unless ``keep_levels`` was asked for."""
+        return () if self.trace is None else self.trace.levels
 
     @cached_property
     def inverse_consistency(self) -> Image:

@@ -1,0 +1,158 @@
+"""What a run has found so far, and how its parts are driven: the workings behind the story of `registration`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_ran import functional as F
+from napari_ran.config import RegistrationConfig
+from napari_ran.data import DisplacementField, Grid
+from napari_ran.errors import InputError
+from napari_ran.introspect.trace import FITTED, NetworkTrace, model_on_cpu, on_cpu
+from napari_ran.io.checkpoints import TrainedRAN, default_weights, load_weights
+from napari_ran.models import RAN, ModelOutput
+from napari_ran.preprocess import PreparedPair
+
+StepT = TypeVar("StepT")
+EventT = TypeVar("EventT")
+ResultT = TypeVar("ResultT")
+
+INVERSE_ITERATIONS = 20
+"""Enough wherever the field has an inverse; where it folds or leaves the grid, more would not help."""
+
+
+@dataclass(eq=False)
+class Working:
+    """What has been found so far: enough to finish at any moment.
+
+    Attributes
+    ----------
+    prepared : PreparedPair, optional
+        The pair on the working grid.
+    forward, backward : (1, D, *S) tensor, optional
+        Fields on the working grid; `backward` is the network's other direction.
+    refined : bool
+        Whether `forward` is no longer the network's, so that `backward` is only a start for its inverse.
+    best_field : callable, optional
+        Returns the best field of an optimisation that has not ended.
+    kept : NetworkTrace, optional
+        What the network computed, where it was to be kept.
+    messages : list of str
+        What was chosen and why, in sentences.
+    """
+
+    prepared: PreparedPair | None = None
+    forward: Tensor | None = None
+    backward: Tensor | None = None
+    refined: bool = False
+    best_field: Callable[[], Tensor] | None = None
+    kept: NetworkTrace | None = None
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def pair(self) -> PreparedPair:
+        """The prepared pair."""
+        if self.prepared is None:
+            raise RuntimeError("the pair has not been prepared: stages run in their order")
+        return self.prepared
+
+    def keep(self, model: RAN, grid: Grid, images: tuple[Tensor, Tensor], output: ModelOutput) -> None:
+        """Keep what a network computed for the fixed and the moving image (1, 1, *S) on `grid`."""
+        fixed, moving = (image.detach().cpu() for image in images)
+        affine, model = self.pair.affine, model_on_cpu(model)
+        self.kept = NetworkTrace(model, name_of(model), grid, affine, fixed, moving, on_cpu(output))
+
+    def keep_fitted(self, before: ModelOutput | None, before_model: RAN) -> None:
+        """Note that the network of what is kept was fitted to the pair, and what it had computed before."""
+        if self.kept is not None and before is not None:
+            name, before_model = name_of(before_model) + FITTED, model_on_cpu(before_model)
+            self.kept = replace(self.kept, card_name=name, before=on_cpu(before), before_model=before_model)
+
+    def fields(self) -> tuple[DisplacementField, DisplacementField]:
+        """Return the deformable part on the working grid in both directions, the best so far.
+
+        The network's other direction holds only for the network's own field. Once that has been refined, the other
+        direction becomes the inverse of the refined field, found by fixed-point iteration from the network's.
+        """
+        grid = self.pair.grid
+        refined = self.best_field is not None or self.refined
+        forward = self.best_field() if self.best_field is not None else self.forward
+        if forward is None:
+            forward = torch.zeros((1, grid.ndim, *grid.shape))
+        backward = self.backward
+        if refined or backward is None:
+            backward, _ = F.invert(forward, backward, INVERSE_ITERATIONS)
+        return (
+            DisplacementField(forward[0].cpu(), grid, "fixed", "moving"),
+            DisplacementField(backward[0].cpu(), grid, "moving", "fixed"),
+        )
+
+    def trace(self, forward: DisplacementField, backward: DisplacementField) -> NetworkTrace | None:
+        """Return what was kept, with the fields of `fields` where they are not the network's own."""
+        if self.kept is None:
+            return None
+        if self.refined or self.best_field is not None:
+            return replace(self.kept, refined=forward, refined_inverse=backward)
+        own = F.resize_field(self.kept.output.field, forward.grid.shape)[0]
+        return self.kept if torch.equal(own, forward.tensor) else replace(self.kept, refined=forward)
+
+
+def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[RAN | None, str]:
+    """Return the network to start from, or None, and say which and why."""
+    if config.weights == "none":
+        return None, "No network: weights='none'"
+    name = default_weights(ndim) if config.weights == "auto" else config.weights
+    if name is None:
+        return None, f"No network: there are no bundled weights for {ndim}-D images"
+    model = load_weights(name)
+    if model.config.ndim != ndim:
+        raise InputError(
+            "weights",
+            f"'{name}' is for {model.config.ndim}-D images, these are {ndim}-D",
+            "Choose other weights, or weights='auto'",
+        )
+    return model.to(device).eval(), f"Network weights: {name}"
+
+
+def name_of(model: RAN) -> str:
+    """Return what a network's weights are called."""
+    return model.card.name if isinstance(model, TrainedRAN) else "untrained weights"
+
+
+def network_grid(grid: Grid, voxels: int) -> Grid:
+    """Return the working grid, coarsened alike along all axes if it has more than `voxels`."""
+    factor = (np.prod(grid.shape) / voxels) ** (1 / grid.ndim)
+    return grid if factor <= 1 else grid.with_spacing(grid.spacing * factor)
+
+
+def relay(
+    steps: Generator[StepT, None, ResultT], event: Callable[[StepT], EventT], grad: bool = False
+) -> Generator[EventT, None, ResultT]:
+    """Turn the steps of a part into events; gradients are switched per step, the consumer's mode is untouched."""
+    try:
+        while True:
+            with torch.set_grad_enabled(grad):
+                try:
+                    step = next(steps)
+                except StopIteration as stop:
+                    result: ResultT = stop.value
+                    return result
+            yield event(step)
+    finally:
+        steps.close()
+
+
+def last(steps: Generator[Any, None, ResultT]) -> ResultT:
+    """Run a generator to its end and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: ResultT = stop.value
+            return result
