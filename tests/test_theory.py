@@ -110,8 +110,17 @@ def test_presets_separate_more_with_more_levels_on_one_grid(distance: int) -> No
 
 @pytest.mark.parametrize(
     ("name", "q"),
-    [("RAN0", 0), ("RAN3", 2), ("RAN4", 3), ("RAN4+", 3), ("RAN0-appendix", 0), ("RAN3-appendix", 3)]
-    + [("RAN4-appendix", 4), ("RAN4+-appendix", 4), ("released", 3)],
+    [
+        ("RAN0", 0),
+        ("RAN3", 2),
+        ("RAN4", 3),
+        ("RAN4+", 3),
+        ("RAN0-appendix", 0),
+        ("RAN3-appendix", 3),
+        ("RAN4-appendix", 4),
+        ("RAN4+-appendix", 4),
+        ("released", 3),
+    ],
 )
 def test_a_preset_is_the_layout_of_its_name(name: str, q: int) -> None:
     config = RANConfig.preset(name)
