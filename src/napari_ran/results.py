@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +9,11 @@ from pathlib import Path
 from napari_ran import figures
 from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
-from napari_ran.errors import OutputError
 from napari_ran.evaluate import Report, inverse_consistency
+from napari_ran.introspect import storage
 from napari_ran.introspect.trace import NetworkTrace
 from napari_ran.io import save_field, save_image, save_labels, save_landmarks
+from napari_ran.io.folders import filling
 from napari_ran.models.outputs import LevelOutput
 
 GIVEN = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
@@ -82,7 +80,8 @@ class Registration:
 
         ``warped.nii.gz``, ``field.h5`` (ITK displacement field transform), ``disp.nii.gz`` (Learn2Reg),
         ``report.json``, ``settings.yaml``, ``summary.png``, and ``warped_labels.nii.gz`` or ``warped_landmarks.csv``
-        where there are some. Files of these names are replaced; other files in the folder stay.
+        where there are some. With ``keep_levels`` also a folder ``levels``, from which `Inspection.load` inspects the
+        result without the original images. Files of these names are replaced; other files in the folder stay.
 
         Returns
         -------
@@ -94,20 +93,9 @@ class Registration:
         OutputError
             A file could not be written; the folder is as it was before.
         """
-        target = Path(folder)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        except OSError as error:
-            raise _output_error(target, error) from error
-        try:
-            self._write(staging)
-            _move_into_place(staging, target)
-        except OSError as error:
-            raise error if isinstance(error, OutputError) else _output_error(target, error) from error
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        return target
+        with filling(folder, obsolete=[storage.FOLDER]) as new:
+            self._write(new)
+        return Path(folder)
 
     def _write(self, folder: Path) -> None:
         save_image(self.warped, folder / "warped.nii.gz")
@@ -119,24 +107,6 @@ class Registration:
             save_landmarks(self.warped_landmarks, folder / "warped_landmarks.csv")
         (folder / "report.json").write_text(self.report.to_json(), encoding="utf-8")
         self.config.to_yaml(folder / "settings.yaml")
+        if self.trace is not None:
+            storage.save_registration(self, folder)
         figures.summary(self.fixed, self.moving, self.warped, self.field).savefig(folder / "summary.png")
-
-
-def _move_into_place(staging: Path, target: Path) -> None:
-    """Rename the whole folder where there was none, else replace file by file."""
-    if target.exists():
-        for file in staging.iterdir():
-            os.replace(file, target / file.name)
-        return
-    mask = os.umask(0)
-    os.umask(mask)
-    staging.chmod(0o777 & ~mask)  # temporary folders are private, results are not
-    os.replace(staging, target)
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        str(path),
-        f"the result could not be written ({error.strerror or error})",
-        "Choose another folder, or free some space",
-    )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from napari_ran import functional as F
-from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.introspect.cache import Cache
@@ -19,28 +18,15 @@ from napari_ran.introspect.quantities import DIRECTIONS, QUANTITIES, Quantity, Q
 from napari_ran.introspect.sources import FieldSource, Source, TraceSource
 from napari_ran.introspect.trace import NetworkTrace
 
+if TYPE_CHECKING:
+    from napari_ran.results import Registration
+
 CACHE_BYTES = 512 * 2**20
 """How much of what was computed is kept; what the network left is not counted."""
 
 NO_LEVELS = "The levels were not kept, so only the final field is shown: register again with keep_levels=True"
 NO_NETWORK = "No network finished its pass in this run, so only the final field is shown"
 FOREIGN = "This field came without the levels of a network, so only the field itself is shown"
-
-
-class Result(Protocol):
-    """What is read of a `Registration`."""
-
-    fixed: Image
-    moving: Image
-    warped: Image
-    field: DisplacementField
-    inverse_field: DisplacementField
-    config: RegistrationConfig
-    trace: NetworkTrace | None
-    fixed_labels: Labels | None
-    moving_labels: Labels | None
-    fixed_landmarks: Landmarks | None
-    moving_landmarks: Landmarks | None
 
 
 class Inspection:
@@ -78,7 +64,7 @@ class Inspection:
         self._cache = Cache(cache_bytes)
 
     @classmethod
-    def from_registration(cls, registration: Result) -> Self:
+    def from_registration(cls, registration: Registration) -> Self:
         """Inspect a registration; without levels only its field is offered, and `note` says why."""
         reg = registration
         labels = _pair(reg.fixed_labels, reg.moving_labels)
