@@ -311,7 +311,7 @@ def _patches(values: Tensor, voxels: Tensor, radius: int, factor: int = 1) -> Te
     inside = torch.ones((), dtype=torch.bool)
     for axis in range(ndim):
         along = [1] * ndim
-        along[axis] = -1
+        along[axis] = len(offsets)
         index = (voxels[:, axis, None] + offsets).view(len(voxels), *along)
         size = values.shape[axis + 2] * factor
         inside = inside & (index >= 0) & (index < size)
