@@ -186,7 +186,7 @@ def attribute_level(
     )
     inside = _patches(torch.ones_like(found.field[:, :1]), voxels, 1).repeat_interleave(voxels.shape[1], 0)
     terms = _local_terms(aligner, shared, _stacked(aligner.weighted(proposal, carried)), inside)
-    terms = terms.view(*voxels.shape, -1).transpose(1, 2)  # (N, inputs and bias, D)
+    terms = terms.view(*voxels.shape, terms.shape[1]).transpose(1, 2)  # (N, inputs and bias, D)
 
     heads = proposal.heads.shape[1]
     unclamped = terms.sum(dim=1)
