@@ -88,7 +88,7 @@ class Gate:
 
 def test_the_form_shows_the_configs_defaults(widget_in: Callable[..., Made]) -> None:
     _, widget = widget_in()
-    assert widget.form.get() == ran.RegistrationConfig()
+    assert widget.form.get() == ran.RegistrationConfig(keep_levels=True)
     assert set(PLAIN) | set(LABELS) <= set(widget.form.editors)
     assert "CPU" in widget.form.editors["device"].itemText(0) or "GPU" in widget.form.editors["device"].itemText(0)
 

@@ -29,7 +29,7 @@ from napari_ran.widgets._layers import RESULTS
 from napari_ran.widgets._panels import ResultTable
 from napari_ran.widgets._plot import MetricPlot
 
-PLAIN = ("weights", "device", "intensity", "affine", "instance.mode")
+PLAIN = ("weights", "device", "intensity", "affine", "instance.mode", "keep_levels")
 """Settings in plain sight; all others are in the advanced section."""
 
 LABELS = {
@@ -41,7 +41,7 @@ LABELS = {
     "spacing": "Spacing (mm)",
     "preset": "Network preset",
     "network_voxels": "Network voxels",
-    "keep_levels": "Keep the levels",
+    "keep_levels": "Keep the levels to inspect",
     "instance.network_learning_rate": "Network rate",
     "instance.control": "Control spacing",
 }
@@ -105,6 +105,7 @@ class SetupPage(QWidget):
         super().__init__()
         self.choices = LayerChoices(viewer, self)
         self.form = ConfigForm(ran.RegistrationConfig, _choices(), LABELS, self)
+        self.form.set(ran.RegistrationConfig(keep_levels=True))  # here one wants to look inside afterwards
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         layout.setSpacing(8)
@@ -204,7 +205,11 @@ class ResultPage(QWidget):
             "<p>Write the warped image, the transform (ITK .h5 and Learn2Reg), the report, a picture and the settings "
             "into a folder</p>"
         )
-        for part in (self.plot, self.table, self.notes, self.save_button):
+        self.inspect_button = QPushButton("Inspect levels")
+        self.inspect_button.setToolTip(
+            "<p>See what each level of the network did: displacements, heads, confidences, at any voxel</p>"
+        )
+        for part in (self.plot, self.table, self.notes, self.inspect_button, self.save_button):
             layout.addWidget(part)
         layout.addStretch(1)
 

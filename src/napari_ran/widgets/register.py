@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QV
 
 import napari_ran as ran
 from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._inspect_recent import recent_of
 from napari_ran.widgets._layers import Look, ResultLayers, Source
 from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
 from napari_ran.widgets._panels import MessagePanel, ProgressPanel
@@ -73,6 +74,7 @@ class RegisterWidget(QWidget):
         self.cancel_button.clicked.connect(self.cancel)
         self.setup.swap_button.clicked.connect(self.choices.swap)
         self.outcome.save_button.clicked.connect(self._ask_where_to_save)
+        self.outcome.inspect_button.clicked.connect(self.inspect)
         self.setup.load_button.clicked.connect(self._ask_what_to_load)
         self.setup.export_button.clicked.connect(self._ask_where_to_export)
         self.choices.changed.connect(self._images_changed)
@@ -132,6 +134,7 @@ class RegisterWidget(QWidget):
             self._show_state("ready", "Cancelled before anything was found.")
             return
         self.result = finished.result
+        recent_of(self.viewer).put(finished.result)
         self.outcome.show_report(finished.result.report)
         self.progress.show_event("layers", 0, 1, "adding them to the viewer")
         self.placer.place(finished.layers)
@@ -164,6 +167,7 @@ class RegisterWidget(QWidget):
         self.register_button.setEnabled(state == "ready")
         self.cancel_button.setEnabled(state == "running")
         self.outcome.save_button.setEnabled(self.result is not None and state == "ready")
+        self.outcome.inspect_button.setEnabled(self.result is not None)
         if state == "running":
             self._stage = "check"
             self.progress.show_event("check", 0, 1)
@@ -177,6 +181,10 @@ class RegisterWidget(QWidget):
         if self._state == "ready" and self.progress.status.text() in ("", WELCOME):
             missing = any(self.choices.layer(role) is None for role in ("fixed", "moving"))
             self.progress.say(WELCOME if missing else "")
+
+    def inspect(self) -> None:
+        """Open the Inspect widget, which shows this result."""
+        self.viewer.window.add_plugin_dock_widget("napari-ran", "Inspect (RAN)")
 
     # ---------------------------------------------------------------- files
 

@@ -1,0 +1,294 @@
+"""The Inspect widget's layers: one small fixed set, changed in place, recreated when the user deletes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+from numpy.typing import ArrayLike, NDArray
+
+import napari_ran as ran
+from napari_ran.contributions import millimetres
+from napari_ran.data import Grid
+from napari_ran.io.geometry import lps
+from napari_ran.io.layers import KEY, napari_affine
+from napari_ran.widgets._inspect_views import STYLES, Picture, coloured
+from napari_ran.widgets._layers import IDENTITY, OWNER, own_result
+
+PREFIX = "inspect-"
+SLOTS = ("ground", "map", "colour", "arrows", "reach", "path", "pins", "pairs")
+"""The layers from below to above."""
+
+PICTURES = ("map", "colour", "arrows")
+"""Of these one is seen at a time."""
+
+ARROW_PIXELS = 17.0
+"""Distance of arrows on the screen."""
+
+MOST_ARROWS = 6_000
+LOOK = "look"
+
+
+class InspectLayers:
+    """The layers of one Inspect widget in its viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where they are.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._active = ""
+        self._picture: Picture | None = None
+        self._arrows: tuple[Any, ...] | None = None
+
+    # ---------------------------------------------------------------- the viewer's space
+
+    @property
+    def camera(self) -> Any:
+        """The viewer's camera, wherever this napari keeps it."""
+        scene = getattr(self._viewer, "scene", None)
+        return self._viewer.camera if scene is None else scene.camera
+
+    @property
+    def pixel(self) -> float:
+        """Size of a screen pixel in the viewer's units."""
+        return 1.0 / max(float(self.camera.zoom), 1e-6)
+
+    def units(self, ndim: int) -> tuple[tuple[Any, ...], NDArray[np.float64]]:
+        """Return the units of the viewer's other layers, which must not be mixed, and how many mm each is."""
+        for layer in self._viewer.layers:
+            if layer.ndim == ndim and not (own_result(layer) or "").startswith(PREFIX):
+                try:
+                    return tuple(layer.units), np.array(millimetres(layer.units, layer.name))
+                except ran.InputError:
+                    continue
+        return ("mm",) * ndim, np.ones(ndim)
+
+    def plane(self, ndim: int) -> tuple[int, int]:
+        """Return the displayed axes, downwards and to the right, counted from the last (-1)."""
+        total = self._viewer.dims.ndim
+        shown = [axis - total for axis in self._viewer.dims.displayed if axis - total >= -ndim]
+        return (shown[-2], shown[-1]) if len(shown) >= 2 else (-2, -1)
+
+    def flat(self) -> bool:
+        """Whether a slice is shown, not the volume."""
+        return int(self._viewer.dims.ndisplay) == 2
+
+    def position(self, ndim: int) -> NDArray[np.float64]:
+        """Return the point of the viewer's sliders (D,), in its units and order of axes."""
+        return np.asarray(self._viewer.dims.point[-ndim:], dtype=float)
+
+    def to_world(self, place: ArrayLike, ndim: int) -> NDArray[np.float64]:
+        """Turn a place in the viewer (D,) into mm, RAS."""
+        _, factor = self.units(ndim)
+        return np.asarray((np.asarray(place, float)[-ndim:] * factor)[::-1] * lps(ndim))
+
+    def to_viewer(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Turn points (N, D) in mm, RAS, into places in the viewer."""
+        points = np.asarray(points, float)
+        ndim = points.shape[-1]
+        _, factor = self.units(ndim)
+        return np.asarray((points * lps(ndim))[..., ::-1] / factor)
+
+    @property
+    def picture(self) -> Picture | None:
+        """The view that is shown."""
+        return self._picture
+
+    # ---------------------------------------------------------------- the set
+
+    def find(self, slot: str) -> Layer | None:
+        """Return the layer of a slot, or None when there is none (any more)."""
+        return next((layer for layer in self._viewer.layers if own_result(layer) == PREFIX + slot), None)
+
+    def remove(self, slots: Iterable[str] = SLOTS) -> None:
+        """Take layers out of the viewer."""
+        for slot in slots:
+            layer = self.find(slot)
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+        if "arrows" in slots:
+            self.forget()
+
+    def forget(self) -> None:
+        """Take the next view for a new one, whatever is shown."""
+        self._picture, self._active = None, ""
+
+    def ground(self, array: NDArray[Any], grid: Grid, name: str, limits: tuple[float, float]) -> None:
+        """Show the image that everything else lies on; `array` is in the viewer's order of axes."""
+        style = {"colormap": "gray", "contrast_limits": limits, "blending": "translucent", "opacity": 1.0}
+        self._put("ground", "image", array, napari_affine(grid), name, style, look=name)
+
+    def show(self, picture: Picture) -> None:
+        """Show a view in place of the one before."""
+        self._picture = picture
+        title = _title(picture)
+        look = f"{picture.choice.quantity}/{picture.choice.style}/{picture.choice.part}"
+        if picture.slot == "arrows":
+            self.draw_arrows(force=True)
+        else:
+            rgb = {"rgb": True} if picture.slot == "colour" else {}
+            style = {"blending": "translucent", "opacity": 0.65} if rgb else picture.style
+            self._put(picture.slot, "image", picture.data, napari_affine(picture.grid), title, style, look, {**rgb})
+        if picture.slot != self._active:
+            for slot in PICTURES:
+                layer = self.find(slot)
+                if layer is not None:
+                    layer.visible = slot == picture.slot
+            self._active = picture.slot
+
+    def draw_arrows(self, force: bool = False) -> None:
+        """Draw the arrows of the current slice as far apart as the zoom allows, if anything changed."""
+        picture = self._picture
+        if picture is None or picture.slot != "arrows":
+            return
+        ndim = picture.grid.ndim
+        units, factor = self.units(ndim)
+        affine = np.diag([*(1 / factor), 1.0]) @ napari_affine(picture.grid)
+        axis = index = None
+        if ndim == 3 and self.flat():
+            hidden = ({-3, -2, -1} - set(self.plane(3))).pop()
+            place = np.linalg.inv(affine) @ np.append(self.position(3), 1.0)
+            axis, index = -1 - hidden, round(float(place[:3][hidden]))
+        pitch = ARROW_PIXELS * self.pixel * float(factor.mean())
+        stride = arrow_stride(picture.grid, pitch, axis)
+        state = (id(picture), axis, index, stride, tuple(units))
+        if state == self._arrows and not force and self.find("arrows") is not None:
+            return
+        self._arrows = state
+        data, lengths = sample_arrows(picture, stride, axis, index)
+        colours = np.concatenate([coloured(lengths, "turbo", picture.legend.limits) / 255, np.ones((len(data), 1))], 1)
+        width = 0.14 * max(min(step * s for step, s in zip(stride, picture.grid.spacing, strict=True)), 1e-6)
+        style = {"edge_width": width / float(picture.grid.spacing.min()), "vector_style": "arrow"}
+        look = f"{picture.choice.stage}/{stride}"
+        self._put("arrows", "vectors", data, napari_affine(picture.grid), _title(picture), style, look, colours=colours)
+
+    def lines(
+        self, slot: str, data: NDArray[Any], colours: NDArray[Any], name: str, arrows: bool, pixels: float
+    ) -> None:
+        """Show line segments or arrows (N, 2, D) in the viewer's coordinates: start and vector, one RGBA each."""
+        ndim = data.shape[-1]
+        style = {"edge_width": pixels * self.pixel, "vector_style": "arrow" if arrows else "line"}
+        _, factor = self.units(ndim)
+        affine = np.diag([*factor, 1.0])  # `_put` divides by it: these data are in the viewer's units already
+        self._put(slot, "vectors", data, affine, name, style, f"{self.pixel:.3g}", colours=colours)
+
+    def points(self, slot: str, data: NDArray[Any], names: list[str], colours: NDArray[Any], name: str) -> None:
+        """Show named points (N, D) in the viewer's coordinates."""
+        ndim = data.shape[-1]
+        _, factor = self.units(ndim)
+        layer = self._put(slot, "points", data, np.diag([*factor, 1.0]), name, {}, "")
+        if len(data):
+            layer.features = {"name": names}
+            layer.text = {"string": "{name}", "color": "white", "anchor": "upper_left", "size": 10}
+            layer.face_color = colours
+        layer.size = 9 * self.pixel
+        layer.border_color = "white"
+        layer.selected_data = set()
+
+    def _put(
+        self,
+        slot: str,
+        kind: str,
+        data: Any,
+        affine: NDArray[np.float64],
+        name: str,
+        style: dict[str, Any],
+        look: str,
+        extra: dict[str, Any] | None = None,
+        colours: NDArray[Any] | None = None,
+    ) -> Layer:
+        ndim = len(affine) - 1
+        units, factor = self.units(ndim)
+        affine = np.diag([*(1 / factor), 1.0]) @ affine
+        layer = self.find(slot)
+        if layer is not None and layer.ndim != ndim:
+            self._viewer.layers.remove(layer)
+            layer = None
+        if layer is None:
+            return self._create(slot, kind, data, affine, name, {**style, **(extra or {})}, look, units, colours)
+        if layer.data is not data:
+            layer.data = data
+        if colours is not None and len(colours):
+            layer.edge_color = colours
+        if not np.allclose(layer.affine.affine_matrix, affine, rtol=0, atol=1e-9):
+            layer.affine = affine
+        if tuple(layer.units) != tuple(units):
+            layer.units = units
+        if layer.metadata[KEY].get(LOOK) != look:
+            layer.metadata[KEY][LOOK] = look
+            layer.name = name
+            for attribute, value in style.items():
+                setattr(layer, attribute, value)
+        return layer
+
+    def _create(
+        self,
+        slot: str,
+        kind: str,
+        data: Any,
+        affine: NDArray[np.float64],
+        name: str,
+        style: dict[str, Any],
+        look: str,
+        units: tuple[Any, ...],
+        colours: NDArray[Any] | None,
+    ) -> Layer:
+        """Add the layer of a slot at its place among the others; what the user has selected stays selected."""
+        if colours is not None and len(colours):
+            style = {**style, "edge_color": colours}
+        mark = {OWNER: PREFIX + slot, LOOK: look}
+        shared = {"name": name, "affine": affine, "units": units, "metadata": {KEY: mark}}
+        if kind != "image":
+            shared["ndim"] = len(affine) - 1
+        layer = Layer.create(data, {**shared, **style}, kind)
+        layer.metadata[KEY][IDENTITY] = str(layer.unique_id)
+        above = {PREFIX + other for other in SLOTS[SLOTS.index(slot) + 1 :]}
+        places = [place for place, other in enumerate(self._viewer.layers) if own_result(other) in above]
+        selected = self._viewer.layers.selection.active
+        self._viewer.layers.insert(min(places, default=len(self._viewer.layers)), layer)
+        if selected is not None and selected in self._viewer.layers:
+            self._viewer.layers.selection.active = selected
+        return layer
+
+
+def arrow_stride(grid: Grid, pitch: float, axis: int | None) -> tuple[int, ...]:
+    """Return the steps in voxels per array axis that keep arrows `pitch` mm apart; `axis` is the hidden one."""
+    while True:
+        stride = tuple(1 if a == axis else max(1, round(pitch / s)) for a, s in enumerate(grid.spacing))
+        counts = [1 if a == axis else -(-n // step) for a, (n, step) in enumerate(zip(grid.shape, stride, strict=True))]
+        if np.prod(counts) <= MOST_ARROWS:
+            return stride
+        pitch *= 1.1
+
+
+def sample_arrows(
+    picture: Picture, stride: tuple[int, ...], axis: int | None, index: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return arrows (N, 2, D) in the viewer's order of axes, in voxels, and their lengths (N,) in mm.
+
+    Of three axes the hidden one is `axis`, in this package's order, and `index` the slice that is shown.
+    """
+    shape = picture.grid.shape
+    if axis is not None and (index is None or not 0 <= index < shape[axis]):
+        return np.zeros((0, 2, len(shape)), np.float32), np.zeros(0, np.float32)
+    ranges = [
+        np.array([index]) if a == axis else np.arange((n - 1) % step // 2, n, step)
+        for a, (n, step) in enumerate(zip(shape, stride, strict=True))
+    ]
+    mesh = np.meshgrid(*ranges, indexing="ij")
+    spots = tuple(m.ravel() for m in mesh)
+    start = np.stack(spots, -1).astype(np.float32)
+    vectors = picture.data[(slice(None), *spots)].T
+    lengths = picture.lengths[spots] if picture.lengths is not None else np.zeros(len(start), np.float32)
+    return np.stack([start, vectors], 1)[:, :, ::-1], lengths
+
+
+def _title(picture: Picture) -> str:
+    words = picture.choice.quantity.replace("_", " ")
+    return f"inspect · {words}, {STYLES[picture.choice.style].lower()}"

@@ -1,0 +1,163 @@
+"""What is being inspected, with the views of it that were made already, and the work that makes more."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Generator, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import napari_ran as ran
+from napari_ran.introspect.inspection import Inspection
+from napari_ran.widgets._inspect_views import STYLES_OF_KIND, Choice, Limits, Picture, kind_of, make_picture, thumbnail
+from napari_ran.widgets._worker import Task, Work
+
+ROOM = 768 * 2**20
+"""Bytes of finished views that are kept for stepping back and forth."""
+
+
+class Shelf:
+    """Views by what they show; those not seen for longest go first. Safe to use from several threads."""
+
+    def __init__(self, room: int = ROOM) -> None:
+        self._room = room
+        self._views: OrderedDict[Choice, Picture] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, choice: Choice) -> Picture | None:
+        """Return a view, or None."""
+        with self._lock:
+            if choice in self._views:
+                self._views.move_to_end(choice)
+            return self._views.get(choice)
+
+    def put(self, picture: Picture) -> None:
+        """Keep a view; the latest one is kept whatever its size."""
+        with self._lock:
+            self._views[picture.choice] = picture
+            while len(self._views) > 1 and sum(view.nbytes for view in self._views.values()) > self._room:
+                self._views.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+
+class Session:
+    """One inspection with all that was found out about it so far.
+
+    Parameters
+    ----------
+    inspection : Inspection
+        What is inspected.
+    """
+
+    def __init__(self, inspection: Inspection) -> None:
+        self.inspection = inspection
+        self.limits = Limits(inspection)
+        self.shelf = Shelf()
+        self.metrics: dict[tuple[int, str], Any] = {}
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial dimensions."""
+        return int(self.inspection.get("field", 0).grid.ndim)
+
+    def parts(self, quantity: str, stage: int, direction: str) -> int:
+        """Return how many heads or channels a quantity has at a stage."""
+        trace, level = self.inspection.trace, self.inspection.stages[stage].level
+        if trace is None or level is None or self.kind(quantity) in ("vector", "scalar", "image"):
+            return 1
+        if quantity in ("features", "refined"):
+            return int(trace.model.config.decoder_channels[level])
+        return int(trace.model.config.heads)
+
+    def kind(self, quantity: str) -> str:
+        """Return the kind of a quantity."""
+        return kind_of(self.inspection, quantity)
+
+    def picture(self, choice: Choice) -> Picture:
+        """Return a view, made now unless it has been made before; slow, not for the GUI thread."""
+        with self._one_at_a_time:
+            found = self.shelf.get(choice)
+            if found is None:
+                self.inspection.image(choice.direction)  # what it will be shown on, made here as well
+                found = make_picture(self.inspection, choice, self.limits)
+                self.shelf.put(found)
+            return found
+
+    def allowed(self, choice: Choice) -> Choice | None:
+        """Return the choice with a style that fits its quantity; None where the stage has no such quantity."""
+        stages = self.inspection.stages
+        if not 0 <= choice.stage < len(stages):
+            return None
+        if choice.quantity not in self.inspection.available(choice.stage, choice.direction):
+            return None
+        styles = STYLES_OF_KIND[self.kind(choice.quantity)]
+        return choice if choice.style in styles else replace(choice, style=styles[0])
+
+    def has(self, choice: Choice) -> bool:
+        """Whether the stage exists in this direction at all."""
+        return "field" in self.inspection.available(choice.stage, choice.direction)
+
+    def neighbours(self, choice: Choice) -> list[Choice]:
+        """Return the same view of the stages beside, the next one first."""
+        beside = (replace(choice, stage=choice.stage + step) for step in (1, -1))
+        return [found for found in map(self.allowed, beside) if found is not None]
+
+
+def picture_work(session: Session, choices: Iterable[Choice]) -> Work:
+    """Return the work of making views: it yields each; what cannot be made raises only when it is the first."""
+
+    def work(task: Task) -> Generator[Picture, None, None]:
+        for number, choice in enumerate(choices):
+            if task.stopping.is_set():
+                return
+            try:
+                yield session.picture(choice)
+            except ran.InputError:
+                if number == 0:
+                    raise
+
+    return work
+
+
+def thumbnail_work(session: Session, stage: int, direction: str, quantities: Iterable[str]) -> Work:
+    """Return the work of making thumbnails: it yields (quantity, stage, direction, RGB array)."""
+
+    def work(task: Task) -> Generator[tuple[str, int, str, NDArray[np.uint8]], None, None]:
+        for quantity in quantities:
+            if task.stopping.is_set():
+                return
+            choice = Choice(quantity, stage, direction)
+            yield quantity, stage, direction, thumbnail(session.inspection, choice, session.limits)
+
+    return work
+
+
+def metrics_work(session: Session, stage: int, direction: str) -> Work:
+    """Return the work of measuring a stage: it returns ((stage, direction), metrics)."""
+
+    def work(task: Task) -> Generator[Any, None, tuple[tuple[int, str], Any]]:
+        yield from ()
+        key = (stage, direction)
+        if key not in session.metrics:
+            session.metrics[key] = session.inspection.metrics(stage, direction)
+        return key, session.metrics[key]
+
+    return work
+
+
+def loading_work(folder: Path) -> Work:
+    """Return the work of reading a saved result; it returns the inspection."""
+
+    def work(task: Task) -> Generator[Any, None, Inspection]:
+        yield from ()
+        return Inspection.load(folder)
+
+    return work

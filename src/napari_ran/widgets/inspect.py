@@ -1,0 +1,277 @@
+"""The Inspect widget: what each level of the network did with a pair, live in the viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, QToolButton, QVBoxLayout, QWidget
+
+from napari_ran.introspect.inspection import Inspection
+from napari_ran.widgets._inspect_layers import PICTURES, InspectLayers
+from napari_ran.widgets._inspect_levels import LevelsPage
+from napari_ran.widgets._inspect_recent import recent_of
+from napari_ran.widgets._inspect_session import Session, loading_work, metrics_work, picture_work, thumbnail_work
+from napari_ran.widgets._inspect_views import Choice, Picture
+from napari_ran.widgets._pages import scrolled
+from napari_ran.widgets._panels import MessagePanel
+from napari_ran.widgets._worker import Worker
+
+WELCOME = "Register a pair with the Register widget, or choose a saved result."
+REST_MS = 120
+"""Thumbnails and figures wait until the slider has rested for so long."""
+
+VIEW_MS = 25
+"""Shortest time between two drawings of the arrows while the view moves."""
+
+
+class InspectWidget(QWidget):
+    """Step through the levels of a result, probe voxels, switch parts off, compare with the theory.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Where the layers are shown; its latest registration is inspected.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session: Session | None = None
+        self._wanted: Choice | None = None
+        self._grounds: dict[str, Any] = {}
+        self._open = False
+        self.layers = InspectLayers(napari_viewer)
+        self.recent = recent_of(napari_viewer)
+        self.stepper, self.painter, self.measurer, self.loader = (Worker(self) for _ in range(4))
+        self.levels = LevelsPage(napari_viewer)
+        self._rest = self._timer(REST_MS, self._rested)
+        self._view = self._timer(VIEW_MS, self._view_moved)
+        self._build()
+        self._connect()
+        self._follow_viewer(True)
+        self.show_latest()
+
+    # ---------------------------------------------------------------- layout
+
+    def _timer(self, milliseconds: int, slot: Any) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.timeout.connect(slot)
+        return timer
+
+    def _build(self) -> None:
+        self.title = QLabel(WELCOME)
+        self.title.setWordWrap(True)
+        self.title.setAccessibleName("What is inspected")
+        self.choose_button = QToolButton()
+        self.choose_button.setText("Choose ▾")
+        self.choose_button.setToolTip("Choose what to inspect")
+        self.choose_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.choose_button)
+        menu.setToolTipsVisible(True)
+        self.latest_action = menu.addAction("Latest registration of this viewer")
+        self.saved_action = menu.addAction("Saved result…")
+        self.choose_button.setMenu(menu)
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.note.setAccessibleName("Note")
+        self.note.hide()
+        self.tabs = QTabWidget()
+        self.tabs.addTab(scrolled(self.levels), "Levels")
+        self.message = MessagePanel(self.viewer)
+        top = QHBoxLayout()
+        top.addWidget(self.title, 1)
+        top.addWidget(self.choose_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addLayout(top)
+        layout.addWidget(self.note)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.message)
+        self.setMinimumWidth(360)
+
+    def _connect(self) -> None:
+        self.latest_action.triggered.connect(self.show_latest)
+        self.saved_action.triggered.connect(self._ask_what_to_open)
+        self.levels.chosen.connect(self._show_choice)
+        self.stepper.stepped.connect(self._on_picture)
+        self.stepper.failed.connect(self.complain)
+        self.painter.stepped.connect(self._on_thumbnail)
+        self.painter.failed.connect(self.complain)
+        self.measurer.finished.connect(self._on_metrics)
+        self.measurer.failed.connect(self.complain)
+        self.loader.finished.connect(self.show_inspection)
+        self.loader.failed.connect(self._on_load_failed)
+        for worker in self.all_workers():
+            self.destroyed.connect(worker.current.drop)
+
+    def all_workers(self) -> list[Worker]:
+        """Return everything that may be at work in the background."""
+        return [self.stepper, self.painter, self.measurer, self.loader]
+
+    # ---------------------------------------------------------------- what is inspected
+
+    def show_latest(self) -> None:
+        """Inspect the latest registration of this viewer, if there is one."""
+        result = self.recent.result
+        self.latest_action.setEnabled(result is not None)
+        if result is not None:
+            self.show_inspection(Inspection.from_registration(result))
+
+    def open(self, folder: str | Path) -> None:
+        """Inspect a result that was saved into a folder."""
+        self.message.hide()
+        self.title.setText(f"Reading {Path(folder).name}…")
+        self.loader.start(loading_work(Path(folder)))
+
+    def show_inspection(self, inspection: Inspection) -> None:
+        """Inspect something else; what was shown before goes."""
+        self._drop_work()
+        self.message.hide()
+        self.layers.remove()
+        self._grounds.clear()
+        self.session = Session(inspection)
+        self.title.setText(f"<b>{inspection.name}</b>")
+        self.note.setText(inspection.note)
+        self.note.setVisible(bool(inspection.note))
+        self.levels.show_session(self.session)
+
+    def _ask_what_to_open(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open a saved result")
+        if folder:
+            self.open(folder)
+
+    def _on_load_failed(self, error: Exception) -> None:
+        self.title.setText(WELCOME if self.session is None else f"<b>{self.session.inspection.name}</b>")
+        self.complain(error)
+
+    def complain(self, error: Exception) -> None:
+        """Show an error in words."""
+        self.message.show_error(error, {})
+
+    # ---------------------------------------------------------------- stepping
+
+    def _show_choice(self, choice: Choice) -> None:
+        """Show a view: at once where it has been made already, else as soon as it is."""
+        session = self.session
+        if session is None:
+            return
+        allowed = session.allowed(choice)
+        self._wanted = allowed
+        self._rest.start()
+        if allowed is None:
+            self._show_nothing(choice)
+            return
+        picture = session.shelf.get(allowed)
+        if picture is not None:
+            self._apply(picture)
+        missing = [c for c in (allowed, *session.neighbours(allowed)) if session.shelf.get(c) is None]
+        if missing:
+            self.stepper.start(picture_work(session, missing))
+
+    def _show_nothing(self, choice: Choice) -> None:
+        """Leave only the ground where the stage has no such quantity; the list's tool tip says why."""
+        assert self.session is not None
+        for slot in PICTURES:
+            layer = self.layers.find(slot)
+            if layer is not None:
+                layer.visible = False
+        self.layers.forget()
+        reason = self.session.inspection.why_not(choice.quantity, choice.stage, choice.direction)
+        self.levels.nothing_to_show(f"{reason}.")
+
+    def _on_picture(self, picture: Picture) -> None:
+        if picture.choice == self._wanted and self.layers.picture is not picture:
+            self._apply(picture)
+
+    def _apply(self, picture: Picture) -> None:
+        self._show_ground(picture.choice.direction)
+        self.layers.show(picture)
+        self.levels.applied(picture)
+
+    def _show_ground(self, direction: str) -> None:
+        """Show the image that the field lives on."""
+        assert self.session is not None
+        if direction not in self._grounds:
+            image = self.session.inspection.image(direction)
+            self._grounds[direction] = None if image is None else (np.ascontiguousarray(image.array.T), image)
+        if self._grounds[direction] is not None:
+            array, image = self._grounds[direction]
+            self.layers.ground(array, image.grid, f"inspect · {image.name}", (0.0, 1.0))
+
+    def _rested(self) -> None:
+        """Measure and draw small what the slider has come to rest on."""
+        if self.session is None:
+            return
+        choice = self.levels.choice
+        missing = self.levels.missing_thumbnails()
+        if missing:
+            self.painter.start(thumbnail_work(self.session, choice.stage, choice.direction, missing))
+        key = (choice.stage, choice.direction)
+        self.levels.show_metrics(self.session.metrics.get(key))
+        if key not in self.session.metrics and self.session.has(choice):
+            self.measurer.start(metrics_work(self.session, *key))
+
+    def _on_thumbnail(self, made: tuple[str, int, str, Any]) -> None:
+        self.levels.show_thumbnail(*made)
+
+    def _on_metrics(self, made: tuple[tuple[int, str], Any]) -> None:
+        key, metrics = made
+        if key == (self.levels.choice.stage, self.levels.choice.direction):
+            self.levels.show_metrics(metrics)
+
+    # ---------------------------------------------------------------- following the viewer
+
+    def _view_changed(self, event: Any = None) -> None:
+        """Draw anew soon; many changes in a row are one."""
+        if not self._view.isActive():
+            self._view.start()
+
+    def _view_moved(self) -> None:
+        if self.session is None or not self._open:
+            return
+        self.levels.show_plane(self.layers.plane(self.session.ndim))
+        self.layers.draw_arrows()
+
+    def _new_result(self) -> None:
+        if self._open:
+            self.show_latest()
+
+    # ---------------------------------------------------------------- end of life
+
+    def event(self, event: QEvent) -> bool:
+        """Notice when the dock is removed (no close event comes then) and when the widget is docked again."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self.shut()
+            elif not self._open:
+                self._follow_viewer(True)
+        return bool(super().event(event))
+
+    def shut(self) -> None:
+        """Stop all work, take the layers away and let go of the viewer."""
+        if not self._open:
+            return
+        self.levels.stop()
+        self._drop_work()
+        self.loader.drop()
+        self._follow_viewer(False)
+        self.layers.remove()
+
+    def _drop_work(self) -> None:
+        for worker in (self.stepper, self.painter, self.measurer):
+            worker.drop()
+        self._rest.stop()
+
+    def _follow_viewer(self, follow: bool) -> None:
+        self._open = follow
+        dims, theme = self.viewer.dims.events, self.viewer.events.theme
+        for signal in (dims.point, dims.ndisplay, dims.order, self.layers.camera.events.zoom):
+            (signal.connect if follow else signal.disconnect)(self._view_changed)
+        for slot in (self.levels.legend.apply_theme, self.message.apply_theme):
+            (theme.connect if follow else theme.disconnect)(slot)
+        (self.recent.changed.connect if follow else self.recent.changed.disconnect)(self._new_result)

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import napari_ran as ran
+from napari_ran.introspect.inspection import Inspection
+from napari_ran.io.layers import KEY, to_layer_data
+from napari_ran.widgets._inspect_layers import PICTURES, PREFIX
+from napari_ran.widgets._layers import own_result
+from napari_ran.widgets.inspect import InspectWidget
+
+MATRIX_3D = np.array([[1.1, 0.2, 0, 5], [-0.2, 1.0, 0.3, -7], [0.1, -0.2, 2.0, 11], [0, 0, 0, 1]])
+
+
+def registration(ndim: int, **settings: Any) -> ran.Registration:
+    """A quick registration of a small pair with the bundled weights, its levels kept."""
+    grid = ran.Grid.from_spacing((34, 30), (1.5, 1.0)) if ndim == 2 else ran.Grid((26, 20, 16), MATRIX_3D)
+    x = np.indices(grid.shape).astype(np.float32)
+
+    def picture(shift: float) -> ran.Image:
+        wave = np.sin((x[0] + shift) / 2.5) * np.cos(x[1] / 2.2) * (np.cos(x[2] / 3) if ndim == 3 else 1)
+        return ran.Image(torch.from_numpy(100 * wave), grid, "fixed" if shift == 0 else "moving")
+
+    labels = np.zeros(grid.shape, np.int32)
+    labels[(slice(4, 12),) * ndim] = 3
+    settings = {"keep_levels": True, "affine": "none", "instance": "none", "device": "cpu"} | settings
+    return ran.register(
+        picture(0),
+        picture(1),
+        fixed_labels=ran.Labels(labels, grid, "fixed organs"),
+        moving_labels=ran.Labels(np.roll(labels, -1, 0), grid, "moving organs"),
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[int, ran.Registration]:
+    return {ndim: registration(ndim) for ndim in (2, 3)}
+
+
+@pytest.fixture
+def inspect_in(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[Callable[..., Any]]:
+    """Make a viewer with the Inspect widget docked in it, showing a registration."""
+    made = []
+
+    def make(result: ran.Registration | None = None) -> tuple[Any, InspectWidget]:
+        viewer = make_napari_viewer()
+        widget = InspectWidget(viewer)
+        viewer.window.add_dock_widget(widget, name="Inspect (RAN)", area="right")
+        made.append(widget)
+        if result is not None:
+            widget.recent.put(result)
+            seen(widget, qtbot)
+        return viewer, widget
+
+    yield make
+    for widget in made:
+        tasks = [worker.current.task for worker in widget.all_workers()]
+        widget.shut()
+        for task in tasks:
+            if task is not None:
+                task.join(20)
+
+
+def seen(widget: InspectWidget, qtbot: Any) -> None:
+    """Wait until the viewer shows what is chosen."""
+
+    def check() -> None:
+        assert widget.layers.picture is not None
+        assert widget.layers.picture.choice == widget.session.allowed(widget.levels.choice)
+
+    qtbot.waitUntil(check, timeout=20_000)
+
+
+def shown(viewer: Any) -> list[str]:
+    """The keys of the visible inspect layers."""
+    keys = [(own_result(layer) or "", layer) for layer in viewer.layers]
+    return [key.removeprefix(PREFIX) for key, layer in keys if key.startswith(PREFIX) and layer.visible]
+
+
+def test_without_a_result_it_says_what_to_do(inspect_in: Callable[..., Any]) -> None:
+    viewer, widget = inspect_in()
+    assert "Register a pair" in widget.title.text()
+    assert not widget.levels.isEnabled()
+    assert len(viewer.layers) == 0
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_every_quantity_and_style_is_a_layer_in_its_place(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any, ndim: int
+) -> None:
+    viewer, widget = inspect_in(results[ndim])
+    inspection = widget.session.inspection
+    count = 0
+    for quantity in inspection.quantities:
+        stage = max(s.index for s in inspection.stages if quantity.name in inspection.available(s.index))
+        widget.levels.choose(quantity=quantity.name, stage=stage)
+        for index in range(widget.levels.style_box.count()):
+            widget.levels.style_box.setCurrentIndex(index)
+            seen(widget, qtbot)
+            picture = widget.layers.picture
+            assert shown(viewer) == ["ground", picture.slot]
+            layer = widget.layers.find(picture.slot)
+            corner = np.zeros(ndim)
+            world = layer.data_to_world(corner)
+            np.testing.assert_allclose(widget.layers.to_world(world, ndim), picture.grid.to_world(corner), atol=1e-4)
+            count += 1
+    assert count > 15
+    assert len(viewer.layers) == 1 + len(PICTURES)
+
+
+def test_arrows_point_where_the_field_says(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    viewer, widget = inspect_in(results[3])
+    widget.levels.choose(quantity="field", style="arrows")
+    seen(widget, qtbot)
+    layer, field = widget.layers.find("arrows"), widget.layers.picture
+    assert len(layer.data) > 20
+    place = layer.world_to_data(viewer.dims.point)
+    assert (layer.data[:, 0, 0] == round(place[0])).all()  # those of the slice that is seen
+    for start, vector in layer.data[:: len(layer.data) // 7]:
+        z, y, x = start.astype(int)
+        np.testing.assert_allclose(vector[::-1], field.data[:, x, y, z], atol=1e-6)
+
+
+def test_arrows_keep_their_distance_on_the_screen(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    _, widget = inspect_in(results[2])
+    widget.levels.choose(quantity="field", style="arrows")
+    seen(widget, qtbot)
+    widget.layers.camera.zoom = 3.0
+    qtbot.waitUntil(lambda: len(widget.layers.find("arrows").data) < 100, timeout=5000)
+    few = len(widget.layers.find("arrows").data)
+    widget.layers.camera.zoom = 30.0
+    qtbot.waitUntil(lambda: len(widget.layers.find("arrows").data) > 2 * few, timeout=5000)
+
+
+def test_levels_replace_each_other_in_place_with_the_same_limits(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    viewer, widget = inspect_in(results[3])
+    widget.levels.choose(quantity="field", style="magnitude", stage=0)
+    seen(widget, qtbot)
+    layer, count = widget.layers.find("map"), len(viewer.layers)
+    limits, coarse = tuple(layer.contrast_limits), layer.data.shape
+    for stage in range(1, len(widget.session.inspection.stages)):
+        widget.levels.choose(stage=stage)
+        seen(widget, qtbot)
+        assert widget.layers.find("map") is layer
+        assert tuple(layer.contrast_limits) == limits
+        assert len(viewer.layers) == count
+    assert layer.data.shape > coarse
+    lengths = widget.session.inspection.get("field", stage).magnitude[0]
+    np.testing.assert_allclose(layer.data, lengths.numpy().T, atol=1e-5)
+    layer.contrast_limits = (0, limits[1] / 2)
+    layer.opacity = 0.3
+    widget.levels.choose(stage=1)
+    seen(widget, qtbot)
+    assert tuple(layer.contrast_limits) == (0, limits[1] / 2)
+    assert layer.opacity == 0.3
+
+
+def test_a_layer_deleted_by_hand_comes_back(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    viewer, widget = inspect_in(results[3])
+    widget.levels.choose(quantity="confidence", stage=1)
+    seen(widget, qtbot)
+    viewer.layers.clear()
+    widget.levels.choose(stage=2)
+    seen(widget, qtbot)
+    assert shown(viewer) == ["ground", "map"]
+
+
+def test_users_layers_keep_their_place_and_selection(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    viewer, widget = inspect_in()
+    data, kwargs, _ = to_layer_data(results[2].fixed)
+    mine = viewer.add_image(data, **kwargs)
+    viewer.layers.selection.active = mine
+    widget.recent.put(results[2])
+    seen(widget, qtbot)
+    assert viewer.layers[0] is mine
+    assert viewer.layers.selection.active is mine
+    assert KEY not in mine.metadata or own_result(mine) is None
+
+
+def test_a_quantity_that_a_stage_lacks_is_explained(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    viewer, widget = inspect_in(results[2])
+    widget.levels.choose(quantity="previous_confidence", stage=1)
+    seen(widget, qtbot)
+    widget.levels.choose(stage=0)
+    assert "level 0" in widget.levels.legend.legend.title.lower()
+    assert shown(viewer) == ["ground"]
+
+
+def test_a_result_without_levels_offers_its_field_and_says_why(inspect_in: Callable[..., Any], qtbot: Any) -> None:
+    _, widget = inspect_in(registration(2, keep_levels=False))
+    assert "keep_levels" in widget.note.text()
+    assert widget.note.isVisibleTo(widget)
+    assert not widget.levels.slider.isEnabled()
+    names = {quantity.name for quantity in widget.session.inspection.quantities}
+    assert "field" in names
+    assert "masks" not in names
+
+
+def test_a_saved_result_is_opened(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any, tmp_path: Any
+) -> None:
+    _, widget = inspect_in()
+    results[2].save(tmp_path / "result")
+    widget.open(tmp_path / "result")
+    qtbot.waitUntil(lambda: widget.session is not None, timeout=20_000)
+    seen(widget, qtbot)
+    assert len(widget.session.inspection.stages) == len(Inspection.from_registration(results[2]).stages)
+    widget.open(tmp_path)
+    qtbot.waitUntil(widget.message.isVisible if widget.isVisible() else lambda: not widget.message.isHidden())
+
+
+def test_playing_steps_through_the_levels(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    _, widget = inspect_in(results[2])
+    widget.levels._play.setInterval(20)
+    stages: set[int] = set()
+    widget.levels.slider.valueChanged.connect(stages.add)
+    widget.levels.play_button.setChecked(True)
+    qtbot.waitUntil(lambda: len(stages) == len(widget.session.inspection.stages), timeout=20_000)
+    widget.levels.play_button.setChecked(False)
+
+
+def test_thumbnails_and_figures_follow_the_stage(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    _, widget = inspect_in(results[2])
+    widget.levels.choose(stage=3)
+    qtbot.waitUntil(lambda: not widget.levels.missing_thumbnails(), timeout=20_000)
+    qtbot.waitUntil(lambda: "Dice" in widget.levels.metrics.text(), timeout=20_000)
+    expected = widget.session.inspection.metrics(3)
+    assert f"{expected.similarity:.3f}" in widget.levels.metrics.text()
+
+
+def test_closing_the_dock_leaves_nothing_behind(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    viewer, widget = inspect_in(results[3])
+    widget.levels.choose(quantity="field", style="contours", stage=4)
+    viewer.window.remove_dock_widget(widget)
+    assert shown(viewer) == []
+    viewer.dims.set_point(0, 3)
+    assert all(worker.task is None for worker in widget.all_workers())
+
+
+def test_the_directions_show_their_own_image(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    _, widget = inspect_in(results[3])
+    widget.levels.choose(direction="inverse")
+    seen(widget, qtbot)
+    trace = widget.session.inspection.trace
+    np.testing.assert_allclose(widget.layers.find("ground").data, trace.moving[0, 0].numpy().T)
