@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
-from napari_ran.synthetic.slip import Interface, SlipReport, measure_slip, tangential
+from napari_ran.synthetic.slip import Interface, SlipReport, measure_slip, tangential, zero_crossings
 
 NAMES = {1: "liver", 2: "spleen", 3: "right lung", 4: "left lung"}
 """The phantom's labels."""
@@ -343,7 +343,7 @@ def _interface(anatomy: _Anatomy, grid: Grid, points: Tensor, reference: Tensor)
         (_BOUNDARIES[1], cavity, side < -3),
         (_BOUNDARIES[2], side, cavity > 3),
     ):
-        voxels = np.concatenate([_crossings(level, axis) for axis in range(ndim)])
+        voxels = np.concatenate([zero_crossings(level, axis) for axis in range(ndim)])
         nearest = tuple(np.rint(voxels).astype(int).T)
         gradient = np.stack([g[nearest] for g in np.gradient(level)], axis=1)
         normal = gradient @ np.linalg.inv(grid.affine[:-1, :-1])
@@ -368,14 +368,3 @@ def _interface(anatomy: _Anatomy, grid: Grid, points: Tensor, reference: Tensor)
     return Interface(
         np.concatenate(keep_points), np.concatenate(keep_normals), np.concatenate(keep_jumps), offset, tuple(names)
     )
-
-
-def _crossings(level: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Voxel positions (N, D) where a level function changes its sign along an axis."""
-    first = np.moveaxis(level, axis, 0)
-    before, after = first[:-1], first[1:]
-    index = np.argwhere((before > 0) != (after > 0)).astype(float)
-    low, high = before[tuple(index.astype(int).T)], after[tuple(index.astype(int).T)]
-    index[:, 0] += low / (low - high)
-    order = [*range(1, axis + 1), 0, *range(axis + 1, level.ndim)]
-    return index[:, order]

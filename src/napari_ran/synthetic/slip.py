@@ -36,10 +36,7 @@ class Interface:
 
     def measured_jump(self, found: DisplacementField) -> NDArray[np.float64]:
         """Return the tangential jump (N, D) of a field in mm across the boundary at each point."""
-        step = self.offset * self.normals
-        beyond, before = self.points + step, self.points - step
-        jump = (found.map_points(beyond) - beyond) - (found.map_points(before) - before)
-        return tangential(jump, self.normals)
+        return tangential(jump_across(found, self.points, self.normals, self.offset), self.normals)
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,37 @@ def measure_slip(
         points=len(names),
         by_interface=shares,
     )
+
+
+def jump_across(
+    found: DisplacementField, points: NDArray[np.float64], normals: NDArray[np.float64], offset: float
+) -> NDArray[np.float64]:
+    """Return the jump of a field across a surface (N, D) in mm, in world axes: beyond it minus before it.
+
+    Parameters
+    ----------
+    found : DisplacementField
+        Any field.
+    points, normals : (N, D) array
+        World positions in mm on the surface, and unit normals in world axes.
+    offset : float
+        Distance from the surface in mm at which the field is read on either side. A voxel and a half keeps the linear
+        interpolation from mixing the sides; what the field strains over that distance counts as jump.
+    """
+    step = offset * normals
+    beyond, before = points + step, points - step
+    return np.asarray((found.map_points(beyond) - beyond) - (found.map_points(before) - before))
+
+
+def zero_crossings(level: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Voxel positions (N, D) where a level function (*S) changes its sign along an axis."""
+    first = np.moveaxis(level, axis, 0)
+    before, after = first[:-1], first[1:]
+    index = np.argwhere((before > 0) != (after > 0)).astype(float)
+    low, high = before[tuple(index.astype(int).T)], after[tuple(index.astype(int).T)]
+    index[:, 0] += low / (low - high)
+    order = [*range(1, axis + 1), 0, *range(axis + 1, level.ndim)]
+    return index[:, order]
 
 
 def tangential(vectors: NDArray[np.float64], normals: NDArray[np.float64]) -> NDArray[np.float64]:
