@@ -172,24 +172,34 @@ class InspectLayers:
         self, slot: str, data: NDArray[Any], colours: NDArray[Any], name: str, arrows: bool, pixels: float
     ) -> None:
         """Show line segments or arrows (N, 2, D) in the viewer's coordinates: start and vector, one RGBA each."""
-        ndim = data.shape[-1]
-        style = {"edge_width": pixels * self.pixel, "vector_style": "arrow" if arrows else "line"}
-        _, factor = self.units(ndim)
-        affine = np.diag([*factor, 1.0])  # `_put` divides by it: these data are in the viewer's units already
-        self._put(slot, "vectors", data, affine, name, style, f"{self.pixel:.3g}", colours=colours)
+        step = self._step(data.shape[-1])
+        width = pixels * self.pixel / float(step[list(self.plane(len(step)))].mean())
+        style = {"edge_width": width, "vector_style": "arrow" if arrows else "line"}
+        self._put(slot, "vectors", data / step, self._scaled(step), name, style, f"{width:.3g}", colours=colours)
 
     def points(self, slot: str, data: NDArray[Any], names: list[str], colours: NDArray[Any], name: str) -> None:
         """Show named points (N, D) in the viewer's coordinates."""
-        ndim = data.shape[-1]
-        _, factor = self.units(ndim)
-        layer = self._put(slot, "points", data, np.diag([*factor, 1.0]), name, {}, "")
+        step = self._step(data.shape[-1])
+        layer = self._put(slot, "points", data / step, self._scaled(step), name, {}, "")
         if len(data):
             layer.features = {"name": names}
             layer.text = {"string": "{name}", "color": "white", "anchor": "upper_left", "size": 10}
             layer.face_color = colours
-        layer.size = 9 * self.pixel
+        layer.size = 9 * self.pixel / float(step[list(self.plane(len(step)))].mean())
         layer.border_color = "white"
         layer.selected_data = set()
+
+    def _step(self, ndim: int) -> NDArray[np.float64]:
+        """Return the voxel size of the ground in the viewer's units: finer layers would make finer sliders."""
+        ground = self.find("ground")
+        if ground is None or ground.ndim != ndim:
+            return np.ones(ndim)
+        return np.asarray(np.abs(ground.affine.affine_matrix[:-1, :-1]).max(1))
+
+    def _scaled(self, step: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the affine in mm of a layer whose data are in these steps."""
+        _, factor = self.units(len(step))
+        return np.diag([*(step * factor), 1.0])
 
     def _put(
         self,

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, 
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._inspect_layers import PICTURES, InspectLayers
 from napari_ran.widgets._inspect_levels import LevelsPage
+from napari_ran.widgets._inspect_probe import ProbePage
 from napari_ran.widgets._inspect_recent import recent_of
 from napari_ran.widgets._inspect_session import Session, loading_work, metrics_work, picture_work, thumbnail_work
 from napari_ran.widgets._inspect_views import Choice, Picture
@@ -47,6 +48,7 @@ class InspectWidget(QWidget):
         self.recent = recent_of(napari_viewer)
         self.stepper, self.painter, self.measurer, self.loader = (Worker(self) for _ in range(4))
         self.levels = LevelsPage(napari_viewer)
+        self.probe = ProbePage(napari_viewer, self.layers)
         self._rest = self._timer(REST_MS, self._rested)
         self._view = self._timer(VIEW_MS, self._view_moved)
         self._build()
@@ -81,7 +83,8 @@ class InspectWidget(QWidget):
         self.note.setAccessibleName("Note")
         self.note.hide()
         self.tabs = QTabWidget()
-        self.tabs.addTab(scrolled(self.levels), "Levels")
+        for title, page in (("Levels", self.levels), ("Probe", self.probe)):
+            self.tabs.addTab(scrolled(page), title)
         self.message = MessagePanel(self.viewer)
         top = QHBoxLayout()
         top.addWidget(self.title, 1)
@@ -98,6 +101,8 @@ class InspectWidget(QWidget):
         self.latest_action.triggered.connect(self.show_latest)
         self.saved_action.triggered.connect(self._ask_what_to_open)
         self.levels.chosen.connect(self._show_choice)
+        self.tabs.currentChanged.connect(self._tab_changed)
+        self.probe.failed.connect(self.complain)
         self.stepper.stepped.connect(self._on_picture)
         self.stepper.failed.connect(self.complain)
         self.painter.stepped.connect(self._on_thumbnail)
@@ -138,6 +143,7 @@ class InspectWidget(QWidget):
         self.title.setText(f"<b>{inspection.name}</b>")
         self.note.setText(inspection.note)
         self.note.setVisible(bool(inspection.note))
+        self.probe.show_session(self.session)
         self.levels.show_session(self.session)
 
     def _ask_what_to_open(self) -> None:
@@ -163,6 +169,7 @@ class InspectWidget(QWidget):
         allowed = session.allowed(choice)
         self._wanted = allowed
         self._rest.start()
+        self.probe.show_choice(choice.stage, choice.direction)
         if allowed is None:
             self._show_nothing(choice)
             return
@@ -224,6 +231,9 @@ class InspectWidget(QWidget):
         if key == (self.levels.choice.stage, self.levels.choice.direction):
             self.levels.show_metrics(metrics)
 
+    def _tab_changed(self, index: int) -> None:
+        (self.probe.enter if self.probe.active else self.probe.leave)()
+
     # ---------------------------------------------------------------- following the viewer
 
     def _view_changed(self, event: Any = None) -> None:
@@ -272,6 +282,7 @@ class InspectWidget(QWidget):
         dims, theme = self.viewer.dims.events, self.viewer.events.theme
         for signal in (dims.point, dims.ndisplay, dims.order, self.layers.camera.events.zoom):
             (signal.connect if follow else signal.disconnect)(self._view_changed)
-        for slot in (self.levels.legend.apply_theme, self.message.apply_theme):
+        self.probe.follow_mouse(follow)
+        for slot in (self.levels.legend.apply_theme, self.probe.plot.apply_theme, self.message.apply_theme):
             (theme.connect if follow else theme.disconnect)(slot)
         (self.recent.changed.connect if follow else self.recent.changed.disconnect)(self._new_result)
