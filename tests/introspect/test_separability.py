@@ -72,7 +72,7 @@ def test_drawn_pairs_weigh_as_much_as_there_are_in_the_image(ndim: int) -> None:
     correct = torch.rand(shape, generator=generator) < 0.6
     found = separability(field, correct, pairs=400_000, max_distance=6, max_difference=30, sigma=0)
     truth = exact(field.numpy(), correct.numpy(), 6, 31)
-    assert found.histogram == pytest.approx(truth, abs=1e-3)
+    assert found.histogram == pytest.approx(truth, abs=2e-3)
     assert found.histogram.sum(1) == pytest.approx(truth.sum(1), rel=0.02)
     rows = truth / truth.sum(1, keepdims=True)
     assert found.conditional == pytest.approx(rows, abs=0.01)
