@@ -211,11 +211,11 @@ def _read(folder: Path) -> dict[str, Any]:
         )
         if affine.shape != (grid.ndim + 1, grid.ndim + 1) or not np.isfinite(affine).all():
             raise ValueError("the affine is no matrix of this dimension")
+        names = {int(label): str(text) for label, text in dict(index["label_names"]).items()}
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError) and error.cure == AGAIN:
             raise
         raise InputError(str(folder), f"its parts do not fit together ({_reason(error)})", AGAIN) from error
-    names = {int(label): str(text) for label, text in index.get("label_names", {}).items()}
     labels = _read_both(folder, "labels.nii.gz", lambda path: replace(load_labels(path), names=names))
     landmarks = _read_both(folder, "landmarks.csv", load_landmarks)
     return {"source": TraceSource(trace), "name": name, "labels": labels, "landmarks": landmarks}
@@ -277,21 +277,25 @@ def _read_level(folder: Path, prefix: str, model: RAN, level: int, grid: Grid) -
         if tuple(value.shape) != expected:
             found = f"'{key}' has shape {tuple(value.shape)}, the network makes {expected}"
             raise InputError(str(path), f"the level is of another model: {found}", AGAIN)
-    forward, inverse = (_read_direction(path, way, tensors, model) for way in ("forward", "inverse"))
+    forward, inverse = (_read_direction(path, way, tensors, model, level) for way in ("forward", "inverse"))
     if forward is None:
         raise InputError(str(path), "the level has no forward direction", AGAIN)
     return LevelOutput(level, info.pool_size, shape, grid.shape, forward, inverse)
 
 
-def _read_direction(path: Path, way: str, tensors: dict[str, Tensor], model: RAN) -> DirectionOutput | None:
+def _read_direction(path: Path, way: str, tensors: dict[str, Tensor], model: RAN, level: int) -> DirectionOutput | None:
+    """Return a direction of a level; None where nothing was written for it."""
     found: dict[str, Any] = {name.split(".")[1]: value for name, value in tensors.items() if name.startswith(way)}
     if not found:
         return None
-    missing = {"field", "residual_heads", "logits", "features"} - found.keys()
-    if model.config.feedback and "refined" not in found:
-        missing.add("refined")
-    if missing:
-        raise InputError(str(path), f"the level is of another model: '{min(missing)}' is missing", AGAIN)
+    config = model.config
+    expected = {"field", "residual_heads", "logits", "features"}
+    expected |= {"attributes", "refined"} if config.feedback else set()
+    expected |= {"confidence"} if config.confidence else set()
+    expected |= {"previous_confidence"} if config.confidence and level else set()
+    if wrong := expected ^ found.keys():
+        problem = "is missing" if min(wrong) in expected else "is unknown to it"
+        raise InputError(str(path), f"the level is of another model: '{min(wrong)}' {problem}", AGAIN)
     found.setdefault("refined", found["features"])
     found["masks"] = torch.softmax(found["logits"], dim=1)
     optional: dict[str, Any] = dict.fromkeys(("confidence", "previous_confidence", "attributes"))

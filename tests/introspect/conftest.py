@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import napari_ran as ran
+from napari_ran import functional
+from napari_ran.config import RANConfig
+from napari_ran.data import Grid
+from napari_ran.introspect import NetworkTrace
+from napari_ran.models import create_model
+
+MODES: dict[str, Any] = {
+    "none": {"mode": "none"},
+    "field": {"mode": "field", "steps": 4, "search": 0},
+    "network": {"mode": "network", "network_steps": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def phantom() -> Any:
+    return ran.sliding_phantom(shape=(16, 15, 14), spacing=(2.0, 2.0, 2.5))
+
+
+@pytest.fixture(scope="session")
+def registered(phantom: Any) -> Callable[..., ran.Registration]:
+    """Register the small phantom with the bundled weights, once per mode and way: ``registered("field")``."""
+    made: dict[tuple[str, bool], ran.Registration] = {}
+
+    def register(mode: str, keep_levels: bool = True) -> ran.Registration:
+        if (mode, keep_levels) not in made:
+            names = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+            given = {name: getattr(phantom, name) for name in names}
+            made[mode, keep_levels] = ran.register(
+                phantom.fixed, phantom.moving, affine="none", instance=MODES[mode], keep_levels=keep_levels, **given
+            )
+        return made[mode, keep_levels]
+
+    return register
+
+
+@pytest.fixture(scope="session")
+def make_trace() -> Callable[..., NetworkTrace]:
+    """Make a trace of a network with lively weights on a smooth random pair: ``make_trace(config, grid)``."""
+
+    @torch.no_grad()
+    def make(config: RANConfig, grid: Grid, both: bool = True, affine: Any = None) -> NetworkTrace:
+        model = create_model(config, seed=3).eval()
+        for shared in model.shared:
+            shared.heads_out.weight *= 40  # the heads of a new network propose next to nothing
+        generator = torch.Generator().manual_seed(5)
+        coarse = torch.rand(2, 1, *[5] * grid.ndim, generator=generator)
+        fixed, moving = functional.resize(coarse, grid.shape).split(1)
+        output = model(moving, fixed, keep_levels=True, both=both)
+        world = np.eye(grid.ndim + 1) if affine is None else affine
+        return NetworkTrace(model, "test weights", grid, world, fixed, moving, output)
+
+    return make
