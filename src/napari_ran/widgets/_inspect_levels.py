@@ -170,7 +170,7 @@ class LevelsPage(QWidget):
     # ---------------------------------------------------------------- what is shown
 
     def show_session(self, session: Session | None) -> None:
-        """Offer what an inspection has; keep the quantity and the style of the last one where they exist."""
+        """Offer what an inspection has; what was chosen stays chosen where it exists."""
         self._session = session
         self._thumbnails.clear()
         self.play_button.setChecked(False)
@@ -178,12 +178,15 @@ class LevelsPage(QWidget):
         if session is None:
             self.metrics.clear()
             return
-        before = self.quantity
+        before, direction, stage = self.quantity, self.direction, self.slider.value()
+        at_end = not before or stage == self.slider.maximum()
         inspection = session.inspection
+        if direction not in inspection.directions:
+            direction = inspection.directions[0]
         self._quiet = True
         for button in self.directions.buttons():
             button.setEnabled(button.property("direction") in inspection.directions)
-            button.setChecked(button.property("direction") == inspection.directions[0])
+            button.setChecked(button.property("direction") == direction)
         self.quantities.clear()
         for quantity in inspection.quantities:
             item = QListWidgetItem(_blank(), quantity.title)
@@ -197,7 +200,7 @@ class LevelsPage(QWidget):
         self.slider.setEnabled(len(inspection.stages) > 1)
         self.play_button.setEnabled(len(inspection.stages) > 1)
         self.marks.show_marks([SHORT.get(stage.kind, str(stage.level)) for stage in inspection.stages])
-        self.slider.setValue(len(inspection.stages) - 1)
+        self.slider.setValue(len(inspection.stages) - 1 if at_end else stage)
         self._quiet = False
         self._offer()
         self._tell()

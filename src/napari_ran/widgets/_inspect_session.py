@@ -54,11 +54,13 @@ class Session:
     ----------
     inspection : Inspection
         What is inspected.
+    limits : Limits, optional
+        Another inspection's contrast limits, to be comparable with it.
     """
 
-    def __init__(self, inspection: Inspection) -> None:
+    def __init__(self, inspection: Inspection, limits: Limits | None = None) -> None:
         self.inspection = inspection
-        self.limits = Limits(inspection)
+        self.limits = Limits(inspection) if limits is None else limits
         self.shelf = Shelf()
         self.metrics: dict[tuple[int, str], Any] = {}
         self._one_at_a_time = threading.Lock()

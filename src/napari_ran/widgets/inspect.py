@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from napari_ran.introspect.inspection import Inspection
+from napari_ran.widgets._inspect_ablation import AblationPage
 from napari_ran.widgets._inspect_layers import PICTURES, InspectLayers
 from napari_ran.widgets._inspect_levels import LevelsPage
 from napari_ran.widgets._inspect_probe import ProbePage
@@ -41,6 +42,7 @@ class InspectWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.session: Session | None = None
+        self.whole: Session | None = None
         self._wanted: Choice | None = None
         self._grounds: dict[str, Any] = {}
         self._open = False
@@ -49,6 +51,7 @@ class InspectWidget(QWidget):
         self.stepper, self.painter, self.measurer, self.loader = (Worker(self) for _ in range(4))
         self.levels = LevelsPage(napari_viewer)
         self.probe = ProbePage(napari_viewer, self.layers)
+        self.ablation = AblationPage()
         self._rest = self._timer(REST_MS, self._rested)
         self._view = self._timer(VIEW_MS, self._view_moved)
         self._build()
@@ -83,7 +86,7 @@ class InspectWidget(QWidget):
         self.note.setAccessibleName("Note")
         self.note.hide()
         self.tabs = QTabWidget()
-        for title, page in (("Levels", self.levels), ("Probe", self.probe)):
+        for title, page in (("Levels", self.levels), ("Probe", self.probe), ("Ablation", self.ablation)):
             self.tabs.addTab(scrolled(page), title)
         self.message = MessagePanel(self.viewer)
         top = QHBoxLayout()
@@ -103,6 +106,8 @@ class InspectWidget(QWidget):
         self.levels.chosen.connect(self._show_choice)
         self.tabs.currentChanged.connect(self._tab_changed)
         self.probe.failed.connect(self.complain)
+        self.ablation.failed.connect(self.complain)
+        self.ablation.ablated.connect(self._show_ablated)
         self.stepper.stepped.connect(self._on_picture)
         self.stepper.failed.connect(self.complain)
         self.painter.stepped.connect(self._on_thumbnail)
@@ -116,7 +121,8 @@ class InspectWidget(QWidget):
 
     def all_workers(self) -> list[Worker]:
         """Return everything that may be at work in the background."""
-        return [self.stepper, self.painter, self.measurer, self.loader]
+        pages = [self.ablation.runner, self.ablation.student]
+        return [self.stepper, self.painter, self.measurer, self.loader, *pages]
 
     # ---------------------------------------------------------------- what is inspected
 
@@ -139,12 +145,33 @@ class InspectWidget(QWidget):
         self.message.hide()
         self.layers.remove()
         self._grounds.clear()
-        self.session = Session(inspection)
+        self.whole = Session(inspection)
+        self.ablation.show_session(self.whole)
+        self._show_session(self.whole)
         self.title.setText(f"<b>{inspection.name}</b>")
         self.note.setText(inspection.note)
         self.note.setVisible(bool(inspection.note))
-        self.probe.show_session(self.session)
-        self.levels.show_session(self.session)
+
+    def _show_session(self, session: Session) -> None:
+        """Show another session in the viewer: the whole network's, or of what remains of it."""
+        self._drop_work()
+        self._grounds.clear()
+        self.session = session
+        self.probe.show_session(session)
+        self.levels.show_session(session)
+
+    def _show_ablated(self, remaining: Inspection | None) -> None:
+        """Show the network without some parts, with the whole network's contrast limits; None for the whole one."""
+        if self.whole is None:
+            return
+        first = self.session is self.whole and remaining is not None
+        self._show_session(self.whole if remaining is None else Session(remaining, self.whole.limits))
+        if first:  # what one wants to see is the result
+            stages = self.whole.inspection.stages
+            output = next((stage.index for stage in stages if stage.kind == "output"), len(stages) - 1)
+            self.levels.choose(quantity="warped", stage=output)
+        name = (self.whole.inspection if remaining is None else remaining).name
+        self.title.setText(f"<b>{name}</b>")
 
     def _ask_what_to_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open a saved result")
@@ -268,6 +295,7 @@ class InspectWidget(QWidget):
             return
         self.levels.stop()
         self._drop_work()
+        self.ablation.stop()
         self.loader.drop()
         self._follow_viewer(False)
         self.layers.remove()
