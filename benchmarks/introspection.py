@@ -1,8 +1,9 @@
 """Print what looking inside costs: ``python benchmarks/introspection.py [--only cost,ablation] [--threads 2]``.
 
 ``cost``: time and peak memory of a forward pass of both directions with levels kept against not kept. Each variant runs
-in a process of its own, the passes of the variants alternate, and ratios are medians of the ratios of neighbours. With
-``--reference SRC`` the code in another checkout's ``src`` folder, without levels, is one more variant.
+in a process of its own, the passes of the variants alternate, and ratios are medians of the ratios of neighbours; those
+of the CPU seconds suffer less from a machine that is busy otherwise. With ``--reference SRC`` the code in the ``src``
+folder of another checkout, without levels, is one more variant.
 
 ``ablation``: seconds to switch off every head of a network one at a time, each scored by its similarity.
 """
@@ -99,13 +100,13 @@ def answer_as_child(task: dict[str, Any], threads: int) -> None:
     model, (moving, fixed) = create_model(task["preset"]).eval(), pair(tuple(task["shape"]))
     print(json.dumps({"resident": psutil.Process().memory_info().rss}), flush=True)
     for _ in sys.stdin:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         with torch.no_grad():
             output = model(moving, fixed, keep_levels=task["keep_levels"])
-        seconds = time.perf_counter() - started
+        seconds, used = time.perf_counter() - started, time.process_time() - used
         del output
         peak = _bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        print(json.dumps({"seconds": seconds, "peak": peak}), flush=True)
+        print(json.dumps({"seconds": seconds, "cpu": used, "peak": peak}), flush=True)
 
 
 def cost(preset: str, repeats: int, threads: int, reference: str | None) -> None:
@@ -115,19 +116,24 @@ def cost(preset: str, repeats: int, threads: int, reference: str | None) -> None
         variants.append(Variant("reference", False, reference))
     children = [Child(variant, preset, SHAPE, threads) for variant in variants]
     first = {child.variant.name: child.run() for child in children}  # warms up, and holds the peak of a single pass
-    seconds: dict[str, list[float]] = {child.variant.name: [] for child in children}
+    passes: dict[str, list[dict[str, Any]]] = {child.variant.name: [] for child in children}
     for turn in range(repeats):
         for child in children if turn % 2 == 0 else reversed(children):
-            seconds[child.variant.name].append(child.run()["seconds"])
+            passes[child.variant.name].append(child.run())
     for child in children:
         name = child.variant.name
         peak, own = first[name]["peak"], first[name]["peak"] - child.before
-        ratio = statistics.median(a / b for a, b in zip(seconds[name], seconds["off"], strict=True))
+        ratios = {
+            kind: statistics.median(a[kind] / b[kind] for a, b in zip(passes[name], passes["off"], strict=True))
+            for kind in ("seconds", "cpu")
+        }
         more = own / (first["off"]["peak"] - children[0].before)
+        seconds = [one["seconds"] for one in passes[name]]
         print(
-            f"{preset:6s} {name:10s} {statistics.median(seconds[name]):8.2f} s ({min(seconds[name]):.2f} to "
-            f"{max(seconds[name]):.2f})  {ratio:5.2f} x off   peak {peak / 2**30:5.2f} GiB, of it the pass "
-            f"{own / 2**30:5.2f} GiB  {more:5.2f} x off",
+            f"{preset:6s} {name:10s} {statistics.median(seconds):6.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), "
+            f"CPU {statistics.median(one['cpu'] for one in passes[name]):6.2f} s;  x off: {ratios['seconds']:.2f}, "
+            f"CPU {ratios['cpu']:.2f};  peak {peak / 2**30:.2f} GiB, of it the pass {own / 2**30:.2f} GiB, "
+            f"x off: {more:.2f}",
             flush=True,
         )
         child.close()
