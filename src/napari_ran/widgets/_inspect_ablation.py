@@ -147,9 +147,7 @@ class AblationPage(QWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         self.table.itemDoubleClicked.connect(self._row_wanted)
-        self.table.setToolTip(
-            "<p>Mean change of the field in mm, and of the figures. Double-click to see it.</p>"
-        )
+        self.table.setToolTip("<p>Mean change of the field in mm, and of the figures. Double-click to see it.</p>")
         self.export_button = QPushButton("Export table…")
         self.export_button.clicked.connect(self._ask_where)
         row = QHBoxLayout()

@@ -10,25 +10,17 @@ import numpy as np
 from napari.utils.colormaps import ensure_colormap
 from numpy.typing import NDArray
 
-PALETTE: tuple[tuple[float, float, float], ...] = (
-    (0.000, 0.447, 0.698),  # blue
-    (0.902, 0.624, 0.000),  # orange
-    (0.000, 0.620, 0.451),  # bluish green
-    (0.800, 0.475, 0.655),  # reddish purple
-    (0.337, 0.706, 0.914),  # sky blue
-    (0.941, 0.894, 0.259),  # yellow
-    (0.835, 0.369, 0.000),  # vermilion
-    (0.600, 0.600, 0.600),  # grey
-)
-"""The colours of Okabe and Ito (2008), which stay apart in all common forms of colour blindness."""
+from napari_ran.figures.colours import head_colour
 
 
 def head_colours(heads: int) -> tuple[tuple[float, float, float], ...]:
-    """Return one RGB colour per head, 0 to 1; beyond eight heads they repeat, darker."""
-    return tuple(
-        tuple(channel * 0.6 ** (head // len(PALETTE)) for channel in PALETTE[head % len(PALETTE)])  # type: ignore[misc]
-        for head in range(heads)
-    )
+    """Return one RGB colour per head, 0 to 1: those that the figures use as well."""
+    return tuple(_rgb(head_colour(head)) for head in range(heads))
+
+
+def _rgb(code: str) -> tuple[float, float, float]:
+    red, green, blue = (int(code[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return red, green, blue
 
 
 def ramp(colormap: Any) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from napari_ran.widgets._inspect_layers import PICTURES, InspectLayers
 from napari_ran.widgets._inspect_levels import LevelsPage
 from napari_ran.widgets._inspect_probe import ProbePage
 from napari_ran.widgets._inspect_recent import recent_of
+from napari_ran.widgets._inspect_separability import SeparabilityPage
 from napari_ran.widgets._inspect_session import Session, loading_work, metrics_work, picture_work, thumbnail_work
 from napari_ran.widgets._inspect_views import Choice, Picture
 from napari_ran.widgets._pages import scrolled
@@ -52,6 +53,7 @@ class InspectWidget(QWidget):
         self.levels = LevelsPage(napari_viewer)
         self.probe = ProbePage(napari_viewer, self.layers)
         self.ablation = AblationPage()
+        self.separability = SeparabilityPage(napari_viewer, self.layers)
         self._rest = self._timer(REST_MS, self._rested)
         self._view = self._timer(VIEW_MS, self._view_moved)
         self._build()
@@ -86,7 +88,12 @@ class InspectWidget(QWidget):
         self.note.setAccessibleName("Note")
         self.note.hide()
         self.tabs = QTabWidget()
-        for title, page in (("Levels", self.levels), ("Probe", self.probe), ("Ablation", self.ablation)):
+        for title, page in (
+            ("Levels", self.levels),
+            ("Probe", self.probe),
+            ("Ablation", self.ablation),
+            ("Separability", self.separability),
+        ):
             self.tabs.addTab(scrolled(page), title)
         self.message = MessagePanel(self.viewer)
         top = QHBoxLayout()
@@ -107,6 +114,7 @@ class InspectWidget(QWidget):
         self.tabs.currentChanged.connect(self._tab_changed)
         self.probe.failed.connect(self.complain)
         self.ablation.failed.connect(self.complain)
+        self.separability.failed.connect(self.complain)
         self.ablation.ablated.connect(self._show_ablated)
         self.stepper.stepped.connect(self._on_picture)
         self.stepper.failed.connect(self.complain)
@@ -122,6 +130,7 @@ class InspectWidget(QWidget):
     def all_workers(self) -> list[Worker]:
         """Return everything that may be at work in the background."""
         pages = [self.ablation.runner, self.ablation.student]
+        pages += [self.separability.worker, self.separability.boundary_worker]
         return [self.stepper, self.painter, self.measurer, self.loader, *pages]
 
     # ---------------------------------------------------------------- what is inspected
@@ -158,6 +167,7 @@ class InspectWidget(QWidget):
         self._grounds.clear()
         self.session = session
         self.probe.show_session(session)
+        self.separability.show_session(session)
         self.levels.show_session(session)
 
     def _show_ablated(self, remaining: Inspection | None) -> None:
@@ -197,6 +207,7 @@ class InspectWidget(QWidget):
         self._wanted = allowed
         self._rest.start()
         self.probe.show_choice(choice.stage, choice.direction)
+        self.separability.show_direction(choice.direction)
         if allowed is None:
             self._show_nothing(choice)
             return
@@ -260,6 +271,10 @@ class InspectWidget(QWidget):
 
     def _tab_changed(self, index: int) -> None:
         (self.probe.enter if self.probe.active else self.probe.leave)()
+        if self.separability.isVisible():
+            self.separability.refresh()
+        else:
+            self.layers.remove(["pairs"])
 
     # ---------------------------------------------------------------- following the viewer
 
@@ -296,6 +311,7 @@ class InspectWidget(QWidget):
         self.levels.stop()
         self._drop_work()
         self.ablation.stop()
+        self.separability.stop()
         self.loader.drop()
         self._follow_viewer(False)
         self.layers.remove()
@@ -311,6 +327,6 @@ class InspectWidget(QWidget):
         for signal in (dims.point, dims.ndisplay, dims.order, self.layers.camera.events.zoom):
             (signal.connect if follow else signal.disconnect)(self._view_changed)
         self.probe.follow_mouse(follow)
-        for slot in (self.levels.legend.apply_theme, self.probe.plot.apply_theme, self.message.apply_theme):
-            (theme.connect if follow else theme.disconnect)(slot)
+        for part in (self.levels.legend, self.probe.plot, self.separability.plot, self.message):
+            (theme.connect if follow else theme.disconnect)(part.apply_theme)
         (self.recent.changed.connect if follow else self.recent.changed.disconnect)(self._new_result)

@@ -1,0 +1,380 @@
+"""The page of the motion-separability PDF of this pair, and of slip and gap across a boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels as LabelsLayer
+from napari.layers import Shapes
+from numpy.typing import NDArray
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+import napari_ran as ran
+from napari_ran.errors import OutputError
+from napari_ran.introspect.boundary import BoundaryMotion, boundary_motion, motion_across_path
+from napari_ran.introspect.separability import Separability, SeparabilityDifference
+from napari_ran.introspect.study import stage_labels, stage_separability
+from napari_ran.transform import resample
+from napari_ran.widgets._forms import combo
+from napari_ran.widgets._inspect_layers import InspectLayers
+from napari_ran.widgets._inspect_pdf_plot import PdfPlot
+from napari_ran.widgets._inspect_session import Session
+from napari_ran.widgets._layers import Source
+from napari_ran.widgets._worker import Task, Work, Worker
+
+MOST_PAIRS = 400
+EMPTY_MASK = "Labels, else the foreground"
+
+
+class SeparabilityPage(QWidget):
+    """Shows how differently near points move, at any stage, against the theory.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose label layers can be masks and whose shapes boundaries.
+    layers : InspectLayers
+        Where point pairs are lit up.
+
+    Signals
+    -------
+    failed : Exception
+        Something to be shown as a message.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, viewer: Any, layers: InspectLayers) -> None:
+        super().__init__()
+        self._viewer, self._layers = viewer, layers
+        self._session: Session | None = None
+        self._direction = "forward"
+        self._stale = True
+        self.found: Separability | None = None
+        self.change: SeparabilityDifference | None = None
+        self.motion: BoundaryMotion | None = None
+        self._others: list[Separability] = []
+        self.worker, self.boundary_worker = Worker(self), Worker(self)
+        self._build()
+        self.worker.finished.connect(self._on_found)
+        self.worker.failed.connect(self._on_failed)
+        self.boundary_worker.finished.connect(self._on_motion)
+        self.boundary_worker.failed.connect(self._on_failed)
+
+    # ---------------------------------------------------------------- layout
+
+    def _build(self) -> None:
+        self.stage_box = combo("Field after", "Which stage's field is measured.")
+        self.other_box = combo("Compared with", "The difference to this stage is shown instead.")
+        self.mask_box = combo(
+            "Points", "Which points count as correctly registered: equal labels, or inside a labels layer of yours."
+        )
+        self.by_box = combo("Probability", "Of a cell in the whole plane, as in the paper, or at each distance.")
+        self.by_box.addItem("of a pair (as in the paper)", "joint")
+        self.by_box.addItem("given the distance", "conditional")
+        form = QFormLayout()
+        form.setVerticalSpacing(4)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for title, box in (
+            ("Field after", self.stage_box),
+            ("Minus", self.other_box),
+            ("Points", self.mask_box),
+            ("Probability", self.by_box),
+        ):
+            form.addRow(title, box)
+        for box in (self.stage_box, self.other_box, self.mask_box):
+            box.activated.connect(self.measure)
+        self.by_box.activated.connect(self._show)
+        self.plot = PdfPlot(self._viewer)
+        self.plot.brushed.connect(self.light_up)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setAccessibleName("What was measured")
+        self.export_button = QPushButton("Export PDF…")
+        self.export_button.setToolTip("<p>Write the table (CSV) or the figure (PNG, SVG)</p>")
+        self.export_button.clicked.connect(self._ask_where)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 6, 8, 6)
+        layout.addLayout(form)
+        for part in (self.plot, self.text, self.export_button, self._boundary_group()):
+            layout.addWidget(part)
+        layout.addStretch(1)
+
+    def _boundary_group(self) -> QGroupBox:
+        group = QGroupBox("Sliding across a boundary")
+        self.first_box = combo("One side", "A label on one side of the boundary.")
+        self.second_box = combo("Other side", "A label on the other side; everything else when left open.")
+        self.slip_button = QPushButton("Between labels")
+        self.slip_button.setToolTip("<p>Slip along the boundary of two labels, and the gap across it, in mm</p>")
+        self.slip_button.clicked.connect(self.measure_labels)
+        self.path_button = QPushButton("Across drawn path")
+        self.path_button.setToolTip("<p>Draw a path or a line in a shapes layer along the boundary, then press</p>")
+        self.path_button.clicked.connect(self.measure_path)
+        self.motion_text = QLabel()
+        self.motion_text.setWordWrap(True)
+        self.motion_export = QPushButton("Export boundary…")
+        self.motion_export.clicked.connect(self._ask_where_motion)
+        self.motion_export.hide()
+        sides, buttons = QHBoxLayout(), QHBoxLayout()
+        for box in (self.first_box, self.second_box):
+            sides.addWidget(box, 1)
+        for button in (self.slip_button, self.path_button):
+            buttons.addWidget(button)
+        layout = QVBoxLayout(group)
+        layout.addLayout(sides)
+        layout.addLayout(buttons)
+        layout.addWidget(self.motion_text)
+        layout.addWidget(self.motion_export)
+        return group
+
+    # ---------------------------------------------------------------- what is measured
+
+    def show_session(self, session: Session | None) -> None:
+        """Offer the stages of another inspection; they are measured when the page is seen."""
+        before = self.stage_box.currentIndex(), self.other_box.currentIndex()
+        same = self._session is not None and session is not None
+        same = same and len(self._session.inspection.stages) == len(session.inspection.stages)  # type: ignore[union-attr]
+        self.worker.drop()
+        self.boundary_worker.drop()
+        self._session, self._stale = session, True
+        self.found = self.change = self.motion = None
+        self.plot.clear()
+        self.text.clear()
+        self.motion_text.clear()
+        self.motion_export.hide()
+        self.stage_box.clear()
+        self.other_box.clear()
+        self.other_box.addItem("nothing", None)
+        for stage in () if session is None else session.inspection.stages:
+            self.stage_box.addItem(stage.title, stage.index)
+            self.other_box.addItem(stage.title, stage.index)
+        self.stage_box.setCurrentIndex(before[0] if same else self.stage_box.count() - 1)
+        self.other_box.setCurrentIndex(before[1] if same else 0)
+        self._fill_labels()
+        self.setEnabled(session is not None)
+        self.refresh()
+
+    def _fill_labels(self) -> None:
+        labels = None if self._session is None else self._session.inspection.labels
+        self.first_box.clear()
+        self.second_box.clear()
+        self.second_box.addItem("all else", None)
+        for label in () if labels is None else sorted(set(labels[0].ids)):
+            name = labels[0].names.get(label, f"label {label}")  # type: ignore[index]
+            self.first_box.addItem(name, label)
+            self.second_box.addItem(name, label)
+        if self.second_box.count() > 2:
+            self.second_box.setCurrentIndex(2)
+        self.slip_button.setEnabled(labels is not None)
+
+    def refresh(self) -> None:
+        """Measure when the page is seen and has not been measured yet; list the label layers that can be masks."""
+        chosen = self.mask_box.currentText()
+        self.mask_box.clear()
+        self.mask_box.addItem(EMPTY_MASK, None)
+        for layer in self._viewer.layers:
+            if isinstance(layer, LabelsLayer):
+                self.mask_box.addItem(f"inside '{layer.name}'", layer)
+        self.mask_box.setCurrentIndex(max(0, self.mask_box.findText(chosen)))
+        if self._session is not None and self._stale and self.isVisible():
+            self.measure()
+
+    def show_direction(self, direction: str) -> None:
+        """Follow the chosen direction."""
+        if direction != self._direction:
+            self._direction, self._stale = direction, True
+            self.refresh()
+
+    def measure(self, index: int = 0) -> None:
+        """Measure the chosen stage, and the one it is compared with, in the background."""
+        if self._session is None:
+            return
+        self._stale = False
+        self._layers.remove(["pairs"])
+        self.text.setText("<i>measuring…</i>")
+        layer = self.mask_box.currentData()
+        try:
+            source = None if layer is None else Source.of(layer, "mask")
+        except ran.InputError as error:
+            self._on_failed(error)
+            return
+        stages = [self.stage_box.currentData(), self.other_box.currentData()]
+        wanted = [stage for stage in stages if stage is not None]
+        self.worker.start(separability_work(self._session, wanted, self._direction, source))
+
+    def _on_found(self, found: list[Separability]) -> None:
+        self.found = found[0]
+        self._others = found[1:]
+        self._show()
+
+    def _show(self, index: int = 0) -> None:
+        if self.found is None:
+            return
+        by = self.by_box.currentData()
+        self.change = self.found.difference(self._others[0], by) if self._others else None
+        self.plot.show_pdf(self.found if self.change is None else self.change, by)
+        lines = [f"{self.found.pairs:,} pairs of correct points"]
+        if self.found.above_bound is not None:
+            percent = 100 * self.found.above_bound
+            share = f"{percent:.2g} %" if percent >= 0.01 or percent == 0 else "Less than 0.01 %"
+            lines.append(f"{share} of pairs differ by more than the theory's bound")
+        if self.change is not None:
+            lines.append("Orange: more often than after the other stage. Violet: less often")
+        self.text.setText(". ".join(lines) + ".")
+
+    def _on_failed(self, error: Exception) -> None:
+        self.text.clear()
+        self.plot.clear()
+        self.failed.emit(error)
+
+    def stop(self) -> None:
+        """Stop all work."""
+        self.worker.drop()
+        self.boundary_worker.drop()
+
+    # ---------------------------------------------------------------- brushing
+
+    def light_up(self, cells: Any) -> None:
+        """Show the point pairs of some cells in the viewer, a line between the two points of each."""
+        if self.found is None or self._session is None:
+            return
+        pairs = self.found.pairs_in(cells, MOST_PAIRS)
+        flat = self._session.ndim == 3 and self._layers.flat()
+        grid = field_grid(self._session)
+        if len(pairs) == 0:
+            self._layers.remove(["pairs"])
+            self.text.setText("No pair was drawn in these cells.")
+            return
+        places = self._layers.to_viewer(grid.to_world(pairs))
+        if flat:  # what lies before or behind the slice is seen as well: pairs are few and far between
+            hidden = ({-3, -2, -1} - set(self._layers.plane(3))).pop()
+            places[..., hidden] = self._layers.position(3)[hidden]
+        lines = np.stack([places[:, 0], places[:, 1] - places[:, 0]], 1)
+        colours = np.tile([0.34, 0.71, 0.91, 0.8], (len(lines), 1))
+        self._layers.lines("pairs", lines, colours, "inspect · point pairs", False, 1.5)
+        (p0, p1), (q0, q1) = cells
+        where = f"distance {p0} to {p1}, difference {q0} to {q1} voxels"
+        self.text.setText(f"{len(pairs)} pairs at {where}" + (", seen through all slices." if flat else "."))
+
+    # ---------------------------------------------------------------- boundaries
+
+    def measure_labels(self) -> None:
+        """Measure slip and gap between two labels."""
+        if self._session is not None and self.first_box.currentData() is not None:
+            sides = self.first_box.currentData(), self.second_box.currentData()
+            self.motion_text.setText("<i>measuring…</i>")
+            stage = self.stage_box.currentData()
+            self.boundary_worker.start(boundary_work(self._session, stage, self._direction, sides))
+
+    def measure_path(self) -> None:
+        """Measure slip and gap across the last path that was drawn in a shapes layer."""
+        if self._session is None:
+            return
+        shapes = [layer for layer in self._viewer.layers if isinstance(layer, Shapes) and len(layer.data)]
+        if not shapes:
+            problem = "there is no shapes layer with a path"
+            self.failed.emit(ran.InputError("path", problem, "Add a shapes layer and draw a path along the boundary"))
+            return
+        places = np.stack([shapes[-1].data_to_world(vertex) for vertex in shapes[-1].data[-1]])
+        vertices = np.stack([self._layers.to_world(place, self._session.ndim) for place in places])
+        self.motion_text.setText("<i>measuring…</i>")
+        stage = self.stage_box.currentData()
+        self.boundary_worker.start(boundary_work(self._session, stage, self._direction, vertices))
+
+    def _on_motion(self, motion: BoundaryMotion) -> None:
+        self.motion = motion
+        found = motion.summary()
+        self.motion_text.setText(
+            f"Slip {found['slip_mean_mm']:.2f} mm on average, 95 % below {found['slip_p95_mm']:.2f} mm. "
+            f"Gap {found['gap_mean_mm']:+.2f} mm on average, 95 % within {found['absolute_gap_p95_mm']:.2f} mm. "
+            f"{int(found['points']):,} boundary points."
+        )
+        self.motion_export.show()
+
+    # ---------------------------------------------------------------- export
+
+    def _ask_where(self) -> None:
+        kinds = "Table (*.csv);;Picture (*.png);;Drawing (*.svg)"
+        path, _ = QFileDialog.getSaveFileName(self, "Export the PDF", "separability.csv", kinds)
+        if path:
+            self.export(path)
+
+    def _ask_where_motion(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export the boundary", "boundary.csv", "Table (*.csv)")
+        if path and self.motion is not None:
+            self._write(lambda: self.motion.to_csv(path), path)  # type: ignore[union-attr]
+
+    def export(self, path: str | Path) -> None:
+        """Write what is shown: the table as CSV, or the figure as PNG or SVG, by the name's ending."""
+        if self.found is None:
+            return
+        shown = self.found if self.change is None else self.change
+        if Path(path).suffix.lower() == ".csv":
+            self._write(lambda: shown.to_csv(path), path)
+            return
+        from napari_ran.figures.separability import separability, separability_difference
+
+        by = self.by_box.currentData()
+        if isinstance(shown, Separability):
+            figure = separability(shown, by, self.stage_box.currentText())
+        else:
+            figure = separability_difference(shown, (self.stage_box.currentText(), self.other_box.currentText()))
+        self._write(lambda: figure.savefig(path), path)
+
+    def _write(self, write: Any, path: str | Path) -> None:
+        try:
+            write()
+        except (OSError, ValueError) as error:
+            problem = f"the file could not be written ({getattr(error, 'strerror', None) or error})"
+            self.failed.emit(OutputError(str(path), problem, "Choose another place, and .csv, .png or .svg"))
+
+
+def field_grid(session: Session) -> ran.Grid:
+    """Return the grid on which pairs are counted: the network's images', or the field's."""
+    inspection = session.inspection
+    return inspection.get("field", 0).grid if inspection.trace is None else inspection.trace.grid
+
+
+def separability_work(session: Session, stages: list[int], direction: str, mask: Source | None) -> Work:
+    """Return the work of measuring stages; it returns one `Separability` each."""
+
+    def work(task: Task) -> Generator[Any, None, list[Separability]]:
+        inside = None
+        if mask is not None:
+            inside = resample(mask.labels(), field_grid(session)).tensor > 0
+        found = []
+        for stage in stages:
+            yield stage
+            found.append(stage_separability(session.inspection, stage, direction, inside))
+        return found
+
+    return work
+
+
+def boundary_work(session: Session, stage: int, direction: str, where: Any) -> Work:
+    """Return the work of measuring a boundary: between two labels (a pair), or along a path (N, D) in mm."""
+
+    def work(task: Task) -> Generator[Any, None, BoundaryMotion]:
+        yield from ()
+        inspection = session.inspection
+        field = inspection.source.transform(inspection.stages[stage], direction)
+        if isinstance(where, np.ndarray):
+            return motion_across_path(field, where)
+        labels: NDArray[Any] = stage_labels(inspection, direction).array
+        first, second = where
+        return boundary_motion(field, labels == first, None if second is None else labels == second)
+
+    return work
