@@ -81,6 +81,15 @@ def test_the_result_lies_on_the_grids_of_the_pair(result: ran.Registration) -> N
     assert result.inverse_consistency.grid == result.fixed.grid
 
 
+def test_what_was_given_stays_with_the_result(result: ran.Registration, pair: tuple) -> None:
+    assert result.fixed_labels is pair[2]
+    assert result.moving_labels is pair[3]
+    assert result.fixed_landmarks is pair[4]
+    assert result.moving_landmarks is pair[5]
+    assert result.trace is None
+    assert result.levels == ()
+
+
 def test_the_inverse_brings_moving_landmarks_home(result: ran.Registration, pair: tuple) -> None:
     there_and_back = result.inverse_field.map_points(result.field.map_points(pair[4].points))
     assert np.abs(there_and_back - pair[4].points).max() < 0.5
@@ -137,6 +146,8 @@ def test_network_mode_and_levels(pair: tuple) -> None:
     result = ran.register(*pair[:2], **config)
     assert len(result.levels) == 5
     assert result.levels[-1].forward.field.shape[1] == 3
+    assert result.levels is result.trace.levels
+    assert len(result.trace.before.levels) == 5
     assert ran.register(*pair[:2], **QUICK).levels == ()
 
 

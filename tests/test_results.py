@@ -61,3 +61,19 @@ def test_a_failure_in_the_middle_leaves_the_folder_as_it_was(
         result.save(tmp_path / "result")
     assert (tmp_path / "result" / "warped.nii.gz").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def test_levels_are_written_where_they_were_kept(tmp_path: Path) -> None:
+    pair = ran.phantom_2d(shape=(32, 24))
+    result = ran.register(pair.fixed, pair.moving, affine="none", instance="none", keep_levels=True)
+    folder = result.save(tmp_path / "result")
+    assert {path.name for path in folder.iterdir()} == FILES | {"levels"}
+    assert (folder.stat().st_mode & 0o700) == 0o700
+    loaded = ran.Inspection.load(folder)
+    assert len(loaded.stages) == len(result.levels) + 1
+    assert not list(tmp_path.glob(".*")), "no staging folder is left"
+
+
+def test_a_new_folder_is_as_open_as_any_other(result: ran.Registration, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    assert result.save(tmp_path / "result").stat().st_mode == (tmp_path / "plain").stat().st_mode

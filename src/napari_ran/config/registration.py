@@ -35,8 +35,8 @@ class RegistrationConfig(FrozenConfig):
     network_voxels : int
         Largest number of voxels that the network sees; larger working grids are coarsened for it (and only for it).
     keep_levels : bool
-        Keep what each Residual Aligner computed, for inspection: about 350 bytes per voxel that the network sees, in
-        memory and in the saved result, twice that for ``instance="network"``. It changes nothing in the result.
+        Keep what each Residual Aligner computed, for inspection: some 600 to 800 bytes per voxel that the network sees,
+        in memory and in the saved result, twice that for ``instance="network"``. It changes nothing in the result.
     """
 
     preset: str = "RAN3"

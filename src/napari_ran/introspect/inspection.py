@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CACHE_BYTES = 512 * 2**20
 """How much of what was computed is kept; what the network left is not counted."""
 
+_MANY_CHANNELS = frozenset({"heads", "masks", "features"})
+"""Kinds that are handed out as the network left them: a copy would take longer than all that is made of it."""
+
 NO_LEVELS = "The levels were not kept, so only the final field is shown: register again with keep_levels=True"
 NO_NETWORK = "No network finished its pass in this run, so only the final field is shown"
 FOREIGN = "This field came without the levels of a network, so only the field itself is shown"
@@ -222,7 +225,9 @@ class Inspection:
     @torch.no_grad()
     def _make(self, quantity: str, stage: Stage, direction: str) -> QuantityArray:
         data, grid = self._values(quantity, stage, direction)
-        return QuantityArray(quantity, stage, direction, data.contiguous(), grid, QUANTITIES[quantity].unit)
+        if QUANTITIES[quantity].kind not in _MANY_CHANNELS:
+            data = data.contiguous()
+        return QuantityArray(quantity, stage, direction, data, grid, QUANTITIES[quantity].unit)
 
     def _values(self, quantity: str, stage: Stage, direction: str) -> tuple[Tensor, Grid]:
         if quantity == "jacobian":

@@ -114,7 +114,7 @@ class QuantityArray:
     direction : {"forward", "inverse"}
         Pulling the moving image to the fixed one, or the other way round.
     data : (C, *S) float32 tensor
-        On the CPU. Do not write to it: it may be what the network left.
+        On the CPU. Do not write to it: it may be a view of what the network left (and then need not be contiguous).
     grid : Grid
         Its own grid, with its affine.
     unit : str

@@ -145,6 +145,10 @@ class TraceSource:
         """Return which voxels (*S) of the network's grid are looked up inside its other image."""
         return _within(self.image_field(stage, direction), self.trace.grid.shape)
 
+    @cached_property
+    def _grids(self) -> tuple[Grid, ...]:
+        return tuple(level_grid(self.trace.grid, level.pool_size) for level in self.trace.levels)
+
     def _of(self, stage: Stage, direction: str) -> DirectionOutput | None:
         level: LevelOutput = self.trace.levels[stage.index]
         return level.forward if direction == "forward" else level.inverse
@@ -153,7 +157,7 @@ class TraceSource:
         """Return the field (D, *P) of a stage, its padding included, and the grid of what is not padding."""
         trace, forward = self.trace, direction == "forward"
         if stage.level is not None:
-            return _present(self._of(stage, direction)).field[0], level_grid(trace.grid, stage.pool_size)
+            return _present(self._of(stage, direction)).field[0], self._grids[stage.level]
         refined = trace.refined if forward else trace.refined_inverse
         if stage.kind == "instance" and refined is not None:
             return refined.tensor, refined.grid

@@ -1,9 +1,10 @@
 """Inspections on disk: a folder ``levels`` that holds all that is needed to inspect a result again.
 
 ``levels.json`` says what there is; ``network.safetensors`` holds the images that the network saw and the fields;
-``level-K.safetensors`` what level K computed, in single precision but for the features before the feedback, which are
-only looked at (half precision; masks follow from the logits); ``weights.safetensors`` the network itself. A network
-that was fitted to the pair adds the same files with ``before-``. Labels and landmarks lie beside them.
+``level-K.safetensors`` what level K computed, in single precision but for the attributes and the features before the
+feedback, which are only looked at (half precision; masks follow from the logits); ``weights.safetensors`` the network
+itself. A network that was fitted to the pair adds the same files with ``before-``. Labels and landmarks lie beside
+them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ WITHOUT_LEVELS = "This result was saved without its levels, so only the final fi
 )
 
 _DERIVED = "masks"
-_HALF = {"features"}
+_HALF = {"features", "attributes"}
 
 
 def save(inspection: Inspection, folder: str | Path) -> Path:
