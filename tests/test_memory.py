@@ -30,3 +30,12 @@ def test_the_network_is_bounded_by_the_voxels_that_it_may_see() -> None:
     assert predicted_peak((400, 400, 400), config, True) < predicted_peak((400, 400, 400), RegistrationConfig(), True)
     large = config.replace(network_voxels=400**3)
     assert predicted_peak((400, 400, 400), large, True) > predicted_peak((400, 400, 400), config, True)
+
+
+@pytest.mark.parametrize("mode", ["none", "field", "network"])
+def test_kept_levels_are_counted_where_there_is_a_network(mode: str) -> None:
+    config = RegistrationConfig(instance=mode)  # type: ignore[arg-type]
+    kept, shape = config.replace(keep_levels=True), (100, 100, 100)
+    assert predicted_peak(shape, kept, True) > predicted_peak(shape, config, True)
+    if mode != "network":  # which makes its own where there are no weights
+        assert predicted_peak(shape, kept, False) == predicted_peak(shape, config, False)

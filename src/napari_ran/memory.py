@@ -25,16 +25,23 @@ POINT_BYTES = 8_000
 WORKING_BYTES = 150
 """Images, both fields and their composition, in bytes per working voxel: what a run without refinement holds."""
 
+KEPT_BYTES = 830
+"""Measured size of the levels that are kept for inspection (RAN3, both directions), in bytes per voxel it sees."""
+
 
 def predicted_peak(shape: tuple[int, ...], config: RegistrationConfig, network: bool) -> int:
     """Return the predicted peak in bytes of a registration on a working grid of this shape."""
     voxels = math.prod(shape)
+    kept = KEPT_BYTES if config.keep_levels else 0
     if config.instance.mode == "network":
-        return voxels * FIT_NETWORK_BYTES
-    forward = min(voxels, config.network_voxels) * NETWORK_BYTES if network else 0
+        return voxels * (FIT_NETWORK_BYTES + 2 * kept)  # before the fit and after it
+    seen = min(voxels, config.network_voxels) if network else 0
+    forward = seen * NETWORK_BYTES
     if config.instance.mode == "field":
-        return max(forward, voxels * FIELD_BYTES + min(voxels, config.instance.points) * POINT_BYTES)
-    return max(forward, voxels * WORKING_BYTES)
+        refining = voxels * FIELD_BYTES + min(voxels, config.instance.points) * POINT_BYTES
+    else:
+        refining = voxels * WORKING_BYTES
+    return max(forward, refining) + seen * kept
 
 
 def check_memory(shape: tuple[int, ...], config: RegistrationConfig, network: bool, device: torch.device) -> None:

@@ -151,6 +151,42 @@ def test_an_inspected_field_is_saved_with_its_images(phantom: Any, tmp_path: Pat
     assert torch.allclose(loaded.get("difference", 0).data, live.get("difference", 0).data, atol=1e-3)
 
 
+def test_a_field_file_of_another_tool(phantom: Any, tmp_path: Path) -> None:
+    from napari_ran.io import save_field
+
+    for name in ("warp.h5", "disp_1.nii.gz"):
+        inspection = Inspection.load(save_field(phantom.truth, tmp_path / name))
+        assert "without the levels" in inspection.note
+        assert inspection.name == name
+        assert inspection.available(0) == ("field", "jacobian")
+        assert torch.allclose(inspection.get("field", 0).data, phantom.truth.tensor, atol=1e-4)
+
+
+def test_a_folder_of_ones_own_called_levels_is_left_alone(
+    registered: Callable[..., ran.Registration], tmp_path: Path
+) -> None:
+    (tmp_path / "result" / "levels").mkdir(parents=True)
+    (tmp_path / "result" / "levels" / "notes.txt").write_text("mine")
+    registered("field", keep_levels=False).save(tmp_path / "result")
+    assert (tmp_path / "result" / "levels" / "notes.txt").read_text() == "mine"
+
+
+def test_old_levels_come_back_when_the_last_step_fails(
+    registered: Callable[..., ran.Registration], copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from os import replace as rename
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(target).name == "field.h5":
+            raise PermissionError(13, "Permission denied")
+        rename(source, target)
+
+    monkeypatch.setattr("napari_ran.io.folders.os.replace", refuse)
+    with pytest.raises(OutputError, match="Permission denied"):
+        registered("none", keep_levels=False).save(copied)
+    assert Inspection.load(copied).stages[-1].kind == "instance"
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
+from napari_ran.introspect import storage
 from napari_ran.introspect.cache import Cache
 from napari_ran.introspect.metrics import stage_metrics
 from napari_ran.introspect.quantities import DIRECTIONS, QUANTITIES, Quantity, QuantityArray, Stage, StageMetrics
@@ -29,7 +30,6 @@ _MANY_CHANNELS = frozenset({"heads", "masks", "features"})
 
 NO_LEVELS = "The levels were not kept, so only the final field is shown: register again with keep_levels=True"
 NO_NETWORK = "No network finished its pass in this run, so only the final field is shown"
-FOREIGN = "This field came without the levels of a network, so only the field itself is shown"
 
 
 class Inspection:
@@ -108,19 +108,18 @@ class Inspection:
                     "Give the images that this field was made for",
                 )
         name = f"{moving.name} to {fixed.name}" if fixed is not None and moving is not None else "field"
-        return cls(FieldSource(field, None, fixed, moving), name, FOREIGN)
+        return cls(FieldSource(field, None, fixed, moving), name, storage.FOREIGN)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `Registration.save` or `save` wrote; see `napari_ran.introspect.storage.load`."""
-        from napari_ran.introspect import storage
+        """Read what `Registration.save` or `save` wrote, or any tool's field from a file.
 
+        See `napari_ran.introspect.storage.load` for the errors.
+        """
         return cls(**storage.load(folder))
 
     def save(self, folder: str | Path) -> Path:
         """Write everything that `load` needs into a folder; see `napari_ran.introspect.storage.save`."""
-        from napari_ran.introspect import storage
-
         return storage.save(self, folder)
 
     @property

@@ -53,6 +53,7 @@ VERSION = 1
 
 BEFORE = "before-"
 AGAIN = "Register the pair again with keep_levels=True and save the result with this version"
+FOREIGN = "This field came without the levels of a network, so only the field itself is shown"
 WITHOUT_LEVELS = "This result was saved without its levels, so only the final field is shown: " + (
     "register again with keep_levels=True"
 )
@@ -72,7 +73,7 @@ def save(inspection: Inspection, folder: str | Path) -> Path:
         A file could not be written; the folder is as it was before.
     """
     source = inspection.source
-    with filling(folder) as new:
+    with filling(folder, obsolete=left_over(folder)) as new:
         if isinstance(source, TraceSource):
             _write(source.trace, new / FOLDER, inspection.name, inspection.labels, inspection.landmarks)
         elif isinstance(source, FieldSource):
@@ -95,10 +96,16 @@ def save_registration(registration: Registration, folder: Path) -> None:
     _write(registration.trace, folder / FOLDER, name, labels, landmarks)
 
 
+def left_over(folder: str | Path) -> list[str]:
+    """Return the name of the folder with the levels of an earlier result, where there is one."""
+    return [FOLDER] if (Path(folder) / FOLDER / INDEX).exists() else []
+
+
 def load(folder: str | Path) -> dict[str, Any]:
     """Read what `save` or `Registration.save` wrote: the arguments of an `Inspection`.
 
-    Without levels, the field alone is read and ``note`` says so.
+    Without levels, the field alone is read and ``note`` says so. A file is read as the field of any tool (see
+    `napari_ran.io.load_field`).
 
     Raises
     ------
@@ -107,6 +114,8 @@ def load(folder: str | Path) -> dict[str, Any]:
         of another model.
     """
     path = Path(folder).expanduser()
+    if path.is_file():
+        return {"source": FieldSource(load_field(path)), "name": path.name, "note": FOREIGN}
     if not path.is_dir():
         raise InputError(str(folder), "there is no such folder", "Give the folder of a saved registration")
     for place in (path, path / FOLDER):
@@ -340,4 +349,4 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
 
 
-__all__ = ["FOLDER", "load", "save", "save_registration"]
+__all__ = ["FOLDER", "FOREIGN", "left_over", "load", "save", "save_registration"]

@@ -23,7 +23,7 @@ def filling(folder: str | Path, obsolete: Sequence[str] = ()) -> Iterator[Path]:
     folder : path
         Where it all goes; made if needed.
     obsolete : sequence of str
-        Names that are removed from `folder` unless they were written anew.
+        Names of folders that are removed from `folder` unless they were written anew.
 
     Raises
     ------
@@ -53,13 +53,17 @@ def _move_into_place(new: Path, target: Path, staging: Path, obsolete: Sequence[
         return
     names = [path.name for path in new.iterdir()]
     (old := staging / "old").mkdir()
-    for name in {*names, *obsolete}:
-        if (target / name).is_dir():  # a folder cannot be renamed over another one
-            os.replace(target / name, old / name)
-    for name in names:
-        os.replace(new / name, target / name)
-    for name in set(obsolete).difference(names):
-        (target / name).unlink(missing_ok=True)
+    try:
+        for name in {*names, *obsolete}:
+            if (target / name).is_dir():  # a folder cannot be renamed over another one
+                os.replace(target / name, old / name)
+        for name in names:
+            os.replace(new / name, target / name)
+    except OSError:
+        for folder in old.iterdir():
+            if not (target / folder.name).exists():
+                os.replace(folder, target / folder.name)
+        raise
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
