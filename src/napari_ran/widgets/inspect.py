@@ -9,14 +9,18 @@ import numpy as np
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
+import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._inspect_ablation import AblationPage
+from napari_ran.widgets._inspect_filmstrip import FilmstripWindow, Strip, filmstrip_work, plane_name
+from napari_ran.widgets._inspect_foreign import FieldDialog
 from napari_ran.widgets._inspect_layers import PICTURES, InspectLayers
 from napari_ran.widgets._inspect_levels import LevelsPage
 from napari_ran.widgets._inspect_probe import ProbePage
 from napari_ran.widgets._inspect_recent import recent_of
 from napari_ran.widgets._inspect_separability import SeparabilityPage
 from napari_ran.widgets._inspect_session import Session, loading_work, metrics_work, picture_work, thumbnail_work
+from napari_ran.widgets._inspect_theory import TheoryPage
 from napari_ran.widgets._inspect_views import Choice, Picture
 from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._panels import MessagePanel
@@ -44,16 +48,18 @@ class InspectWidget(QWidget):
         self.viewer = napari_viewer
         self.session: Session | None = None
         self.whole: Session | None = None
+        self.film: FilmstripWindow | None = None
         self._wanted: Choice | None = None
         self._grounds: dict[str, Any] = {}
         self._open = False
         self.layers = InspectLayers(napari_viewer)
         self.recent = recent_of(napari_viewer)
-        self.stepper, self.painter, self.measurer, self.loader = (Worker(self) for _ in range(4))
+        self.stepper, self.painter, self.measurer, self.loader, self.filmer = (Worker(self) for _ in range(5))
         self.levels = LevelsPage(napari_viewer)
         self.probe = ProbePage(napari_viewer, self.layers)
         self.ablation = AblationPage()
         self.separability = SeparabilityPage(napari_viewer, self.layers)
+        self.theory = TheoryPage(napari_viewer)
         self._rest = self._timer(REST_MS, self._rested)
         self._view = self._timer(VIEW_MS, self._view_moved)
         self._build()
@@ -82,6 +88,7 @@ class InspectWidget(QWidget):
         menu.setToolTipsVisible(True)
         self.latest_action = menu.addAction("Latest registration of this viewer")
         self.saved_action = menu.addAction("Saved result…")
+        self.field_action = menu.addAction("Field of another tool…")
         self.choose_button.setMenu(menu)
         self.note = QLabel()
         self.note.setWordWrap(True)
@@ -93,6 +100,7 @@ class InspectWidget(QWidget):
             ("Probe", self.probe),
             ("Ablation", self.ablation),
             ("Separability", self.separability),
+            ("Design", self.theory),
         ):
             self.tabs.addTab(scrolled(page), title)
         self.message = MessagePanel(self.viewer)
@@ -110,6 +118,10 @@ class InspectWidget(QWidget):
     def _connect(self) -> None:
         self.latest_action.triggered.connect(self.show_latest)
         self.saved_action.triggered.connect(self._ask_what_to_open)
+        self.field_action.triggered.connect(self._ask_for_field)
+        self.levels.filmstrip_wanted.connect(self.draw_filmstrip)
+        self.filmer.finished.connect(self._show_filmstrip)
+        self.filmer.failed.connect(self._on_film_failed)
         self.levels.chosen.connect(self._show_choice)
         self.tabs.currentChanged.connect(self._tab_changed)
         self.probe.failed.connect(self.complain)
@@ -130,8 +142,8 @@ class InspectWidget(QWidget):
     def all_workers(self) -> list[Worker]:
         """Return everything that may be at work in the background."""
         pages = [self.ablation.runner, self.ablation.student]
-        pages += [self.separability.worker, self.separability.boundary_worker]
-        return [self.stepper, self.painter, self.measurer, self.loader, *pages]
+        pages += [self.separability.worker, self.separability.boundary_worker, self.theory.worker]
+        return [self.stepper, self.painter, self.measurer, self.loader, self.filmer, *pages]
 
     # ---------------------------------------------------------------- what is inspected
 
@@ -157,6 +169,8 @@ class InspectWidget(QWidget):
         self.whole = Session(inspection)
         self.ablation.show_session(self.whole)
         self._show_session(self.whole)
+        if inspection.trace is not None:
+            self.theory.show_config(inspection.trace.model.config)
         self.title.setText(f"<b>{inspection.name}</b>")
         self.note.setText(inspection.note)
         self.note.setVisible(bool(inspection.note))
@@ -187,6 +201,19 @@ class InspectWidget(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Open a saved result")
         if folder:
             self.open(folder)
+
+    def _ask_for_field(self) -> None:
+        dialog = FieldDialog(self.viewer, self)
+        if dialog.exec():
+            self.open_field(dialog)
+
+    def open_field(self, dialog: FieldDialog) -> None:
+        """Inspect the field that a dialog describes."""
+        self.message.hide()
+        try:
+            self.loader.start(dialog.work())
+        except ran.InputError as error:
+            self.complain(error)
 
     def _on_load_failed(self, error: Exception) -> None:
         self.title.setText(WELCOME if self.session is None else f"<b>{self.session.inspection.name}</b>")
@@ -276,6 +303,28 @@ class InspectWidget(QWidget):
         else:
             self.layers.remove(["pairs"])
 
+    # ---------------------------------------------------------------- all levels at once
+
+    def draw_filmstrip(self) -> None:
+        """Draw all levels at the current slice, in the background."""
+        if self.session is None:
+            return
+        ndim = self.session.ndim
+        hidden = 0 if ndim == 2 else -1 - ({-3, -2, -1} - set(self.layers.plane(3))).pop()
+        view = plane_name(self.session.inspection, hidden)
+        position = self.layers.to_world(self.layers.position(ndim), ndim)
+        self.levels.filmstrip.setEnabled(False)
+        self.filmer.start(filmstrip_work(self.session.inspection, view, position, self.levels.direction))
+
+    def _show_filmstrip(self, strip: Strip) -> None:
+        self.levels.filmstrip.setEnabled(True)
+        self.film = FilmstripWindow(strip, self)
+        self.film.show()
+
+    def _on_film_failed(self, error: Exception) -> None:
+        self.levels.filmstrip.setEnabled(True)
+        self.complain(error)
+
     # ---------------------------------------------------------------- following the viewer
 
     def _view_changed(self, event: Any = None) -> None:
@@ -312,7 +361,11 @@ class InspectWidget(QWidget):
         self._drop_work()
         self.ablation.stop()
         self.separability.stop()
+        self.theory.stop()
         self.loader.drop()
+        self.filmer.drop()
+        if self.film is not None:
+            self.film.close()
         self._follow_viewer(False)
         self.layers.remove()
 
@@ -327,6 +380,6 @@ class InspectWidget(QWidget):
         for signal in (dims.point, dims.ndisplay, dims.order, self.layers.camera.events.zoom):
             (signal.connect if follow else signal.disconnect)(self._view_changed)
         self.probe.follow_mouse(follow)
-        for part in (self.levels.legend, self.probe.plot, self.separability.plot, self.message):
+        for part in (self.levels.legend, self.probe.plot, self.separability.plot, self.theory.plot, self.message):
             (theme.connect if follow else theme.disconnect)(part.apply_theme)
         (self.recent.changed.connect if follow else self.recent.changed.disconnect)(self._new_result)

@@ -1,0 +1,94 @@
+"""All levels at the current slice side by side: drawn in the background, shown in a window of its own."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from napari_ran.introspect.inspection import Inspection
+from napari_ran.widgets._worker import Task, Work
+
+VIEWS = ("sagittal", "coronal", "axial")
+"""Planes by the world axis that they are cut across."""
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """A figure and how it looks."""
+
+    figure: Any
+    png: bytes
+
+
+def plane_name(inspection: Inspection, hidden: int) -> str:
+    """Return the name of the plane that is shown when an array axis is hidden; empty in 2-D."""
+    grid = inspection.get("field", 0).grid
+    if grid.ndim == 2:
+        return ""
+    return VIEWS[int(np.abs(grid.direction[:, hidden]).argmax())]
+
+
+def filmstrip_work(inspection: Inspection, view: str, position: NDArray[np.float64], direction: str) -> Work:
+    """Return the work of drawing the filmstrip through a point (D,) in mm; it returns a `Strip`."""
+
+    def work(task: Task) -> Generator[Any, None, Strip]:
+        from napari_ran.figures.filmstrip import filmstrip, frames
+
+        own, strip, plane = frames(inspection, view, position, direction)
+        yield "drawing"
+        heads = 0 if inspection.trace is None else inspection.trace.model.config.heads
+        figure = filmstrip(own, strip, plane, heads, inspection.name)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        return Strip(figure, picture.getvalue())
+
+    return work
+
+
+class FilmstripWindow(QDialog):
+    """Shows a filmstrip and saves it.
+
+    Parameters
+    ----------
+    strip : Strip
+        What is shown.
+    """
+
+    def __init__(self, strip: Strip, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.strip = strip
+        self.setWindowTitle("Filmstrip of all levels")
+        picture = QPixmap()
+        picture.loadFromData(strip.png)
+        label = QLabel()
+        label.setPixmap(picture)
+        label.setAccessibleName("All levels at the current slice")
+        area = QScrollArea()
+        area.setWidget(label)
+        save = QPushButton("Save…")
+        save.clicked.connect(self._ask)
+        row = QHBoxLayout()
+        row.addStretch(1)
+        row.addWidget(save)
+        layout = QVBoxLayout(self)
+        layout.addWidget(area)
+        layout.addLayout(row)
+        self.resize(min(picture.width() + 40, 1300), min(picture.height() + 80, 820))
+
+    def _ask(self) -> None:
+        kinds = "Picture (*.png);;Drawing (*.svg *.pdf)"
+        path, _ = QFileDialog.getSaveFileName(self, "Save the filmstrip", "filmstrip.png", kinds)
+        if path:
+            self.save(path)
+
+    def save(self, path: str | Path) -> None:
+        """Write the figure; the name's ending decides the format."""
+        self.strip.figure.savefig(path)
