@@ -156,19 +156,19 @@ def ablation(preset: str, threads: int, which: tuple[str, ...]) -> None:
         output = model(moving, fixed, keep_levels=True)
         whole = time.perf_counter() - started
     trace = NetworkTrace(model, preset, Grid.from_spacing(SHAPE), np.eye(4), fixed, moving, output)
-    started, last, rows = time.perf_counter(), time.perf_counter(), []
+    started, used, last, rows = time.perf_counter(), time.process_time(), time.perf_counter(), []
     for step in ablation_study(trace, which):  # type: ignore[arg-type]
         if step.row is not None:
             rows.append((step.row, time.perf_counter() - last))
             last = time.perf_counter()
-    total = time.perf_counter() - started
+    total, used = time.perf_counter() - started, time.process_time() - used
     for level in sorted({row.level for row, _ in rows if row.head is not None}):
         of_level = [seconds for row, seconds in rows if row.level == level and row.head is not None]
         print(f"{preset:6s} heads of level {level}: {statistics.mean(of_level):6.2f} s each", flush=True)
     load = os.getloadavg()[0]
     print(
-        f"{preset:6s} {len(rows)} rows ({', '.join(which)}): {total:.1f} s, {threads} threads, one whole pass "
-        f"{whole:.1f} s, load of the machine {load:.1f}; target {TARGETS['ablation']:.0f} s for the heads",
+        f"{preset:6s} {len(rows)} rows ({', '.join(which)}): {total:.1f} s, CPU {used:.1f} s, {threads} threads, one "
+        f"whole pass {whole:.1f} s, load of the machine {load:.1f}; target {TARGETS['ablation']:.0f} s for the heads",
         flush=True,
     )
 
