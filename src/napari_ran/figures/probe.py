@@ -118,17 +118,31 @@ def draw_contributions(axes: Axes, found: Probe) -> None:
 
     Parts to the left of zero act against the displacement. `axes` is cleared first.
     """
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import to_rgba
+
     axes.clear()
     rows = range(len(found.stages))
+    bars: list[list[tuple[float, float]]] = []
+    colours: list[tuple[float, ...]] = []
+    lengths: list[float] = []
     for row, stage in zip(rows, found.stages, strict=True):
         direction = _direction(stage, found)
         ends = {1: 0.0, -1: 0.0}
         for part in stage.contributions:
             width = float(part.mm @ direction)
             side = 1 if width >= 0 else -1
-            axes.barh(row, width, left=ends[side], height=0.66, linewidth=0.6, edgecolor="white", **_look(part))
-            ends[side] += width
-        axes.plot(float(stage.displacement @ direction), row, marker="D", color=INK, ms=4.5, mec="white", mew=0.8)
+            start, end = ends[side], ends[side] + width
+            bars.append([(start, row - 0.33), (end, row - 0.33), (end, row + 0.33), (start, row + 0.33)])
+            colours.append(to_rgba(*_look(part)))
+            ends[side] = end
+        lengths.append(float(stage.displacement @ direction))
+    # one collection: a patch for each bar would take ten times as long, too long to follow the mouse
+    axes.add_collection(PolyCollection(bars, facecolors=colours, edgecolors="white", linewidths=0.6))
+    axes.plot(lengths, list(rows), ls="", marker="D", color=INK, ms=4.5, mec="white", mew=0.8)
+    places = [corner[0] for bar in bars for corner in bar] + lengths + [0.0]
+    margin = 0.05 * max(max(places) - min(places), 1e-3)
+    axes.set_xlim(min(places) - margin, max(places) + margin)
     axes.axvline(0, color=PALE, lw=0.8)
     axes.set_yticks(rows, [stage.stage.title for stage in found.stages])
     axes.set_ylim(len(found.stages) - 0.4, -0.6)
@@ -158,10 +172,11 @@ def _direction(stage: StageProbe, found: Probe) -> NDArray[np.float64]:
     return np.asarray(np.eye(len(found.point))[0])
 
 
-def _look(part: Contribution) -> dict[str, Any]:
+def _look(part: Contribution) -> tuple[str, float]:
+    """Return colour and opacity of a part."""
     if part.head is None:
-        return {"color": _OTHERS.get(part.kind, FRAME)}
-    return {"color": head_colour(part.head), "alpha": 1.0 if part.kind == "residual" else _CARRIED_ALPHA}
+        return _OTHERS.get(part.kind, FRAME), 1.0
+    return head_colour(part.head), 1.0 if part.kind == "residual" else _CARRIED_ALPHA
 
 
 def _legend(points: Sequence[Probe]) -> list[Any]:
