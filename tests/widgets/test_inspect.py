@@ -1,80 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io.layers import KEY, to_layer_data
 from napari_ran.widgets._inspect_layers import PICTURES, PREFIX
 from napari_ran.widgets._layers import own_result
-from napari_ran.widgets.inspect import InspectWidget
-
-MATRIX_3D = np.array([[1.1, 0.2, 0, 5], [-0.2, 1.0, 0.3, -7], [0.1, -0.2, 2.0, 11], [0, 0, 0, 1]])
-
-
-def registration(ndim: int, **settings: Any) -> ran.Registration:
-    """A quick registration of a small pair with the bundled weights, its levels kept."""
-    grid = ran.Grid.from_spacing((34, 30), (1.5, 1.0)) if ndim == 2 else ran.Grid((26, 20, 16), MATRIX_3D)
-    x = np.indices(grid.shape).astype(np.float32)
-
-    def picture(shift: float) -> ran.Image:
-        wave = np.sin((x[0] + shift) / 2.5) * np.cos(x[1] / 2.2) * (np.cos(x[2] / 3) if ndim == 3 else 1)
-        return ran.Image(torch.from_numpy(100 * wave), grid, "fixed" if shift == 0 else "moving")
-
-    labels = np.zeros(grid.shape, np.int32)
-    labels[(slice(4, 12),) * ndim] = 3
-    settings = {"keep_levels": True, "affine": "none", "instance": "none", "device": "cpu"} | settings
-    return ran.register(
-        picture(0),
-        picture(1),
-        fixed_labels=ran.Labels(labels, grid, "fixed organs"),
-        moving_labels=ran.Labels(np.roll(labels, -1, 0), grid, "moving organs"),
-        **settings,
-    )
-
-
-@pytest.fixture(scope="module")
-def results() -> dict[int, ran.Registration]:
-    return {ndim: registration(ndim) for ndim in (2, 3)}
-
-
-@pytest.fixture
-def inspect_in(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[Callable[..., Any]]:
-    """Make a viewer with the Inspect widget docked in it, showing a registration."""
-    made = []
-
-    def make(result: ran.Registration | None = None) -> tuple[Any, InspectWidget]:
-        viewer = make_napari_viewer()
-        widget = InspectWidget(viewer)
-        viewer.window.add_dock_widget(widget, name="Inspect (RAN)", area="right")
-        made.append(widget)
-        if result is not None:
-            widget.recent.put(result)
-            seen(widget, qtbot)
-        return viewer, widget
-
-    yield make
-    for widget in made:
-        tasks = [worker.current.task for worker in widget.all_workers()]
-        widget.shut()
-        for task in tasks:
-            if task is not None:
-                task.join(20)
-
-
-def seen(widget: InspectWidget, qtbot: Any) -> None:
-    """Wait until the viewer shows what is chosen."""
-
-    def check() -> None:
-        assert widget.layers.picture is not None
-        assert widget.layers.picture.choice == widget.session.allowed(widget.levels.choice)
-
-    qtbot.waitUntil(check, timeout=20_000)
 
 
 def shown(viewer: Any) -> list[str]:
@@ -102,7 +38,7 @@ def test_every_quantity_and_style_is_a_layer_in_its_place(
         widget.levels.choose(quantity=quantity.name, stage=stage)
         for index in range(widget.levels.style_box.count()):
             widget.levels.style_box.setCurrentIndex(index)
-            seen(widget, qtbot)
+            widget.seen()
             picture = widget.layers.picture
             assert shown(viewer) == ["ground", picture.slot]
             layer = widget.layers.find(picture.slot)
@@ -119,7 +55,7 @@ def test_arrows_point_where_the_field_says(
 ) -> None:
     viewer, widget = inspect_in(results[3])
     widget.levels.choose(quantity="field", style="arrows")
-    seen(widget, qtbot)
+    widget.seen()
     layer, field = widget.layers.find("arrows"), widget.layers.picture
     assert len(layer.data) > 20
     place = layer.world_to_data(viewer.dims.point)
@@ -134,7 +70,7 @@ def test_arrows_keep_their_distance_on_the_screen(
 ) -> None:
     _, widget = inspect_in(results[2])
     widget.levels.choose(quantity="field", style="arrows")
-    seen(widget, qtbot)
+    widget.seen()
     widget.layers.camera.zoom = 3.0
     qtbot.waitUntil(lambda: len(widget.layers.find("arrows").data) < 100, timeout=5000)
     few = len(widget.layers.find("arrows").data)
@@ -147,12 +83,12 @@ def test_levels_replace_each_other_in_place_with_the_same_limits(
 ) -> None:
     viewer, widget = inspect_in(results[3])
     widget.levels.choose(quantity="field", style="magnitude", stage=0)
-    seen(widget, qtbot)
+    widget.seen()
     layer, count = widget.layers.find("map"), len(viewer.layers)
     limits, coarse = tuple(layer.contrast_limits), layer.data.shape
     for stage in range(1, len(widget.session.inspection.stages)):
         widget.levels.choose(stage=stage)
-        seen(widget, qtbot)
+        widget.seen()
         assert widget.layers.find("map") is layer
         assert tuple(layer.contrast_limits) == limits
         assert len(viewer.layers) == count
@@ -162,7 +98,7 @@ def test_levels_replace_each_other_in_place_with_the_same_limits(
     layer.contrast_limits = (0, limits[1] / 2)
     layer.opacity = 0.3
     widget.levels.choose(stage=1)
-    seen(widget, qtbot)
+    widget.seen()
     assert tuple(layer.contrast_limits) == (0, limits[1] / 2)
     assert layer.opacity == 0.3
 
@@ -172,10 +108,10 @@ def test_a_layer_deleted_by_hand_comes_back(
 ) -> None:
     viewer, widget = inspect_in(results[3])
     widget.levels.choose(quantity="confidence", stage=1)
-    seen(widget, qtbot)
+    widget.seen()
     viewer.layers.clear()
     widget.levels.choose(stage=2)
-    seen(widget, qtbot)
+    widget.seen()
     assert shown(viewer) == ["ground", "map"]
 
 
@@ -187,7 +123,7 @@ def test_users_layers_keep_their_place_and_selection(
     mine = viewer.add_image(data, **kwargs)
     viewer.layers.selection.active = mine
     widget.recent.put(results[2])
-    seen(widget, qtbot)
+    widget.seen()
     assert viewer.layers[0] is mine
     assert viewer.layers.selection.active is mine
     assert KEY not in mine.metadata or own_result(mine) is None
@@ -198,14 +134,16 @@ def test_a_quantity_that_a_stage_lacks_is_explained(
 ) -> None:
     viewer, widget = inspect_in(results[2])
     widget.levels.choose(quantity="previous_confidence", stage=1)
-    seen(widget, qtbot)
+    widget.seen()
     widget.levels.choose(stage=0)
     assert "level 0" in widget.levels.legend.legend.title.lower()
     assert shown(viewer) == ["ground"]
 
 
-def test_a_result_without_levels_offers_its_field_and_says_why(inspect_in: Callable[..., Any], qtbot: Any) -> None:
-    _, widget = inspect_in(registration(2, keep_levels=False))
+def test_a_result_without_levels_offers_its_field_and_says_why(
+    inspect_in: Callable[..., Any], register_small: Callable[..., ran.Registration]
+) -> None:
+    _, widget = inspect_in(register_small(2, keep_levels=False))
     assert "keep_levels" in widget.note.text()
     assert widget.note.isVisibleTo(widget)
     assert not widget.levels.slider.isEnabled()
@@ -221,7 +159,7 @@ def test_a_saved_result_is_opened(
     results[2].save(tmp_path / "result")
     widget.open(tmp_path / "result")
     qtbot.waitUntil(lambda: widget.session is not None, timeout=20_000)
-    seen(widget, qtbot)
+    widget.seen()
     assert len(widget.session.inspection.stages) == len(Inspection.from_registration(results[2]).stages)
     widget.open(tmp_path)
     qtbot.waitUntil(widget.message.isVisible if widget.isVisible() else lambda: not widget.message.isHidden())
@@ -266,6 +204,6 @@ def test_the_directions_show_their_own_image(
 ) -> None:
     _, widget = inspect_in(results[3])
     widget.levels.choose(direction="inverse")
-    seen(widget, qtbot)
+    widget.seen()
     trace = widget.session.inspection.trace
     np.testing.assert_allclose(widget.layers.find("ground").data, trace.moving[0, 0].numpy().T)

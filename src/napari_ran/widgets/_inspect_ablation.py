@@ -280,7 +280,7 @@ class AblationPage(QWidget):
 
         def work(task: Task) -> Generator[Any, None, Ablated | None]:
             if self._ablator is None and inspection is not None and inspection.trace is not None:
-                self._ablator = Ablator(inspection.trace, **annotations(inspection))
+                self._ablator = Ablator(inspection.trace, **given_annotations(inspection))
             ablator = self._ablator
             if ablator is None or inspection is None:
                 return None
@@ -388,7 +388,7 @@ class AblationPage(QWidget):
                 self.failed.emit(OutputError(str(path), problem, "Choose another place"))
 
 
-def annotations(inspection: Inspection) -> dict[str, Any]:
+def given_annotations(inspection: Inspection) -> dict[str, Any]:
     """Return the labels and landmarks of an inspection as the ablation takes them."""
     found: dict[str, Any] = {}
     for what in ("labels", "landmarks"):
@@ -404,7 +404,7 @@ def study_work(inspection: Inspection, which: Any) -> Work:
     def work(task: Task) -> Generator[AblationStep, None, AblationTable | None]:
         if inspection.trace is None:
             return None
-        steps = ablation_study(inspection.trace, which, **annotations(inspection))
+        steps = ablation_study(inspection.trace, which, **given_annotations(inspection))
         try:
             return (yield from steps)
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
@@ -18,6 +19,10 @@ from napari_ran.widgets._worker import Task, Work
 
 VIEWS = ("sagittal", "coronal", "axial")
 """Planes by the world axis that they are cut across."""
+
+
+WIDEST = 1240
+"""Pixels that a filmstrip may be wide on the screen; the saved one is as large as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,8 @@ class FilmstripWindow(QDialog):
         self.setWindowTitle("Filmstrip of all levels")
         picture = QPixmap()
         picture.loadFromData(strip.png)
+        if picture.width() > WIDEST:
+            picture = picture.scaledToWidth(WIDEST, Qt.TransformationMode.SmoothTransformation)
         label = QLabel()
         label.setPixmap(picture)
         label.setAccessibleName("All levels at the current slice")

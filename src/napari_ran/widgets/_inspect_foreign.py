@@ -106,7 +106,9 @@ class FieldDialog(QDialog):
         if layer is None and self.path is None:
             cure = "Choose a layer of components (3, Z, Y, X), or a file"
             raise ran.InputError("field", "no field is chosen", cure)
-        return foreign_work(self.path if layer is None else layer_values(layer), self.unit_box.currentData(), images)
+        field = self.path if layer is None else layer_values(layer)
+        assert field is not None  # one of the two is chosen
+        return foreign_work(field, self.unit_box.currentData(), images)
 
 
 def layer_values(layer: Any) -> tuple[Any, Any]:

@@ -163,7 +163,7 @@ class InspectLayers:
         self._arrows = state
         data, lengths = sample_arrows(picture, stride, axis, index)
         colours = np.concatenate([coloured(lengths, "turbo", picture.legend.limits) / 255, np.ones((len(data), 1))], 1)
-        width = 0.14 * max(min(step * s for step, s in zip(stride, picture.grid.spacing, strict=True)), 1e-6)
+        width = 0.22 * max(min(step * s for step, s in zip(stride, picture.grid.spacing, strict=True)), 1e-6)
         style = {"edge_width": width / float(picture.grid.spacing.min()), "vector_style": "arrow"}
         look = f"{picture.choice.stage}/{stride}"
         self._put("arrows", "vectors", data, napari_affine(picture.grid), _title(picture), style, look, colours=colours)
@@ -253,7 +253,7 @@ class InspectLayers:
         if colours is not None and len(colours):
             style = {**style, "edge_color": colours}
         mark = {OWNER: PREFIX + slot, LOOK: look}
-        shared = {"name": name, "affine": affine, "units": units, "metadata": {KEY: mark}}
+        shared: dict[str, Any] = {"name": name, "affine": affine, "units": units, "metadata": {KEY: mark}}
         if kind != "image":
             shared["ndim"] = len(affine) - 1
         layer = Layer.create(data, {**shared, **style}, kind)

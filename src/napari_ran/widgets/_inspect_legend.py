@@ -97,7 +97,7 @@ class LegendWidget(QWidget):
         line = self.fontMetrics().height()
         texts = (
             self.legend.title,
-            "Colour: where the point goes on the screen",
+            "Hue: where the point goes",
             f"Strength: 0 to {self.legend.limits[1]:.1f} mm",
         )
         for row, text in enumerate(texts):

@@ -145,7 +145,7 @@ class LevelsPage(QWidget):
         self.quantities.setResizeMode(QListView.ResizeMode.Adjust)
         self.quantities.setWordWrap(True)
         self.quantities.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
-        self.quantities.setGridSize(QSize(80, THUMBNAIL + 40))
+        self.quantities.setGridSize(QSize(100, THUMBNAIL + 38))
         self.quantities.setFixedHeight(2 * (THUMBNAIL + 40) + 8)
         self.quantities.setAccessibleName("Quantity")
         font = self.quantities.font()

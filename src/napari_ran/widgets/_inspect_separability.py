@@ -315,7 +315,7 @@ class SeparabilityPage(QWidget):
     def _ask_where_motion(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Export the boundary", "boundary.csv", "Table (*.csv)")
         if path and self.motion is not None:
-            self._write(lambda: self.motion.to_csv(path), path)  # type: ignore[union-attr]
+            self._write(lambda: self.motion.to_csv(path), path)
 
     def export(self, path: str | Path) -> None:
         """Write what is shown: the table as CSV, or the figure as PNG or SVG, by the name's ending."""

@@ -37,7 +37,7 @@ FARTHEST = 96
 """Distances of Delta_inf that are drawn, in voxels: there the layouts differ."""
 
 SHAPES = {2: "192 x 192", 3: "96 x 80 x 128"}
-SPIN_WIDTH = 82
+SPIN_WIDTH = 56
 HEADS = ("pool", "dil.", "a", "T", "t")
 TIPS = (
     "Pool size p: the level's voxel in voxels of the image. Halves or stays from level to level and ends at 1.",
@@ -133,6 +133,9 @@ class TheoryPage(QWidget):
                 box.setRange(1, most)
                 box.setValue(value)
                 box.setAccessibleName(f"{HEADS[column]} of level {level}")
+                box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+                box.setAlignment(Qt.AlignmentFlag.AlignCenter)
+                box.setToolTip("Type, or use the arrow keys or the mouse wheel")
                 box.setFixedWidth(SPIN_WIDTH - 2)
                 box.valueChanged.connect(self._changed)
                 self.table.setCellWidget(level, column, box)
@@ -153,7 +156,8 @@ class TheoryPage(QWidget):
             self.config = self._base.replace(pools=self.values(0), dilations=self.values(1))
         except ran.InputError as error:
             self.config = None
-            self.problem.setText(f"{error.argument.capitalize()}: {error.problem}. {error.cure}.")
+            name = error.argument.rpartition(".")[2].capitalize()
+            self.problem.setText(f"{name} {error.problem}. {error.cure}.")
             self.problem.show()
             self._show_invalid()
             return

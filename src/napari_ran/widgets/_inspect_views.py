@@ -25,7 +25,7 @@ STYLES: dict[str, str] = {
     "grid": "Deformed grid",
     "contours": "Contour lines",
     "blend": "All heads, blended",
-    "relative": "All heads, against their mean share",
+    "relative": "Heads against their mean",
     "single": "One head",
     "map": "Map",
 }
@@ -160,7 +160,7 @@ class Limits:
 
     def __init__(self, inspection: Inspection) -> None:
         self._inspection = inspection
-        self._found: dict[tuple[str, str, bool], tuple[float, float]] = {}
+        self._found: dict[tuple[str, str, str | tuple[int, int]], tuple[float, float]] = {}
         self._lock = threading.Lock()
 
     def of(self, quantity: str, direction: str, lengths: bool) -> tuple[float, float]:
@@ -168,13 +168,20 @@ class Limits:
         fixed = {"masks": (0.0, 1.0), "warped": (0.0, 1.0), "jacobian": (FOLD_FREE, 2.0)}
         if quantity in fixed and not lengths:
             return fixed[quantity]
-        key = (quantity, direction, lengths)
+        return self._known(quantity, direction, "length" if lengths else "value")
+
+    def in_plane(self, quantity: str, direction: str, plane: tuple[int, int]) -> tuple[float, float]:
+        """Return the limits of the lengths in mm as seen on the screen."""
+        return self._known(quantity, direction, plane)
+
+    def _known(self, quantity: str, direction: str, what: str | tuple[int, int]) -> tuple[float, float]:
+        key = (quantity, direction, what)
         with self._lock:
             if key not in self._found:
-                self._found[key] = self._search(quantity, direction, lengths)
+                self._found[key] = self._search(*key)
             return self._found[key]
 
-    def _search(self, quantity: str, direction: str, lengths: bool) -> tuple[float, float]:
+    def _search(self, quantity: str, direction: str, what: str | tuple[int, int]) -> tuple[float, float]:
         lows, highs = [0.0], [1e-6]
         for stage in range(len(self._inspection.stages)):
             if quantity not in self._inspection.available(stage, direction):
@@ -183,7 +190,10 @@ class Limits:
             data = array.data
             step = max(1, int(np.ceil((data[0].numel() / SAMPLES) ** (1 / array.grid.ndim))))
             thin = data[(slice(None), *[slice(step // 2 if n > step else 0, None, step) for n in data.shape[1:]])]
-            values = _lengths(thin.reshape(-1, array.grid.ndim, *thin.shape[1:]), array.grid) if lengths else thin
+            values = thin
+            if what != "value":
+                plane = what if isinstance(what, tuple) else None
+                values = _lengths(thin.reshape(-1, array.grid.ndim, *thin.shape[1:]), array.grid, plane)
             flat = values.flatten().numpy()
             highs.append(float(np.percentile(flat, PERCENTILE)))
             lows.append(float(np.percentile(flat, 100 - PERCENTILE)))
@@ -205,7 +215,7 @@ def make_picture(inspection: Inspection, choice: Choice, limits: Limits) -> Pict
     array = inspection.get(choice.quantity, choice.stage, choice.direction)
     kind = kind_of(inspection, choice.quantity)
     if kind in ("vector", "heads"):
-        return _vector_picture(inspection, choice, array, limits.of(choice.quantity, choice.direction, True), kind)
+        return _vector_picture(inspection, choice, array, limits, kind)
     if kind == "masks":
         return _mask_picture(choice, array)
     return _scalar_picture(inspection, choice, array, limits.of(choice.quantity, choice.direction, False))
@@ -262,19 +272,23 @@ def _vectors(array: QuantityArray, choice: Choice, kind: str) -> Tensor:
     return heads.mean(0) if choice.part < 0 else heads[min(choice.part, heads.shape[0] - 1)]
 
 
-def _lengths(vectors: Tensor, grid: Grid) -> Tensor:
-    """Return the lengths in mm (N, *S) of displacements (N, D, *S) in voxels."""
+def _lengths(vectors: Tensor, grid: Grid, plane: tuple[int, int] | None = None) -> Tensor:
+    """Return the lengths in mm (N, *S) of displacements (N, D, *S) in voxels; with a plane, as seen on the screen."""
     matrix = torch.as_tensor(np.array(grid.affine[:-1, :-1]), dtype=vectors.dtype)
+    if plane is not None:
+        matrix = matrix[[grid.ndim - 1 - axis % grid.ndim for axis in plane]]
     return torch.einsum("ij,nj...->ni...", matrix, vectors).square().sum(1).sqrt()
 
 
 def _vector_picture(
-    inspection: Inspection, choice: Choice, array: QuantityArray, limits: tuple[float, float], kind: str
+    inspection: Inspection, choice: Choice, array: QuantityArray, limits_of: Limits, kind: str
 ) -> Picture:
+    limits = limits_of.of(choice.quantity, choice.direction, True)
     vectors, grid = _vectors(array, choice, kind), array.grid
     bar = Legend("bar", "Length", "mm", (0.0, limits[1]), "turbo")
     if choice.style == "colour":
-        wheel = Legend("wheel", "Direction in the plane", "mm", (0.0, limits[1]))
+        limits = limits_of.in_plane(choice.quantity, choice.direction, choice.plane)
+        wheel = Legend("wheel", "Direction on the screen", "mm", (0.0, limits[1]))
         return Picture(choice, "colour", _direction_colours(vectors, grid, choice.plane, limits[1]), grid, wheel)
     if choice.style == "grid":
         fine = _on_image_grid(inspection, vectors, grid)

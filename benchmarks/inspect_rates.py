@@ -1,0 +1,182 @@
+"""Print how fast the Inspect widget follows: ``python benchmarks/inspect_rates.py [--size 160]``.
+
+The bundled 3-D weights run once over the phantom, resampled to ``size`` voxels a side; then the widget steps through
+the stages in a real viewer. A step is timed from the slider's move until the new layer is drawn:
+
+- ahead: the view was made while the stage before was looked at (what a user who looks before stepping on meets);
+- anew: nothing was made ahead, the view is made in the background first;
+- gui: how long the viewer's own thread was busy with the step made ahead, at most.
+
+The probe's rate is the number of points that were probed and drawn per second while the mouse moves all the time.
+On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python benchmarks/inspect_rates.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import napari
+import numpy as np
+import torch
+from napari._qt.qt_event_loop import get_qapp
+
+from napari_ran import functional as F
+from napari_ran.data import Grid
+from napari_ran.introspect.inspection import Inspection
+from napari_ran.introspect.probe import probe
+from napari_ran.introspect.trace import NetworkTrace, on_cpu
+from napari_ran.io.checkpoints import default_weights, load_weights
+from napari_ran.synthetic import sliding_phantom
+from napari_ran.widgets._inspect_session import Session
+from napari_ran.widgets.inspect import InspectWidget
+
+VIEWS = (
+    ("field", "arrows"),
+    ("field", "magnitude"),
+    ("field", "colour"),
+    ("field", "grid"),
+    ("field", "contours"),
+    ("masks", "blend"),
+    ("masks", "single"),
+    ("confidence", "map"),
+    ("warped", "map"),
+    ("difference", "map"),
+    ("jacobian", "map"),
+)
+
+
+def traced(size: int) -> NetworkTrace:
+    """Run the bundled network over the phantom at so many voxels a side."""
+    pair = sliding_phantom()
+    images = [F.resize(image.tensor[None], (size,) * 3) for image in (pair.fixed, pair.moving)]
+    fixed, moving = ((image - image.min()) / (image.max() - image.min()) for image in images)
+    name = default_weights(3)
+    assert name is not None
+    model = load_weights(name).eval()
+    with torch.no_grad():
+        output = on_cpu(model(moving, fixed, keep_levels=True))
+    return NetworkTrace(model, name, Grid.from_spacing((size,) * 3, 1.5), np.eye(4), fixed, moving, output)
+
+
+class Bench:
+    """A viewer with the Inspect widget, and a clock."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        self.app = get_qapp()
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.window.resize(1400, 900)
+        self.widget = InspectWidget(self.viewer)
+        self.viewer.window.add_dock_widget(self.widget, name="Inspect (RAN)", area="right")
+        self.widget.show_inspection(inspection)
+        self.viewer.reset_view()
+        self.wait(self.shown)
+
+    def wait(self, until: Callable[[], bool], seconds: float = 60.0) -> float:
+        """Let the viewer live until something is true; return the longest time that one turn took."""
+        end, longest = time.perf_counter() + seconds, 0.0
+        while not until() and time.perf_counter() < end:
+            start = time.perf_counter()
+            self.app.processEvents()
+            longest = max(longest, time.perf_counter() - start)
+            time.sleep(0.001)
+        return longest
+
+    def shown(self) -> bool:
+        """Whether the viewer shows what is chosen."""
+        picture = self.widget.layers.picture
+        return picture is not None and picture.choice == self.widget._wanted
+
+    def step(self, stage: int) -> tuple[float, float]:
+        """Move the slider; return the seconds until the new view is drawn, and the longest turn of the viewer."""
+        start = time.perf_counter()
+        self.widget.levels.slider.setValue(stage)
+        own = time.perf_counter() - start
+        longest = self.wait(self.shown)
+        drawing = time.perf_counter()
+        self.app.processEvents()
+        end = time.perf_counter()
+        return end - start, max(own + end - drawing, longest)
+
+    def steps(self, quantity: str, style: str) -> tuple[list[float], list[float], list[float]]:
+        """Step through all stages that have a quantity: seconds anew, ahead, and of the viewer's thread."""
+        inspection = self.widget.session.inspection
+        stages = [stage.index for stage in inspection.stages if not inspection.why_not(quantity, stage.index)]
+        self.widget.levels.choose(quantity=quantity, stage=stages[-1])
+        self.widget.levels.choose(style=style)
+        self.wait(self.shown)
+        anew, ahead, busy = [], [], []
+        for stage in stages:
+            self.widget.stepper.drop()
+            self.rest(0.4)
+            self.widget.session.shelf = Session(inspection).shelf
+            anew.append(self.step(stage)[0])
+            self.rest(0.4)
+        for stage in stages:
+            self.widget.levels.slider.setValue(max(stage - 1, stages[0]))
+            self.wait(lambda: self.widget.stepper.task is None)
+            self.rest(0.3)
+            seconds, longest = self.step(stage)
+            ahead.append(seconds)
+            busy.append(longest)
+        return anew, ahead, busy
+
+    def rest(self, seconds: float) -> None:
+        """Let the viewer live for a while."""
+        end = time.perf_counter() + seconds
+        self.wait(lambda: time.perf_counter() > end)
+
+    def probes(self, seconds: float) -> float:
+        """Move the mouse every few milliseconds; return how many points per second were probed and drawn."""
+        page = self.widget.probe
+        self.widget.tabs.setCurrentIndex(1)
+        self.rest(0.3)
+        grid = self.widget.session.inspection.trace.grid
+        middle, start, count, moves = np.array(grid.shape) / 2, time.perf_counter(), page.count, 0
+        while time.perf_counter() - start < seconds:
+            angle = moves / 40
+            voxel = middle + 0.25 * middle * np.array([np.cos(angle), np.sin(angle), 0])
+            place = self.widget.layers.to_viewer(grid.to_world(voxel))
+            event: Any = SimpleNamespace(position=tuple(place), view_direction=None, modifiers=[])
+            for callback in list(self.viewer.mouse_move_callbacks):
+                callback(self.viewer, event)
+            self.app.processEvents()
+            time.sleep(0.005)
+            moves += 1
+        return (page.count - count) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=160, help="voxels a side")
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long the mouse moves")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    inspection = Inspection.from_trace(traced(arguments.size), "phantom")
+    print(
+        f"{arguments.size}^3 voxels, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
+    print(f"network with all levels kept: {time.perf_counter() - start:.1f} s")
+    bench = Bench(inspection)
+    print(f"{'view':<22}{'ahead, ms':>20}{'anew, ms':>20}{'gui, ms':>10}   (median, largest)")
+    for quantity, style in VIEWS:
+        anew, ahead, busy = ([1000 * value for value in row] for row in bench.steps(quantity, style))
+        cells = "".join(f"{np.median(row):12.0f}{max(row):8.0f}" for row in (ahead, anew))
+        print(f"{quantity + ', ' + style:<22}{cells}{max(busy):10.0f}", flush=True)
+    times = []
+    grid = inspection.trace.grid
+    for voxel in np.random.default_rng(0).uniform(0.2, 0.8, (20, 3)) * np.array(grid.shape):
+        begin = time.perf_counter()
+        probe(inspection, grid.to_world(voxel))
+        times.append(1000 * (time.perf_counter() - begin))
+    print(f"probe alone: median {np.median(times):.0f} ms, largest {max(times):.0f} ms")
+    print(f"probe following the mouse: {bench.probes(arguments.seconds):.1f} per second", flush=True)
+    bench.viewer.close()
+
+
+if __name__ == "__main__":
+    main()
