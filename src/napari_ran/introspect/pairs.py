@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK = 1 << 18
 _TRIES = 40
+_AT_ONCE = 2
 
 
 def draw_pairs(
@@ -17,7 +19,7 @@ def draw_pairs(
     candidates: NDArray[np.int64],
     pairs: int,
     reach: int,
-    generator: np.random.Generator,
+    seed: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Draw pairs of correct points with all distances alike.
 
@@ -31,8 +33,8 @@ def draw_pairs(
         At least this many, unless too few places are correct.
     reach : int
         Largest distance.
-    generator : Generator
-        Source of randomness.
+    seed : int
+        Equal seeds give equal pairs.
 
     Returns
     -------
@@ -41,11 +43,12 @@ def draw_pairs(
     row, column : (N,) array
         Distance minus one, and difference rounded to voxels.
     """
-    shape, flat = np.array(correct.shape), correct.ravel()
-    strides = np.array([int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))])
-    places = np.stack(np.unravel_index(candidates, correct.shape)).astype(np.int32)
-    found, rows, columns, count = [], [], [], 0
-    for _ in range(max(1, _TRIES * -(-pairs // _CHUNK))):
+    shape, flat = correct.shape, correct.ravel()
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    places = np.stack(np.unravel_index(candidates, shape)).astype(np.int32)
+
+    def draw(index: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        generator = np.random.default_rng([seed, index])
         chosen = generator.integers(len(candidates), size=_CHUNK)
         p = generator.integers(1, reach + 1, size=_CHUNK, dtype=np.int32)
         second = np.zeros(_CHUNK, dtype=np.int64)
@@ -57,13 +60,15 @@ def draw_pairs(
         inside[inside] = flat[second[inside]]
         first, second, p = candidates[chosen[inside]], second[inside], p[inside]
         differing = np.abs(vectors[first] - vectors[second]).max(axis=1)
-        found.append(np.stack([first, second], axis=1))
-        rows.append(p.astype(np.int64) - 1)
-        columns.append((differing + 0.5).astype(np.int64))
-        count += len(p)
-        if count >= pairs:
-            break
-    return np.concatenate(found), np.concatenate(rows), np.concatenate(columns)
+        return np.stack([first, second], axis=1), p.astype(np.int64) - 1, (differing + 0.5).astype(np.int64)
+
+    found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+    most = max(_AT_ONCE, _TRIES * -(-pairs // _CHUNK))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # numpy works outside the interpreter's lock
+        while len(found) < most and sum(len(part[1]) for part in found) < pairs:
+            found += pool.map(draw, range(len(found), len(found) + _AT_ONCE))
+    points, rows, columns = zip(*found, strict=True)
+    return np.concatenate(points), np.concatenate(rows), np.concatenate(columns)
 
 
 def _shell(p: NDArray[np.int32], ndim: int, generator: np.random.Generator) -> Iterator[NDArray[np.int32]]:

@@ -254,9 +254,7 @@ def separability(
     largest = int(np.ceil(max(np.ptp(component) for component in vectors[candidates].T)))
     bins = 1 + (min(max(largest, 4), MAX_DIFFERENCE) if max_difference is None else max_difference)
 
-    points, row, column = draw_pairs(
-        vectors, correct.cpu().numpy(), candidates, pairs, reach, np.random.default_rng(seed)
-    )
+    points, row, column = draw_pairs(vectors, correct.cpu().numpy(), candidates, pairs, reach, seed)
     if not len(row):
         raise _no_pair(f"no two correctly registered points within {reach} voxels of each other were found")
     inside = column < bins
