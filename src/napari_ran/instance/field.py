@@ -147,9 +147,11 @@ def optimise_field(
     InstanceResult
         Closing the generator early loses nothing: the last event's `best_field` stays valid.
     """
-    measure, messages = resolve_similarity(fixed, moving, config)
-    config = config.resolved(similarity=measure)
-    pyramid = Pyramid(fixed, moving, spacing, measure, config)
+    wanted = config
+    # whether the intensities correlate shows once the images are roughly aligned; the search compares by MIND anyhow
+    measure: Measure = "mind" if wanted.similarity == "auto" else wanted.similarity
+    messages: tuple[str, ...] = ()
+    pyramid = Pyramid(fixed, moving, spacing, measure, wanted.resolved(similarity=measure))
     factors = _factors(pyramid)
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
     guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
@@ -169,6 +171,16 @@ def optimise_field(
     yield run.event(-1, "comparing first guesses")
     if config.search:
         yield from _search(run, judge)
+    if wanted.similarity == "auto":
+        measure, reason = choose_similarity(fixed, _warped(pyramid, run.best))
+        messages = (reason,)
+        yield run.event(-1, reason)
+        if measure != pyramid.measure:
+            pyramid.compare_by(measure, wanted.resolved(similarity=measure))
+            term = pyramid.term(pyramid.shape)
+            judge = Judge(pyramid, term)
+            before = judge(guess)
+            run.now = run.best = judge(run.best.control)
     pyramid.release()
     run.step = SEARCH_STEPS
     steps, early = 0, False
@@ -183,6 +195,12 @@ def optimise_field(
     yield run.event(len(factors) - 1, "done")
     after = judge(pyramid.to_mm(field, pyramid.shape))
     return InstanceResult(field, None, steps, before.similarity, after.similarity, early, messages)
+
+
+def _warped(pyramid: Pyramid, candidate: Candidate) -> Tensor:
+    """Return the moving image as a candidate warps it."""
+    with torch.no_grad():
+        return functional.warp(pyramid.moving, pyramid.field_at_full_resolution(candidate.control), padding="border")
 
 
 def resolve_similarity(fixed: Tensor, moving: Tensor, config: InstanceConfig) -> tuple[Measure, tuple[str, ...]]:

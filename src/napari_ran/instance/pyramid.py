@@ -43,13 +43,18 @@ class Pyramid:
     def __init__(
         self, fixed: Tensor, moving: Tensor, spacing: Sequence[float], measure: Measure, config: InstanceConfig
     ) -> None:
-        self.fixed, self.moving, self.measure, self.config = fixed, moving, measure, config
+        self.fixed, self.moving = fixed, moving
+        self.compare_by(measure, config)
         self.shape = tuple(fixed.shape[2:])
         self.ndim = len(self.shape)
         self.spacing = tuple(float(s) for s in spacing)
         self.generator = torch.Generator().manual_seed(0)
         self._weight = informative(fixed)
         self._features: dict[str, tuple[Tensor, Tensor]] = {"intensity": (fixed, moving)}
+
+    def compare_by(self, measure: Measure, config: InstanceConfig) -> None:
+        """Compare by another measure from now on, with the config that goes with it."""
+        self.measure, self.config = measure, config
 
     def shape_at(self, factor: float) -> tuple[int, ...]:
         """Return the shape of the grid whose voxels are `factor` times the finest spacing; coarser axes stay."""

@@ -31,30 +31,27 @@ def informative(fixed: Tensor) -> Tensor:
 
 
 def choose_similarity(fixed: Tensor, moving: Tensor) -> tuple[Measure, str]:
-    """Choose the similarity for two roughly aligned images and say why.
+    """Choose the similarity for two aligned images and say why.
 
     Parameters
     ----------
     fixed, moving : (1, 1, *S) tensors
-        Intensities in [0, 1] on one grid.
+        Intensities in [0, 1] on one grid. The better they are aligned, the surer the choice: two images of one contrast
+        that lie far apart need not correlate.
 
     Returns
     -------
     name : {"ncc", "mind"}
-        ``mind`` for lungs, whose density changes with breathing, and for images whose intensities do not correlate;
-        ``ncc`` otherwise.
+        ``mind`` for images whose intensities do not correlate, ``ncc`` otherwise.
     reason : str
         One sentence.
     """
     stride = max(1, fixed.numel() // _MOST_SAMPLES)
     a, b = (image.flatten()[::stride].double() for image in (fixed, moving))
-    if _lung_like(a) and _lung_like(b):
-        return "mind", "Similarity: MIND, as both images look like lungs, whose density changes with breathing"
     seen = (a > 0.02) & (b > 0.02)  # the common background correlates whatever the contrasts
     if int(seen.sum()) < 50:
         seen = torch.ones_like(seen)
     value = _correlation(a[seen], b[seen])
-    # a pair may be too far apart to correlate point by point and still share its contrast
     if value >= CORRELATED:
         return "ncc", f"Similarity: local NCC, as the intensities correlate ({value:.2f})"
     return "mind", f"Similarity: MIND, as the intensities hardly correlate ({value:.2f})"
@@ -63,17 +60,6 @@ def choose_similarity(fixed: Tensor, moving: Tensor) -> tuple[Measure, str]:
 def _correlation(a: Tensor, b: Tensor) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12))
-
-
-def _lung_like(values: Tensor) -> bool:
-    """Say whether the intensities fall into dark parenchyma and bright tissue with next to nothing in between."""
-    body = values[values > 0.02]
-    if len(body) < 50:
-        return False
-    bright = float(torch.quantile(body, 0.95))
-    dark = float((body < 0.4 * bright).double().mean())
-    between = float(((body >= 0.4 * bright) & (body < 0.7 * bright)).double().mean())
-    return dark >= 0.2 and between <= 0.08
 
 
 __all__ = ["FLAT", "Measure", "choose_similarity", "informative"]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_ran.data import Image
 from napari_ran.errors import InputError
+from napari_ran.preprocess.lungs import shows_lungs
 from napari_ran.types import Intensity
 
 Kind = Literal["ct-soft", "ct-lung", "mri", "minmax"]
@@ -46,6 +47,8 @@ class IntensityChoice:
         The mapping of each image; equal unless only one of them is CT.
     fixed, moving : Window
         The windows.
+    lungs : bool
+        Whether both images show lungs.
     reason : str
         One sentence that says what was chosen and why.
     """
@@ -54,7 +57,13 @@ class IntensityChoice:
     moving_kind: Kind
     fixed: Window
     moving: Window
+    lungs: bool
     reason: str
+
+    @property
+    def preset(self) -> str:
+        """The key of what the instance optimisation takes for granted about such images."""
+        return "ct-lung" if self.lungs else self.fixed_kind
 
 
 def choose_intensity(fixed: Image, moving: Image, wanted: Intensity = "auto") -> IntensityChoice:
@@ -85,7 +94,10 @@ def choose_intensity(fixed: Image, moving: Image, wanted: Intensity = "auto") ->
         windows = _shared(*windows)
     for argument, window in zip(samples, windows, strict=True):
         _refuse_blank(argument, samples[argument], window, wanted)
-    return IntensityChoice(kinds[0], kinds[1], *windows, reason)
+    lungs = kinds == ("ct-lung", "ct-lung")
+    if not lungs and not set(kinds) & set(CT_WINDOWS) and shows_lungs(fixed) and shows_lungs(moving):
+        lungs, reason = True, f"{reason}; both show lungs, which MIND compares"
+    return IntensityChoice(kinds[0], kinds[1], *windows, lungs, reason)
 
 
 def _automatic(fixed: Image, moving: Image, samples: dict[str, Tensor]) -> tuple[tuple[Kind, Kind], str]:

@@ -89,7 +89,7 @@ class PreparedPair:
     affine : (D + 1, D + 1) float64 array
         Fixed world positions to moving world positions, in mm.
     intensity : str
-        How the fixed image's intensities were mapped.
+        What the intensities are, as a key of the presets of the instance optimisation.
     messages : tuple of str
         What was chosen and why, in sentences.
     record : PrepareRecord
@@ -153,7 +153,7 @@ def prepare_pair(fixed: Image, moving: Image, config: RegistrationConfig) -> Gen
         moving_working.tensor[None],
         grid,
         affine,
-        choice.fixed_kind,
+        choice.preset,
         tuple(messages),
         record,
     )
