@@ -157,9 +157,8 @@ def main() -> None:
     arguments = parser.parse_args()
     start = time.perf_counter()
     inspection = Inspection.from_trace(traced(arguments.size), "phantom")
-    print(
-        f"{arguments.size}^3 voxels, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"{arguments.size}^3 voxels, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {load:.1f}")
     print(f"network with all levels kept: {time.perf_counter() - start:.1f} s")
     bench = Bench(inspection)
     print(f"{'view':<22}{'ahead, ms':>20}{'anew, ms':>20}{'gui, ms':>10}   (median, largest)")

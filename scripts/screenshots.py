@@ -1,4 +1,4 @@
-"""Photograph the Register widget in a real viewer: the form, a run, its result, an error, both themes.
+"""Photograph the widgets in a real viewer: the form, a run, its result, every view of Inspect, an error, both themes.
 
 On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python scripts/screenshots.py pictures``.
 """
@@ -16,6 +16,8 @@ from napari._qt.qt_event_loop import get_qapp
 from qtpy.QtWidgets import QScrollArea
 
 from napari_ran.contributions import sample_phantom, sample_phantom_2d
+from napari_ran.models.ablation import Ablation
+from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.register import RegisterWidget
 
 SIZE = (1280, 720)
@@ -135,6 +137,65 @@ def photograph_run(camera: Photographer, seconds: float) -> None:
     camera.show_only("warped")
 
 
+def photograph_inspect(camera: Photographer) -> None:
+    """Photograph every view of the Inspect widget on the latest result."""
+    camera.show_only("phantom fixed")
+    camera.widget.inspect()
+    docked = camera.viewer.window.dock_widgets.values()
+    inspect = next(widget for widget in docked if isinstance(widget, InspectWidget))
+    stages = inspect.session.inspection.stages
+    last, fine = len(stages) - 1, max(stage.index for stage in stages if stage.level is not None)
+
+    def shown() -> bool:
+        picture = inspect.layers.picture
+        return picture is not None and picture.choice == inspect.session.allowed(inspect.levels.choice)
+
+    views = [("field", style, last) for style in ("arrows", "magnitude", "colour", "grid", "contours")]
+    views += [("increment", "arrows", last), ("residual_heads", "arrows", fine)]
+    views += [("masks", style, fine) for style in ("blend", "relative", "single")]
+    views += [(name, "map", fine) for name in ("confidence", "previous_confidence", "logits", "attributes", "features")]
+    views += [(name, "map", last) for name in ("warped", "difference", "jacobian")]
+    for number, (quantity, style, stage) in enumerate(views):
+        inspect.levels.choose(quantity=quantity, stage=stage)
+        inspect.levels.choose(style=style)
+        camera.wait(60, shown)
+        camera.wait(5, lambda: not inspect.levels.missing_thumbnails())
+        camera.shoot(f"20_{number:02d}_levels_{quantity}_{style}")
+    inspect.draw_filmstrip()
+    camera.wait(60, lambda: inspect.film is not None)
+    inspect.film.grab().save(str(camera.folder / "21_filmstrip.png"))
+    inspect.film.close()
+    grid = inspect.session.inspection.get("field", last).grid
+    inspect.levels.choose(quantity="warped", stage=last)
+    for page, name in enumerate(("levels", "probe", "ablation", "separability", "design")):
+        inspect.tabs.setCurrentIndex(page)
+        camera.wait(0.5)
+        if name == "probe":
+            for place in ((0.36, 0.5, 0.5), (0.62, 0.42, 0.5), (0.6, 0.55, 0.5)):
+                inspect.probe.probe_at(grid.to_world(np.array(place) * grid.shape))
+                inspect.probe.pin()
+        elif name == "ablation":
+            inspect.ablation.switch(Ablation(heads=frozenset({(fine, 0)})))
+            camera.wait(60, lambda: inspect.ablation.latest is not None)
+            inspect.ablation.which.setCurrentIndex(1)
+            inspect.ablation.start_study()
+            camera.wait(120, inspect.ablation.study_button.isEnabled)
+            camera.wait(2.0, shown)
+        elif name == "separability":
+            inspect.ablation.reset()
+            camera.wait(60, lambda: inspect.separability.found is not None and inspect.session is inspect.whole)
+            inspect.separability.measure_labels()
+            camera.wait(30, lambda: inspect.separability.motion is not None)
+            camera.wait(30, lambda: inspect.separability.found is not None)
+            inspect.separability.light_up(((3, 8), (5, 9)))
+        camera.wait(2.0)
+        camera.shoot(f"22_{page}_{name}")
+        camera.viewer.theme = "light"
+        camera.shoot(f"22_{page}_{name}_light")
+        camera.viewer.theme = "dark"
+    camera.viewer.window.remove_dock_widget(inspect)
+
+
 def photograph_3d(camera: Photographer) -> None:
     camera.viewer.dims.ndisplay = 3
     camera.viewer.reset_view()
@@ -157,6 +218,7 @@ def main() -> None:
     photograph_error(camera)
     if not arguments.only_form:
         photograph_run(camera, arguments.seconds)
+        photograph_inspect(camera)
         photograph_3d(camera)
         camera.open(sample_phantom_2d())
         camera.widget.register()

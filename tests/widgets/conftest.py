@@ -81,6 +81,8 @@ def register_small() -> Callable[..., Any]:
 @pytest.fixture
 def inspect_in(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[Callable[..., Any]]:
     """Make a viewer with the Inspect widget docked in it, showing a registration."""
+    from qtpy.compat import isalive
+
     made = []
 
     def make(result: Any = None) -> tuple[Any, Any]:
@@ -99,7 +101,8 @@ def inspect_in(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[C
     yield make
     for widget in made:
         tasks = [worker.current.task for worker in widget.all_workers()]
-        widget.shut()
+        if isalive(widget):  # unless its viewer was closed
+            widget.shut()
         for task in tasks:
             if task is not None:
                 task.join(20)

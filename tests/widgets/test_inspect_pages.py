@@ -16,6 +16,8 @@ from napari_ran.introspect.study import stage_separability
 from napari_ran.io.layers import napari_affine
 from napari_ran.models.ablation import Ablation
 from napari_ran.widgets._inspect_foreign import FieldDialog, field_from_layer
+from napari_ran.widgets._work import Finished
+from napari_ran.widgets.inspect import InspectWidget
 
 Results = dict[int, ran.Registration]
 Make = Callable[..., Any]
@@ -288,3 +290,44 @@ def test_the_filmstrip_is_drawn_and_saved(inspect_in: Make, results: Results, qt
     widget.film.save(tmp_path / "strip.png")
     assert (tmp_path / "strip.png").stat().st_size > 10_000
     widget.film.close()
+
+
+# ---------------------------------------------------------------- coming and going
+
+
+def test_the_register_widget_leads_to_inspect(widget_in: Make, results: Results, qtbot: Any) -> None:
+    viewer, widget = widget_in()
+    button = widget.outcome.inspect_button
+    assert not button.isEnabled()
+    with qtbot.waitSignal(widget.placer.done, timeout=20_000):
+        widget._on_finished(Finished(results[2], []))
+    button.click()
+    inspect = next(found for found in viewer.window.dock_widgets.values() if isinstance(found, InspectWidget))
+    assert inspect.session.inspection.trace is results[2].trace
+    qtbot.waitUntil(lambda: inspect.layers.find("ground") is not None, timeout=20_000)
+    with qtbot.waitSignal(widget.placer.done, timeout=20_000):
+        widget._on_finished(Finished(results[3], []))
+    assert inspect.session.inspection.trace is results[3].trace  # a new result is shown at once
+    inspect.shut()
+
+
+def test_closing_the_viewer_in_mid_run_hurts_nobody(inspect_in: Make, results: Results, qtbot: Any) -> None:
+    viewer, widget = inspect_in(results[3])
+    widget.draw_filmstrip()
+    widget.ablation.start_study()
+    widget.ablation.switch(Ablation(levels=frozenset({3})))
+    widget.levels.choose(quantity="field", style="contours", stage=1)
+    viewer.close()
+    qtbot.wait(300)
+
+
+def test_layers_deleted_while_probing_come_back(inspect_in: Make, results: Results) -> None:
+    viewer, widget = inspect_in(results[2])
+    page(widget, 1)
+    grid = widget.session.inspection.trace.grid
+    widget.probe.probe_at(grid.to_world([6.0, 8.0]))
+    widget.probe.pin()
+    viewer.layers.clear()
+    widget.probe.probe_at(grid.to_world([9.0, 8.0]))
+    assert widget.layers.find("path") is not None
+    assert widget.layers.find("reach") is not None
