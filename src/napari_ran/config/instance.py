@@ -35,8 +35,9 @@ class InstanceConfig(FrozenConfig):
         Radius of the discrete search before the refinement, in voxels of a grid of about 24 voxels a side; 0 for none.
     levels : int
         Number of levels of the refinement.
-    steps : int
-        Most steps per level; a level ends early when it no longer gains.
+    steps : int, optional
+        Most steps per level; a level ends early when it no longer gains. Left out: 30 for images of at most 150,000
+        voxels, which hold few voxels of motion, else 60.
     control : int, optional
         Spacing of the optimised displacements in voxels; 1 is what sliding boundaries need. Left out: 1 for images of
         at most a million voxels, else 2.
@@ -58,7 +59,7 @@ class InstanceConfig(FrozenConfig):
     fold_penalty: NonNegativeFloat = 30.0
     search: NonNegativeInt = Field(4, le=8)
     levels: PositiveInt = Field(3, le=6)
-    steps: PositiveInt = 60
+    steps: PositiveInt | None = None
     control: PositiveInt | None = Field(None, le=8)
     learning_rate: PositiveFloat = 0.3
     points: PositiveInt = 100_000

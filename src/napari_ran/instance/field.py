@@ -147,15 +147,14 @@ def optimise_field(
     InstanceResult
         Closing the generator early loses nothing: the last event's `best_field` stays valid.
     """
-    wanted = config
     # whether the intensities correlate shows once the images are roughly aligned; the search compares by MIND anyhow
-    measure: Measure = "mind" if wanted.similarity == "auto" else wanted.similarity
+    measure: Measure = "mind" if config.similarity == "auto" else config.similarity
     messages: tuple[str, ...] = ()
-    pyramid = Pyramid(fixed, moving, spacing, measure, wanted.resolved(similarity=measure))
+    pyramid = Pyramid(fixed, moving, spacing, measure, config.resolved(similarity=measure))
     factors = _factors(pyramid)
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
     guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
-    run = _Run(pyramid, Candidate(guess, math.nan, math.inf), SEARCH_STEPS + len(factors) * config.steps)
+    run = _Run(pyramid, Candidate(guess, math.nan, math.inf), SEARCH_STEPS + len(factors) * pyramid.steps)
 
     if config.search or measure == "mind":
         for message in pyramid.describe():
@@ -171,12 +170,12 @@ def optimise_field(
     yield run.event(-1, "comparing first guesses")
     if config.search:
         yield from _search(run, judge)
-    if wanted.similarity == "auto":
+    if config.similarity == "auto":
         measure, reason = choose_similarity(fixed, _warped(pyramid, run.best))
         messages = (reason,)
         yield run.event(-1, reason)
         if measure != pyramid.measure:
-            pyramid.compare_by(measure, wanted.resolved(similarity=measure))
+            pyramid.compare_by(measure, config.resolved(similarity=measure))
             term = pyramid.term(pyramid.shape)
             judge = Judge(pyramid, term)
             before = judge(guess)
@@ -187,9 +186,9 @@ def optimise_field(
     for level, factor in enumerate(factors):
         last = factor == 1
         taken = yield from _refine(run, judge, term if last else pyramid.term(pyramid.shape_at(factor)), factor, level)
-        early |= taken < config.steps
+        early |= taken < pyramid.steps
         steps += taken
-        run.step = SEARCH_STEPS + (level + 1) * config.steps
+        run.step = SEARCH_STEPS + (level + 1) * pyramid.steps
     yield run.event(len(factors) - 1, "removing the last folds")
     field = unfold(pyramid.field_at_full_resolution(run.best.control))
     yield run.event(len(factors) - 1, "done")
@@ -259,7 +258,7 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
     @torch.enable_grad()
     def advance(step: int) -> Tensor:
         for group in optimiser.param_groups:
-            group["lr"] = size * (1 - 0.9 * step / config.steps)
+            group["lr"] = size * (1 - 0.9 * step / pyramid.steps)
         control = losses.box_mean(raw, 3)  # neighbours move together: smoother updates
         loss, _ = _objective(pyramid, term, term.draw(), control, edges)
         optimiser.zero_grad()
@@ -267,10 +266,10 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
         optimiser.step()
         return losses.box_mean(raw.detach(), 3)
 
-    for step in range(config.steps):
+    for step in range(pyramid.steps):
         control = advance(step)
         run.step = start + step + 1
-        if step % CHECK_EVERY == CHECK_EVERY - 1 or step == config.steps - 1:
+        if step % CHECK_EVERY == CHECK_EVERY - 1 or step == pyramid.steps - 1:
             candidate = judge(control)
             run.consider(candidate)
             waited = 0 if candidate.loss < best - GAIN else waited + 1
@@ -278,4 +277,4 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
             if waited >= PATIENCE:
                 return step + 1
         yield run.event(level, message)
-    return config.steps
+    return pyramid.steps

@@ -19,6 +19,12 @@ MIND_DILATION = 2
 DENSE = 1_000_000
 """Largest number of voxels of which every one gets its own displacement when the config leaves that open."""
 
+SMALL = 150_000
+"""Largest number of voxels of an image that needs few steps."""
+
+FEW_STEPS, STEPS = 30, 60
+"""Most steps per level for small and for other images when the config leaves that open."""
+
 _SLAB = 600_000
 """Voxels whose descriptors are computed at once, so that a cancel is answered soon and memory stays bounded."""
 
@@ -55,6 +61,11 @@ class Pyramid:
     def compare_by(self, measure: Measure, config: InstanceConfig) -> None:
         """Compare by another measure from now on, with the config that goes with it."""
         self.measure, self.config = measure, config
+
+    @property
+    def steps(self) -> int:
+        """Most steps of each level of the refinement."""
+        return self.config.steps or (FEW_STEPS if self.fixed.numel() <= SMALL else STEPS)
 
     def shape_at(self, factor: float) -> tuple[int, ...]:
         """Return the shape of the grid whose voxels are `factor` times the finest spacing; coarser axes stay."""

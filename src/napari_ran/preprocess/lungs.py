@@ -9,7 +9,7 @@ from scipy import ndimage
 from napari_ran.data import Image
 
 CAVITY_SHARE = 0.1
-"""Least share of the body that wide cavities must fill; chests had 0.21 and more when this was set, all else below 0.03."""
+"""Least share of the body that wide cavities must fill; chests had 0.21 and more when it was set, others below 0.03."""
 
 _SIDE = 64
 """About how many voxels a side are looked at."""
