@@ -234,7 +234,8 @@ class InspectLayers:
             layer.metadata[KEY][LOOK] = look
             layer.name = name
             for attribute, value in style.items():
-                setattr(layer, attribute, value)
+                if not isinstance(value, int | float | str) or getattr(layer, attribute) != value:
+                    setattr(layer, attribute, value)
         return layer
 
     def _create(
