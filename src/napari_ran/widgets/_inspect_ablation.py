@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ran.errors import OutputError
-from napari_ran.introspect.ablation import Ablated, AblationStep, Ablator, ablation_study
+from napari_ran.introspect.ablation import Ablated, AblationStep, Ablator
 from napari_ran.introspect.ablation_table import PARTS, AblationRow, AblationTable
-from napari_ran.introspect.inspection import Inspection
 from napari_ran.models.ablation import Ablation
 from napari_ran.widgets._forms import combo
+from napari_ran.widgets._inspect_ablation_work import (
+    given_annotations,
+    outcome_text,
+    row_ablation,
+    row_title,
+    study_work,
+    without,
+)
 from napari_ran.widgets._inspect_colours import head_colours
 from napari_ran.widgets._inspect_session import Session
 from napari_ran.widgets._worker import Task, Work, Worker
@@ -386,71 +392,3 @@ class AblationPage(QWidget):
             except OSError as error:
                 problem = f"the table could not be written ({error.strerror or error})"
                 self.failed.emit(OutputError(str(path), problem, "Choose another place"))
-
-
-def given_annotations(inspection: Inspection) -> dict[str, Any]:
-    """Return the labels and landmarks of an inspection as the ablation takes them."""
-    found: dict[str, Any] = {}
-    for what in ("labels", "landmarks"):
-        pair = getattr(inspection, what)
-        if pair is not None:
-            found |= {f"fixed_{what}": pair[0], f"moving_{what}": pair[1]}
-    return found
-
-
-def study_work(inspection: Inspection, which: Any) -> Work:
-    """Return the work of a table; it yields `AblationStep` and returns the table."""
-
-    def work(task: Task) -> Generator[AblationStep, None, AblationTable | None]:
-        if inspection.trace is None:
-            return None
-        steps = ablation_study(inspection.trace, which, **given_annotations(inspection))
-        try:
-            return (yield from steps)
-        finally:
-            steps.close()
-
-    return work
-
-
-def without(inspection: Inspection, found: Ablated) -> Inspection:
-    """Return an inspection of what remains of a network."""
-    trace = inspection.trace
-    if trace is None:
-        raise ValueError("only a network's trace can be ablated")
-    remaining = replace(trace, output=found.output, before=None, before_model=None, refined=None, refined_inverse=None)
-    name = f"{inspection.name}, {found.ablation.describe()}"
-    return Inspection.from_trace(remaining, name, labels=inspection.labels, landmarks=inspection.landmarks)
-
-
-def outcome_text(found: Ablated, ablator: Ablator) -> str:
-    """Return what an ablation changed, as a small table in rich text."""
-    before, after = ablator.baseline, found.score
-    rows = [("Field changes by", "", f"{found.mean_mm:.2f} mm", f"at most {found.max_mm:.1f}")]
-    for name, old, new, digits in (
-        ("Similarity", before.similarity, after.similarity, 3),
-        ("Dice", before.dice_mean, after.dice_mean, 3),
-        ("TRE (mm)", before.tre_mm, after.tre_mm, 2),
-    ):
-        if old is not None and new is not None:
-            rows.append((name, f"{old:.{digits}f}", f"{new:.{digits}f}", f"{new - old:+.{digits}f}"))
-    cells = "".join("<tr>" + "".join(f"<td>{cell}&nbsp;&nbsp;</td>" for cell in row) + "</tr>" for row in rows)
-    head = "<tr><td></td><td><i>whole</i></td><td><i>without</i></td><td><i>change</i></td></tr>"
-    return f"<b>{html.escape(found.ablation.describe())}</b><table>{head}{cells}</table>"
-
-
-def row_title(row: AblationRow) -> str:
-    """Return the name of a line of the table."""
-    if row.part == "head":
-        return f"{row.level}: head {row.head}"
-    return row.part if row.level is None else f"{row.level}: {row.part}"
-
-
-def row_ablation(row: AblationRow) -> Ablation:
-    """Return the ablation of a line of the table."""
-    if row.part == "output" or row.level is None:
-        return Ablation(output=True)
-    if row.part == "head" and row.head is not None:
-        return Ablation(heads=frozenset({(row.level, row.head)}))
-    name = {"level": "levels", "confidence": "confidences", "previous confidence": "previous_confidences"}
-    return Ablation(**{name.get(row.part, row.part): frozenset({row.level})})  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QRectF, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QIcon
 from qtpy.QtWidgets import (
     QButtonGroup,
     QFormLayout,
@@ -23,13 +23,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._inspect_legend import LegendWidget, as_image
+from napari_ran.widgets._inspect_legend import LegendWidget
 from napari_ran.widgets._inspect_session import Session
+from napari_ran.widgets._inspect_stages import THUMBNAIL, StageMarks, blank, framed, metrics_text, stage_text
 from napari_ran.widgets._inspect_views import STYLES, STYLES_OF_KIND, WITH_PARTS, Choice, Legend, Picture
 
-THUMBNAIL = 56
 PLAY_MS = 800
 """How long each level is seen while playing."""
 
@@ -189,7 +188,7 @@ class LevelsPage(QWidget):
             button.setChecked(button.property("direction") == direction)
         self.quantities.clear()
         for quantity in inspection.quantities:
-            item = QListWidgetItem(_blank(), quantity.title)
+            item = QListWidgetItem(blank(), quantity.title)
             item.setData(Qt.ItemDataRole.UserRole, quantity.name)
             item.setTextAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
             self.quantities.addItem(item)
@@ -387,88 +386,4 @@ class LevelsPage(QWidget):
             item = self.quantities.item(row)
             picture = self._thumbnails.get((item.data(Qt.ItemDataRole.UserRole), stage, direction))
             if picture is not None:
-                item.setIcon(QIcon(_framed(picture)))
-
-
-class StageMarks(QWidget):
-    """The short names of the stages under the slider."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._marks: list[str] = []
-        self._current = -1
-        self.setFixedHeight(self.fontMetrics().height() + 1)
-
-    def show_marks(self, marks: list[str]) -> None:
-        """Show these names, evenly spread."""
-        self._marks = marks
-        self.update()
-
-    def show_current(self, current: int) -> None:
-        """Emphasise one."""
-        self._current = current
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
-        """Draw the names where the slider's handle stops."""
-        painter = QPainter(self)
-        theme_text = self.palette().windowText().color()
-        faint = QColor(theme_text)
-        faint.setAlphaF(0.55)
-        inset = 9.0
-        step = (self.width() - 2 * inset) / max(1, len(self._marks) - 1)
-        for index, mark in enumerate(self._marks):
-            font = self.font()
-            font.setBold(index == self._current)
-            painter.setFont(font)
-            painter.setPen(theme_text if index == self._current else faint)
-            left = min(max(inset + index * step - 30, -4), self.width() - 56)
-            flag = Qt.AlignmentFlag.AlignHCenter
-            if index == 0 and len(self._marks) > 1:
-                left, flag = 4.0, Qt.AlignmentFlag.AlignLeft
-            elif index == len(self._marks) - 1 and index:
-                left, flag = self.width() - 64.0, Qt.AlignmentFlag.AlignRight
-            painter.drawText(QRectF(left, 0, 60, self.height()), flag, mark)
-
-
-def stage_text(inspection: Inspection, index: int) -> str:
-    """Return what a stage is in a line: its name, its voxel size, and how far it can reach."""
-    stage = inspection.stages[index]
-    parts = [f"<b>{stage.title}</b>"]
-    if stage.level is not None:
-        parts.append(f"voxels of {stage.pool_size}" if stage.pool_size > 1 else "every voxel")
-    if stage.capture_range is not None:
-        parts.append(f"reaches ±{stage.capture_range:g} voxels")
-    return " · ".join(parts)
-
-
-def metrics_text(metrics: Any) -> str:
-    """Return the figures of a stage as a small table in rich text."""
-    rows = []
-    if metrics.similarity is not None:
-        rows.append(("Similarity", f"{metrics.similarity:.3f}"))
-    rows.append(("Displacement", f"{metrics.mean_mm:.2f} mm, at most {metrics.max_mm:.1f} mm"))
-    rows.append(("Smoothness", f"{metrics.smoothness:.3g}"))
-    rows.append(("Folds", f"{metrics.folding_percent:.2f} %"))
-    if metrics.dice:
-        rows.append(("Dice", f"{sum(metrics.dice.values()) / len(metrics.dice):.3f} over {len(metrics.dice)} labels"))
-    if metrics.tre_mm is not None:
-        rows.append(("TRE", f"{metrics.tre_mm:.2f} mm"))
-    return "<table>" + "".join(f"<tr><td>{a}&nbsp;&nbsp;</td><td>{b}</td></tr>" for a, b in rows) + "</table>"
-
-
-def _blank() -> QIcon:
-    pixmap = QPixmap(THUMBNAIL, THUMBNAIL)
-    pixmap.fill(QColor(128, 128, 128, 40))
-    return QIcon(pixmap)
-
-
-def _framed(picture: NDArray[np.uint8]) -> QPixmap:
-    """Return a picture in the middle of a square."""
-    pixmap = QPixmap(THUMBNAIL, THUMBNAIL)
-    pixmap.fill(QColor(0, 0, 0, 0))
-    painter = QPainter(pixmap)
-    height, width = picture.shape[:2]
-    painter.drawImage((THUMBNAIL - width) // 2, (THUMBNAIL - height) // 2, as_image(picture))
-    painter.end()
-    return pixmap
+                item.setIcon(QIcon(framed(picture)))

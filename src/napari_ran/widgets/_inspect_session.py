@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.widgets._inspect_views import STYLES_OF_KIND, Choice, Limits, Picture, kind_of, make_picture, thumbnail
+from napari_ran.widgets._inspect_limits import Limits
+from napari_ran.widgets._inspect_views import STYLES_OF_KIND, Choice, Picture, kind_of, make_picture, thumbnail
 from napari_ran.widgets._worker import Task, Work
 
 ROOM = 768 * 2**20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from napari_ran.introspect.inspection import Inspection, QuantityArray
 from napari_ran.io import layers as convert
 from napari_ran.io.geometry import lps
 from napari_ran.widgets._inspect_colours import head_colours, ramp
+from napari_ran.widgets._inspect_limits import Limits, lengths_mm
 
 STYLES: dict[str, str] = {
     "arrows": "Arrows",
@@ -43,18 +43,12 @@ STYLES_OF_KIND: dict[str, tuple[str, ...]] = {
 WITH_PARTS = {"heads", "features"}
 """Kinds of which one part (a head or a channel) is shown at a time; of masks only with the style ``single``."""
 
-PERCENTILE = 99.5
-SAMPLES = 60_000
-"""Voxels of each level that the common contrast limits are taken from."""
-
 CONTOURS = 10
 LINES = 24
 """About how many contour lines and grid lines a view has."""
 
 SHARPNESS = 6.0
 """How strongly a head's excess over its mean share shows."""
-
-FOLD_FREE = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -155,55 +149,6 @@ def kind_of(inspection: Inspection, quantity: str) -> str:
     return str(next(q.kind for q in inspection.quantities if q.name == quantity))
 
 
-class Limits:
-    """Contrast limits that hold for all stages, so that levels can be compared; found once, in the background."""
-
-    def __init__(self, inspection: Inspection) -> None:
-        self._inspection = inspection
-        self._found: dict[tuple[str, str, str | tuple[int, int]], tuple[float, float]] = {}
-        self._lock = threading.Lock()
-
-    def of(self, quantity: str, direction: str, lengths: bool) -> tuple[float, float]:
-        """Return the limits of a quantity's values, or of its lengths in mm."""
-        fixed = {"masks": (0.0, 1.0), "warped": (0.0, 1.0), "jacobian": (FOLD_FREE, 2.0)}
-        if quantity in fixed and not lengths:
-            return fixed[quantity]
-        return self._known(quantity, direction, "length" if lengths else "value")
-
-    def in_plane(self, quantity: str, direction: str, plane: tuple[int, int]) -> tuple[float, float]:
-        """Return the limits of the lengths in mm as seen on the screen."""
-        return self._known(quantity, direction, plane)
-
-    def _known(self, quantity: str, direction: str, what: str | tuple[int, int]) -> tuple[float, float]:
-        key = (quantity, direction, what)
-        with self._lock:
-            if key not in self._found:
-                self._found[key] = self._search(*key)
-            return self._found[key]
-
-    def _search(self, quantity: str, direction: str, what: str | tuple[int, int]) -> tuple[float, float]:
-        lows, highs = [0.0], [1e-6]
-        for stage in range(len(self._inspection.stages)):
-            if quantity not in self._inspection.available(stage, direction):
-                continue
-            array = self._inspection.get(quantity, stage, direction)
-            data = array.data
-            step = max(1, int(np.ceil((data[0].numel() / SAMPLES) ** (1 / array.grid.ndim))))
-            thin = data[(slice(None), *[slice(step // 2 if n > step else 0, None, step) for n in data.shape[1:]])]
-            values = thin
-            if what != "value":
-                plane = what if isinstance(what, tuple) else None
-                values = _lengths(thin.reshape(-1, array.grid.ndim, *thin.shape[1:]), array.grid, plane)
-            flat = values.flatten().numpy()
-            highs.append(float(np.percentile(flat, PERCENTILE)))
-            lows.append(float(np.percentile(flat, 100 - PERCENTILE)))
-        low, high = min(lows), max(highs)
-        if quantity in ("difference", "logits"):
-            high = max(-low, high)
-            low = -high
-        return low, high
-
-
 def make_picture(inspection: Inspection, choice: Choice, limits: Limits) -> Picture:
     """Make the view that is asked for.
 
@@ -232,7 +177,7 @@ def thumbnail(inspection: Inspection, choice: Choice, limits: Limits, side: int 
         picture = _mask_picture(choice, array).data
     elif style == "magnitude":
         low, high = limits.of(choice.quantity, choice.direction, True)
-        values = _lengths(_vectors(array, choice, kind)[None], array.grid)[0].numpy()
+        values = lengths_mm(_vectors(array, choice, kind)[None], array.grid)[0].numpy()
         picture = coloured(convert._reverse(values), "turbo", (low, high))
     else:
         bounds = limits.of(choice.quantity, choice.direction, False)
@@ -272,14 +217,6 @@ def _vectors(array: QuantityArray, choice: Choice, kind: str) -> Tensor:
     return heads.mean(0) if choice.part < 0 else heads[min(choice.part, heads.shape[0] - 1)]
 
 
-def _lengths(vectors: Tensor, grid: Grid, plane: tuple[int, int] | None = None) -> Tensor:
-    """Return the lengths in mm (N, *S) of displacements (N, D, *S) in voxels; with a plane, as seen on the screen."""
-    matrix = torch.as_tensor(np.array(grid.affine[:-1, :-1]), dtype=vectors.dtype)
-    if plane is not None:
-        matrix = matrix[[grid.ndim - 1 - axis % grid.ndim for axis in plane]]
-    return torch.einsum("ij,nj...->ni...", matrix, vectors).square().sum(1).sqrt()
-
-
 def _vector_picture(
     inspection: Inspection, choice: Choice, array: QuantityArray, limits_of: Limits, kind: str
 ) -> Picture:
@@ -301,7 +238,7 @@ def _vector_picture(
     if choice.style == "contours":
         fine = _on_image_grid(inspection, vectors, grid)
         return _contour_picture(choice, fine.magnitude, fine.grid, bar)
-    lengths = _lengths(vectors[None], grid)[0].numpy()
+    lengths = lengths_mm(vectors[None], grid)[0].numpy()
     if choice.style == "arrows":
         return Picture(choice, "arrows", vectors.numpy(), grid, bar, {}, lengths)
     style = {"colormap": "turbo", "contrast_limits": (0.0, limits[1]), "blending": "translucent", "opacity": 0.6}
