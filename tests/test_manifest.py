@@ -41,11 +41,12 @@ def test_every_command_can_be_imported(manifest: npe2.PluginManifest) -> None:
     manifest.validate_imports()
 
 
-def test_the_widget_is_in_both_menus(manifest: npe2.PluginManifest) -> None:
+def test_the_widgets_are_in_both_menus(manifest: npe2.PluginManifest) -> None:
     contributions = manifest.contributions
-    assert [widget.command for widget in contributions.widgets] == ["napari-ran.register"]
+    widgets = ["napari-ran.register", "napari-ran.inspect"]
+    assert [widget.command for widget in contributions.widgets] == widgets
     listed = [item.command for item in contributions.menus["/napari/layers/register"]]
-    assert listed == ["napari-ran.register"]
+    assert listed == widgets
 
 
 def test_the_icon_is_in_the_package(manifest: npe2.PluginManifest) -> None:

@@ -18,7 +18,7 @@ from napari_ran.widgets._inspect_views import STYLES, Picture, coloured
 from napari_ran.widgets._layers import IDENTITY, OWNER, own_result
 
 PREFIX = "inspect-"
-SLOTS = ("ground", "map", "colour", "arrows", "reach", "path", "pins", "pairs")
+SLOTS = ("ground", "map", "colour", "arrows", "path", "pins", "pairs")
 """The layers from below to above."""
 
 PICTURES = ("map", "colour", "arrows")
