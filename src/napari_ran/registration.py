@@ -228,10 +228,11 @@ class Run:
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
-        grid = network_grid(prepared.grid, self.config.network_voxels)
+        grid = network_grid(prepared.grid, self.config.network_voxels, model.config.multiple)
         if grid.shape != shape:
             self._found.messages.append(
-                f"The network ran on {_by(grid.shape)} voxels, to keep within {self.config.network_voxels:,}"
+                f"The network ran on {_by(grid.shape)} voxels, to keep within {self.config.network_voxels:,} and "
+                f"near multiples of {model.config.multiple}"
             )
         fixed, moving = (F.resize(image.to(self.device), grid.shape) for image in (prepared.fixed, prepared.moving))
         steps = model.iterate(moving, fixed, keep_levels=self.config.keep_levels)
