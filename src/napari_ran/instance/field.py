@@ -221,7 +221,7 @@ def _search(run: _Run, judge: Judge) -> Generator[InstanceStep, None, None]:
     pyramid, radius = run.pyramid, run.pyramid.config.search
     side = math.prod(pyramid.shape) ** (1 / pyramid.ndim)
     coarse = min(6, max(2, round(side / 24)))
-    plan = [(coarse, radius), (max(1, coarse // 2), min(2, radius))]
+    plan = [(coarse, radius), (max(1, coarse // 2), min(1 if pyramid.small else 2, radius))]
     for stage, (factor, reach) in enumerate(plan):
         shape = pyramid.shape_at(factor)
         fixed, moving = pyramid.features("mind", shape)

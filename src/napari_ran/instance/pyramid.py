@@ -20,7 +20,7 @@ DENSE = 1_000_000
 """Largest number of voxels of which every one gets its own displacement when the config leaves that open."""
 
 SMALL = 150_000
-"""Largest number of voxels of an image that needs few steps."""
+"""Largest number of voxels of an image that holds few voxels of motion, and needs little search and few steps."""
 
 FEW_STEPS, STEPS = 30, 60
 """Most steps per level for small and for other images when the config leaves that open."""
@@ -63,9 +63,14 @@ class Pyramid:
         self.measure, self.config = measure, config
 
     @property
+    def small(self) -> bool:
+        """Whether the images hold few voxels of motion."""
+        return self.fixed.numel() <= SMALL
+
+    @property
     def steps(self) -> int:
         """Most steps of each level of the refinement."""
-        return self.config.steps or (FEW_STEPS if self.fixed.numel() <= SMALL else STEPS)
+        return self.config.steps or (FEW_STEPS if self.small else STEPS)
 
     def shape_at(self, factor: float) -> tuple[int, ...]:
         """Return the shape of the grid whose voxels are `factor` times the finest spacing; coarser axes stay."""
