@@ -211,7 +211,7 @@ def test_bars_of_a_stage_sum_to_its_displacement() -> None:
     (marks,) = [line for line in figure.axes[1].lines if line.get_marker() == "D"]
     assert marks.get_xdata() == pytest.approx([5, 6])
     assert figure.axes[1].get_xlim()[0] < -0.3 < 6 < figure.axes[1].get_xlim()[1]
-    assert "5.00 mm\nhead 2 (80%), conf. 0.90" in [text.get_text() for text in figure.axes[1].texts]
+    assert "5.00 mm\nhead 1 (80%), conf. 0.90" in [text.get_text() for text in figure.axes[1].texts]
 
 
 def test_the_path_is_shown_in_its_plane_with_the_box_that_a_level_reaches() -> None:

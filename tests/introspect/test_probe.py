@@ -131,7 +131,7 @@ def test_a_probe_is_exported_as_plain_values(make_trace: Callable[..., NetworkTr
     assert values["path_mm"] == found.path.tolist()
     assert len(values["stages"]) == 6
     level = values["stages"][1]
-    assert list(level["contributions_mm"])[:2] == ["residual, head 1", "residual, head 2"]
+    assert list(level["contributions_mm"])[:2] == ["residual, head 0", "residual, head 1"]
     assert np.allclose(sum(map(np.array, level["contributions_mm"].values())), level["displacement_mm"], atol=1e-4)
 
 

@@ -212,7 +212,7 @@ def _row(figure: Figure, cells: list[Axes], label: str, drawn: Any, name: str, h
     width = figure.get_size_inches()[0]
     figure.text(0.1 / width, (box.y0 + box.y1) / 2, label, fontsize=9.5, color=INK, va="center")
     if name == "dominant":
-        patches = [Patch(color=head_colour(i), label=f"{i + 1}") for i in range(heads)]
+        patches = [Patch(color=head_colour(i), label=f"{i}") for i in range(heads)]
         figure.legend(
             handles=patches, loc="center left", bbox_to_anchor=(right.x1 + 0.02 / width, (box.y0 + box.y1) / 2),
             fontsize=8, frameon=False, handlelength=0.9, labelcolor=INK, labelspacing=0.3,

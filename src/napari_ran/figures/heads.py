@@ -71,7 +71,7 @@ def _matrix(axes: Axes, found: list[HeadInformation], order: list[int]) -> None:
             )
     count = values.shape[1] - 1
     axes.axvline(count - 0.5, color="white", lw=5)
-    axes.set_xticks(range(count + 1), [*(f"{head + 1}" for head in range(count)), "all"])
+    axes.set_xticks(range(count + 1), [*(f"{head}" for head in range(count)), "all"])
     axes.set_yticks(range(len(order)), [f"level {level}" for level in order])
     plain(axes, grid=False)
     for spine in axes.spines.values():
@@ -99,7 +99,7 @@ def _shares(axes: Axes, found: HeadInformation, level: int, names: Mapping[int, 
     left = np.zeros(len(found.labels))
     rows = np.arange(len(found.labels))
     for head, widths in enumerate(found.head_given_label):
-        axes.barh(rows, widths, left=left, color=head_colour(head), edgecolor="white", lw=0.8, label=f"{head + 1}")
+        axes.barh(rows, widths, left=left, color=head_colour(head), edgecolor="white", lw=0.8, label=f"{head}")
         left += widths
     axes.set_yticks(rows, [str(names.get(int(label), f"label {label}")) for label in found.labels])
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))

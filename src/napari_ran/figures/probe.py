@@ -158,7 +158,7 @@ def draw_contributions(axes: Axes, found: Probe) -> None:
 def _words(stage: StageProbe) -> str:
     words = [f"{np.linalg.norm(stage.displacement):.2f} mm"]
     if stage.masks is not None:
-        words.append(f"head {int(stage.masks.argmax()) + 1} ({stage.masks.max():.0%})")
+        words.append(f"head {int(stage.masks.argmax())} ({stage.masks.max():.0%})")
     if stage.confidence is not None:
         words.append(f"conf. {stage.confidence:.2f}")
     return "\n".join([words[0], ", ".join(words[1:])]) if len(words) > 1 else words[0]
@@ -184,7 +184,7 @@ def _legend(points: Sequence[Probe]) -> list[Any]:
 
     parts = [part for point in points for stage in point.stages for part in stage.contributions]
     handles = [
-        Patch(color=head_colour(head), label=f"head {head + 1}")
+        Patch(color=head_colour(head), label=f"head {head}")
         for head in sorted({part.head for part in parts if part.head is not None})
     ]
     if any(part.kind == "carried" and part.head is not None for part in parts):

@@ -45,8 +45,8 @@ class Contribution:
 
     @property
     def title(self) -> str:
-        """What to call it; heads are counted from 1."""
-        return self.kind if self.head is None else f"{self.kind}, head {self.head + 1}"
+        """What to call it; heads are counted from 0."""
+        return self.kind if self.head is None else f"{self.kind}, head {self.head}"
 
 
 @dataclass(frozen=True, eq=False)
