@@ -93,6 +93,20 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-viewer", action="store_true", help="do not open napari at the end")
     demo.set_defaults(run=_demo)
 
+    inspect = commands.add_parser(
+        "inspect", parents=[common], help="write a page that shows what each level of a result did, and its arrays"
+    )
+    inspect.add_argument(
+        "result", metavar="RESULT", help="folder of a registration with --keep-levels, or any tool's field file"
+    )
+    inspect.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the page; made if missing")
+    inspect.add_argument("--ablation", action="store_true", help="also switch off every head, which takes minutes")
+    inspect.add_argument(
+        "--formats", metavar="LIST", default="npz,nifti", help="files of the arrays: npz,nifti or none"
+    )
+    inspect.add_argument("--quiet", action="store_true", help="print errors only")
+    inspect.set_defaults(run=_inspect)
+
     models = commands.add_parser("models", parents=[common], help="list the bundled weights")
     models.set_defaults(run=_models)
     return parser
@@ -210,6 +224,25 @@ def _demo(arguments: argparse.Namespace) -> int:
     if code == DONE and not arguments.no_viewer:
         terminal.open_viewer([folder / f"{name}.nii.gz" for name in ("fixed", "moving", "warped")], arguments.quiet)
     return code
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from napari_ran import webpage
+
+    _check_output(arguments.output)
+    chosen = [] if arguments.formats == "none" else arguments.formats.split(",")
+    inspection = ran.Inspection.load(arguments.result)
+    steps = webpage.report_steps(
+        inspection,
+        arguments.output,
+        ablation=arguments.ablation,
+        formats=chosen,
+        details=webpage.provenance(arguments.result),
+    )
+    page = terminal.follow_report(steps, quiet=arguments.quiet)
+    if not arguments.quiet:
+        terminal.print_page(page, inspection.note)
+    return DONE
 
 
 def _models(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_ran.registration import Run
     from napari_ran.report import Report
     from napari_ran.results import Registration
+    from napari_ran.webpage import ReportStep
 
 Row = tuple[str, float | None, float | None, str]
 """Name, value before registration, value after, unit."""
@@ -56,6 +57,36 @@ def follow(run: Run, quiet: bool = False) -> Registration:
                 raise
             progress.console.print("[yellow]Stopping: finishing with the best registration so far ...[/]")
     return run.result()
+
+
+def follow_report(steps: Generator[ReportStep, None, Path], quiet: bool = False) -> Path:
+    """Drive the writing of an inspection's report with a progress bar, and return the page."""
+    columns = (
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+    )
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet, expand=True) as progress:
+        task = progress.add_task("")
+        total: int | None = None
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                progress.update(task, completed=total, description="done")
+                page: Path = stop.value
+                return page
+            total = step.total
+            progress.update(task, completed=step.step, total=total, description=escape(step.message))
+
+
+def print_page(page: Path, note: str = "") -> None:
+    """Print where an inspection's page is, and what it lacks."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"Page: {escape(str(page))}")
+    if note:
+        console.print(f"- {escape(note)}")
 
 
 def print_report(report: Report, exact: Sequence[Row] = ()) -> None:

@@ -1,0 +1,151 @@
+"""What the report of an inspection says, section by section."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from napari_ran.errors import InputError
+from napari_ran.introspect.ablation import ablation_study
+from napari_ran.introspect.ablation_table import Part
+from napari_ran.introspect.inspection import Inspection
+from napari_ran.io.folders import filling
+from napari_ran.webpage.files import FORMATS, Format, write_arrays
+from napari_ran.webpage.page import Page
+from napari_ran.webpage.sections import SECTIONS, ablation_section, provenance_section
+
+
+@dataclass(frozen=True)
+class ReportStep:
+    """A part of the report is under way: `step` of `total` are done, and `message` says what comes."""
+
+    step: int
+    total: int
+    message: str
+
+
+def write_report(inspection: Inspection, folder: str | Path, **options: Any) -> Path:
+    """Write the report without watching its progress; see `report_steps`."""
+    steps = report_steps(inspection, folder, **options)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            path: Path = stop.value
+            return path
+
+
+def report_steps(
+    inspection: Inspection,
+    folder: str | Path,
+    *,
+    ablation: bool = False,
+    formats: Collection[Format] = FORMATS,
+    details: Mapping[str, Any] | None = None,
+) -> Generator[ReportStep, None, Path]:
+    """Write ``index.html`` and the arrays of every stage into a folder, all or nothing.
+
+    The page embeds its pictures and needs no other file. What the inspection does not have is left out, and the page
+    says why.
+
+    Parameters
+    ----------
+    inspection : Inspection
+        What is reported.
+    folder : path
+        Where; made if needed. Files of the same names are replaced.
+    ablation : bool
+        Also switch off every head one at a time. It runs the network's levels again for each, which takes minutes on a
+        large volume.
+    formats : collection of {"npz", "nifti"}
+        Which files of arrays to write beside the page, into ``arrays/``; none if empty.
+    details : mapping, optional
+        Further provenance, such as the registration's report and settings.
+
+    Yields
+    ------
+    ReportStep
+        Before each part. Closing the generator stops, and nothing is written.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        A format is not known, or an ablation is asked for and there is no network.
+    OutputError
+        A file could not be written; the folder is as it was before.
+    """
+    if unknown := set(formats) - set(FORMATS):
+        raise InputError("formats", f"unknown: {', '.join(sorted(unknown))}", f"Use some of {', '.join(FORMATS)}")
+    if ablation and inspection.trace is None:
+        raise InputError("ablation", f"there is no network to ablate. {inspection.note}".strip(), "Leave it out")
+    page = Page(f"{inspection.name}: level by level")
+    if inspection.note:
+        page.note(inspection.note)
+    files = len(inspection.stages) * len(inspection.directions) * len(set(formats))
+    total, done = len(SECTIONS) + files + int(ablation) + 1, 0
+    with filling(folder) as new:
+        for name, section in SECTIONS.items():
+            yield ReportStep(done, total, name)
+            section(inspection, page)
+            done += 1
+        if ablation:
+            yield from _ablation(inspection, page, new, done, total)
+            done += 1
+        provenance_section(inspection, page, details or {})
+        if formats:
+            for message in write_arrays(inspection, new / "arrays", formats):
+                yield ReportStep(done, total, message)
+                done += 1
+        yield ReportStep(done, total, "page")
+        (new / "index.html").write_text(page.html(), encoding="utf-8")
+        if details:
+            (new / "provenance.json").write_text(json.dumps(details, indent=2, default=str), encoding="utf-8")
+    return Path(folder) / "index.html"
+
+
+def provenance(folder: str | Path) -> dict[str, Any]:
+    """Return what a result folder says of its making: the report and the settings, as far as they are there."""
+    found: dict[str, Any] = {}
+    report, settings = Path(folder) / "report.json", Path(folder) / "settings.yaml"
+    if report.is_file():
+        found["Report of the registration"] = json.loads(report.read_text(encoding="utf-8"))
+    if settings.is_file():
+        found["Settings"] = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    return found
+
+
+def _ablation(
+    inspection: Inspection, page: Page, folder: Path, done: int, total: int
+) -> Generator[ReportStep, None, None]:
+    """Run the study over all heads, write its table, and show it."""
+    if inspection.trace is None:
+        raise RuntimeError("an ablation without a network: report_steps should have refused it")
+    given: dict[str, Any] = {}
+    for kind in ("labels", "landmarks"):
+        pair = getattr(inspection, kind)
+        if pair is not None:
+            given |= {f"fixed_{kind}": pair[0], f"moving_{kind}": pair[1]}
+    which: tuple[Part, ...] = ("head",)
+    steps = ablation_study(inspection.trace, which, **given)
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as stop:
+            table = stop.value
+            break
+        yield ReportStep(done, total, f"switching off heads: {step.step} of {step.total}")
+    table.to_csv(folder / "ablation.csv")
+    ablation_section(table, page)
+
+
+__all__ = ["ReportStep", "report_steps", "write_report"]
