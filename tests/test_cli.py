@@ -266,3 +266,33 @@ def test_the_viewer_is_opened_on_the_results_where_there_is_a_screen(
     assert not terminal.open_viewer([tmp_path / "fixed.nii.gz"])
     assert 'pip install "napari-ran[all]"' in capsys.readouterr().err
     assert len(started) == 1
+
+
+def test_inspect_writes_a_page_of_a_result_that_kept_its_levels(
+    pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result, out = str(tmp_path / "result"), tmp_path / "page"
+    quick = ["--affine", "none", "--device", "cpu", "--instance", "none", "--keep-levels", "--quiet"]
+    assert main(["register", *pair, "-o", result, *quick]) == 0
+    assert main(["inspect", result, "-o", str(out), "--formats", "none"]) == 0
+    assert str(out / "index.html") in capsys.readouterr().out.replace("\n", "")
+    assert "Settings" in (out / "index.html").read_text(encoding="utf-8")
+    assert not (out / "arrays").exists()
+    message = refused(capsys, "inspect", result, "-o", str(tmp_path / "other"), "--formats", "npz,tiff")
+    assert "unknown: tiff" in message
+    level = tmp_path / "result" / "levels" / "level-2.safetensors"
+    level.write_bytes(level.read_bytes()[:100])
+    assert "level-2" in refused(capsys, "inspect", result, "-o", str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_inspect_says_what_a_result_without_levels_lacks(
+    pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = str(tmp_path / "result")
+    assert main(["register", *pair, "-o", result, *QUICK, "--quiet"]) == 0
+    assert main(["inspect", result, "-o", str(tmp_path / "page")]) == 0
+    assert "level" in capsys.readouterr().out
+    assert "There is no network." in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "RESULT" not in refused(capsys, "inspect", result, "-o", str(tmp_path / "x"), "--ablation")
+    assert "there is no such folder" in refused(capsys, "inspect", str(tmp_path / "no"), "-o", str(tmp_path / "x"))

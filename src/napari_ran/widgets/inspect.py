@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._inspect_ablation import AblationPage
+from napari_ran.widgets._inspect_export import ExportBar
 from napari_ran.widgets._inspect_filmstrip import FilmstripWindow, Strip, filmstrip_work, plane_name
 from napari_ran.widgets._inspect_foreign import FieldDialog
 from napari_ran.widgets._inspect_layers import PICTURES, InspectLayers
@@ -60,6 +61,7 @@ class InspectWidget(QWidget):
         self.ablation = AblationPage()
         self.separability = SeparabilityPage(napari_viewer, self.layers)
         self.theory = TheoryPage(napari_viewer)
+        self.export = ExportBar()
         self._rest = self._timer(REST_MS, self._rested)
         self._view = self._timer(VIEW_MS, self._view_moved)
         self._build()
@@ -107,11 +109,13 @@ class InspectWidget(QWidget):
         top = QHBoxLayout()
         top.addWidget(self.title, 1)
         top.addWidget(self.choose_button)
+        top.addWidget(self.export.button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addLayout(top)
         layout.addWidget(self.note)
         layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.export)
         layout.addWidget(self.message)
         self.setMinimumWidth(360)
 
@@ -127,6 +131,7 @@ class InspectWidget(QWidget):
         self.probe.failed.connect(self.complain)
         self.ablation.failed.connect(self.complain)
         self.separability.failed.connect(self.complain)
+        self.export.failed.connect(self.complain)
         self.ablation.ablated.connect(self._show_ablated)
         self.stepper.stepped.connect(self._on_picture)
         self.stepper.failed.connect(self.complain)
@@ -142,7 +147,7 @@ class InspectWidget(QWidget):
     def all_workers(self) -> list[Worker]:
         """Return everything that may be at work in the background."""
         pages = [self.ablation.runner, self.ablation.student]
-        pages += [self.separability.worker, self.separability.boundary_worker, self.theory.worker]
+        pages += [self.separability.worker, self.separability.boundary_worker, self.theory.worker, self.export.worker]
         return [self.stepper, self.painter, self.measurer, self.loader, self.filmer, *pages]
 
     # ---------------------------------------------------------------- what is inspected
@@ -168,6 +173,7 @@ class InspectWidget(QWidget):
         self._grounds.clear()
         self.whole = Session(inspection)
         self.ablation.show_session(self.whole)
+        self.export.show_inspection(inspection)
         self._show_session(self.whole)
         if inspection.trace is not None:
             self.theory.show_config(inspection.trace.model.config)

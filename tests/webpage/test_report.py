@@ -1,0 +1,116 @@
+"""The report of an inspection says what is there, and why the rest is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import napari_ran as ran
+from napari_ran.data import DisplacementField
+from napari_ran.errors import InputError
+from napari_ran.introspect import Inspection
+from napari_ran.io import load_field, load_image
+from napari_ran.synthetic.phantom import phantom_2d
+from napari_ran.webpage import provenance, report_steps, write_report
+from napari_ran.webpage.sections import SECTIONS
+
+HEADINGS = re.compile(r"<h2[^>]*>([^<]*)</h2>")
+
+
+@pytest.fixture(scope="module")
+def written(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    page = write_report(
+        Inspection.load(saved), tmp_path_factory.mktemp("report") / "out", ablation=True, details=provenance(saved)
+    )
+    return page.parent
+
+
+def test_the_page_has_every_section_with_its_pictures(written: Path, result: ran.Registration) -> None:
+    text = (written / "index.html").read_text(encoding="utf-8")
+    assert len(HEADINGS.findall(text)) == len(SECTIONS) + 2  # and ablation and provenance
+    assert text.count("data:image/png") >= 7
+    inspection = Inspection.from_registration(result)
+    for stage in inspection.stages:
+        assert f"<td>{stage.title}</td>" in text
+    final = inspection.metrics(len(inspection.stages) - 1)
+    assert f"<td>{final.mean_mm:.4g}</td>" in text
+    assert f"<td>{final.tre_mm:.4g}</td>" in text
+    assert "liver" in text
+    assert "general-3d" in text
+    assert ran.__version__ in text
+
+
+def test_contributions_of_the_points_sum_to_their_displacement(written: Path) -> None:
+    text = (written / "index.html").read_text(encoding="utf-8")
+    table = text[text.index("largest relative error of the sum") :].split("</table>")[0]
+    errors = [float(row.rsplit("<td>", 1)[1].split("<")[0]) for row in table.split("</tr>")[1:-1]]
+    assert len(errors) == 4
+    assert max(errors) < 1e-4
+
+
+def test_arrays_are_those_of_the_inspection(written: Path, result: ran.Registration) -> None:
+    inspection = Inspection.from_registration(result)
+    for direction in ("forward", "inverse"):
+        with np.load(written / "arrays" / f"level-3-{direction}.npz") as level:
+            masks = inspection.get("masks", 3, direction)
+            np.testing.assert_allclose(level["masks"], masks.numpy(), atol=1e-6)
+            np.testing.assert_allclose(level["affine_masks"], masks.grid.affine)
+            assert set(inspection.available(3, direction)) == {k for k in level if not k.startswith("affine_")}
+    field = load_field(written / "arrays" / "instance-forward" / "disp-field.nii.gz")
+    expected = inspection.get("field", len(inspection.stages) - 1)
+    np.testing.assert_allclose(field.tensor.numpy(), expected.numpy(), atol=1e-5)
+    mask = load_image(written / "arrays" / "level-4-inverse" / "masks-5.nii.gz")
+    np.testing.assert_allclose(mask.array, inspection.get("masks", 4, "inverse").numpy()[5], atol=1e-6)
+    np.testing.assert_allclose(mask.grid.affine, inspection.get("masks", 4, "inverse").grid.affine, atol=1e-4)
+
+
+def test_ablation_and_provenance_are_files_too(written: Path, result: ran.Registration) -> None:
+    lines = (written / "ablation.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + 5 * 6
+    details = json.loads((written / "provenance.json").read_text(encoding="utf-8"))
+    assert details["Settings"]["keep_levels"] is True
+    assert details["Report of the registration"]["version"] == ran.__version__
+
+
+def test_a_field_of_another_tool_gets_a_page_that_says_what_is_missing(
+    result: ran.Registration, tmp_path: Path
+) -> None:
+    field = DisplacementField(result.field.tensor, result.field.grid)
+    inspection = Inspection.from_field(field, result.fixed, result.moving)
+    text = write_report(inspection, tmp_path / "out", formats=()).read_text(encoding="utf-8")
+    assert inspection.note in text
+    assert "There is no network." in text
+    assert not (tmp_path / "out" / "arrays").exists()
+    with pytest.raises(InputError, match="ablation"):
+        write_report(inspection, tmp_path / "other", ablation=True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_field_without_images_gets_a_page(result: ran.Registration, tmp_path: Path) -> None:
+    text = write_report(Inspection.from_field(result.field), tmp_path / "out", formats=()).read_text(encoding="utf-8")
+    assert "Not measured" in text
+
+
+def test_stopping_leaves_nothing_behind(saved: Path, tmp_path: Path) -> None:
+    steps = report_steps(Inspection.load(saved), tmp_path / "out")
+    messages = [next(steps).message for _ in range(3)]
+    steps.close()
+    assert messages == list(SECTIONS)[:3]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_format_is_refused(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="formats: unknown: tiff"):
+        write_report(Inspection.load(saved), tmp_path / "out", formats=["tiff"])  # type: ignore[list-item]
+
+
+def test_two_dimensions_without_labels(tmp_path: Path) -> None:
+    pair = phantom_2d(shape=(48, 40))
+    result = ran.register(pair.fixed, pair.moving, affine="none", instance="none", keep_levels=True)
+    text = write_report(Inspection.from_registration(result), tmp_path / "out").read_text(encoding="utf-8")
+    assert "labels of both images" in text
+    assert (tmp_path / "out" / "arrays" / "level-0-forward" / "disp-field.nii.gz").is_file()
