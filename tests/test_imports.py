@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = SOURCE / "napari_ran"
 LAYERS = [  # a module imports from earlier lines only, or from its own sub-package
-    ["errors", "types", "_version"],
+    ["errors", "types", "steps", "_version"],
     ["config", "functional"],
     ["data", "theory", "device", "measure"],
     ["losses", "transform", "report", "memory"],

@@ -25,8 +25,9 @@ from napari_ran.memory import check_memory
 from napari_ran.models import LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
+from napari_ran.steps import last
 from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels, warp_landmarks
-from napari_ran.working import Working, last, network_for, network_grid, relay
+from napari_ran.working import Working, network_for, network_grid, relay
 
 STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate")
 """The stages of a run in their order; an event names one of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -157,13 +157,3 @@ def relay(
             yield event(step)
     finally:
         steps.close()
-
-
-def last(steps: Generator[Any, None, ResultT]) -> ResultT:
-    """Run a generator to its end and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: ResultT = stop.value
-            return result

@@ -26,6 +26,7 @@ from napari_ran.introspect.metrics import similarity
 from napari_ran.introspect.separability import correct_points
 from napari_ran.introspect.trace import NetworkTrace
 from napari_ran.models import Ablation, Encoded, LevelStep, ModelOutput
+from napari_ran.steps import last, relay
 from napari_ran.transform import compose_to, resample, warp_labels
 
 PairT = TypeVar("PairT", Labels, Landmarks)
@@ -211,13 +212,7 @@ def ablate(
 ) -> Ablated:
     """Return what the network finds without some of its parts; see `Ablator` for the parameters."""
     ablator = Ablator(trace, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks)
-    work = ablator.run(ablation, keep_levels, both)
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            found: Ablated = stop.value
-            return found
+    return last(ablator.run(ablation, keep_levels, both))
 
 
 def ablation_study(
@@ -298,14 +293,10 @@ def _study(
     table = AblationTable((), ablator.baseline, total, ablator.note)
     yield AblationStep(0, total, "measured the whole network", None, table)
     for place, ablation in sorted(parts.items(), key=lambda item: -item[1].first_level):
-        message, work = ablation.describe(), ablator.run(ablation)
-        while True:
-            try:
-                next(work)
-            except StopIteration as stop:
-                row = _row(place, stop.value, ablator.baseline)
-                break
-            yield AblationStep(len(table.rows), total, message, None, table)
+        message = ablation.describe()
+        under_way = AblationStep(len(table.rows), total, message, None, table)
+        found = yield from relay(ablator.run(ablation), lambda _, event=under_way: event)  # type: ignore[misc]
+        row = _row(place, found, ablator.baseline)
         table = table.with_row(row)
         yield AblationStep(len(table.rows), total, message, row, table)
     return table

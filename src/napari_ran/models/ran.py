@@ -26,6 +26,7 @@ from napari_ran.models.blocks import (
     widened,
 )
 from napari_ran.models.outputs import DirectionOutput, Encoded, LevelInfo, LevelOutput, LevelStep, ModelOutput
+from napari_ran.steps import last
 from napari_ran.theory import capture_ranges
 
 _LARGEST = 1e6
@@ -46,16 +47,6 @@ def create_model(name_or_config: str | RANConfig = "RAN3", ndim: Literal[2, 3] =
     """
     config = RANConfig.preset(name_or_config, ndim) if isinstance(name_or_config, str) else name_or_config
     return RAN(config, seed)
-
-
-def finished(work: Generator[LevelStep, None, ModelOutput]) -> ModelOutput:
-    """Run the levels to their end and return the output."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            output: ModelOutput = stop.value
-            return output
 
 
 class RAN(nn.Module):
@@ -130,7 +121,7 @@ class RAN(nn.Module):
             The images have another number of axes, channels, shape, type or device than expected, or are not finite;
             or the ablation names a part that is not there.
         """
-        return finished(self.iterate(moving, fixed, keep_levels, both, ablation))
+        return last(self.iterate(moving, fixed, keep_levels, both, ablation))
 
     def iterate(
         self,

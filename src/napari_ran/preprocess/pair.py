@@ -16,6 +16,7 @@ from napari_ran.errors import InputError
 from napari_ran.preprocess.affine import align
 from napari_ran.preprocess.grids import overlap, working_grid
 from napari_ran.preprocess.intensity import IntensityChoice, choose_intensity
+from napari_ran.steps import relay
 from napari_ran.transform import compose_inverse, compose_to, resample
 
 STEPS = 3
@@ -173,13 +174,11 @@ def _align(
             )
         message = "Affine: none, as asked for"
     else:
-        steps = align(fixed, moving, config.affine)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                return stop.value.matrix, stop.value.message
-            yield PrepareStep("affine", step.step, step.total, step.metric, step.message)
+        found = yield from relay(
+            align(fixed, moving, config.affine),
+            lambda step: PrepareStep("affine", step.step, step.total, step.metric, step.message),
+        )
+        return found.matrix, found.message
     yield PrepareStep("affine", 1, 1, None, message)
     return identity, message
 

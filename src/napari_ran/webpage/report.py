@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from napari_ran.errors import InputError
-from napari_ran.introspect.ablation import ablation_study
+from napari_ran.introspect.ablation import AblationStep, ablation_study
 from napari_ran.introspect.ablation_table import Part
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io.folders import filling
+from napari_ran.steps import last, relay
 from napari_ran.webpage.files import FORMATS, Format, write_arrays
 from napari_ran.webpage.page import Page
 from napari_ran.webpage.sections import SECTIONS, ablation_section, provenance_section
@@ -31,13 +32,7 @@ class ReportStep:
 
 def write_report(inspection: Inspection, folder: str | Path, **options: Any) -> Path:
     """Write the report without watching its progress; see `report_steps`."""
-    steps = report_steps(inspection, folder, **options)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            path: Path = stop.value
-            return path
+    return last(report_steps(inspection, folder, **options))
 
 
 def report_steps(
@@ -136,14 +131,11 @@ def _ablation(
         if pair is not None:
             given |= {f"fixed_{kind}": pair[0], f"moving_{kind}": pair[1]}
     which: tuple[Part, ...] = ("head",)
-    steps = ablation_study(inspection.trace, which, **given)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as stop:
-            table = stop.value
-            break
-        yield ReportStep(done, total, f"switching off heads: {step.step} of {step.total}")
+
+    def event(step: AblationStep) -> ReportStep:
+        return ReportStep(done, total, f"switching off heads: {step.step} of {step.total}")
+
+    table = yield from relay(ablation_study(inspection.trace, which, **given), event)
     table.to_csv(folder / "ablation.csv")
     ablation_section(table, page)
 

@@ -92,6 +92,7 @@ class ProbePage(QWidget):
         self.table.setShowGrid(False)
         self.table.itemSelectionChanged.connect(self._row_selected)
         self.caption = QLabel("Kept points: displacement in mm after each stage")
+        self.caption.setWordWrap(True)  # or the page is wider than a narrow dock, which cuts it off
         self.remove_button = QPushButton("Remove")
         self.remove_button.clicked.connect(self.remove_selected)
         self.export_button = QPushButton("Export CSV…")

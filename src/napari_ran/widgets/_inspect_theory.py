@@ -136,6 +136,7 @@ class TheoryPage(QWidget):
                 box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
                 box.setAlignment(Qt.AlignmentFlag.AlignCenter)
                 box.setToolTip("Type, or use the arrow keys or the mouse wheel")
+                box.setStyleSheet("min-width: 0px; padding: 1px 2px;")  # napari's style asks for 90 pixels
                 box.setFixedWidth(SPIN_WIDTH - 2)
                 box.valueChanged.connect(self._changed)
                 self.table.setCellWidget(level, column, box)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, QToolButton, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
+from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._inspect_ablation import AblationPage
 from napari_ran.widgets._inspect_export import ExportBar
 from napari_ran.widgets._inspect_filmstrip import FilmstripWindow, Strip, filmstrip_work, plane_name
@@ -35,7 +36,7 @@ VIEW_MS = 25
 """Shortest time between two drawings of the arrows while the view moves."""
 
 
-class InspectWidget(QWidget):
+class InspectWidget(DockedWidget):
     """Step through the levels of a result, probe voxels, switch parts off, compare with the theory.
 
     Parameters
@@ -52,7 +53,6 @@ class InspectWidget(QWidget):
         self.film: FilmstripWindow | None = None
         self._wanted: Choice | None = None
         self._grounds: dict[str, Any] = {}
-        self._open = False
         self.layers = InspectLayers(napari_viewer)
         self.recent = recent_of(napari_viewer)
         self.stepper, self.painter, self.measurer, self.loader, self.filmer = (Worker(self) for _ in range(5))
@@ -349,15 +349,6 @@ class InspectWidget(QWidget):
             self.show_latest()
 
     # ---------------------------------------------------------------- end of life
-
-    def event(self, event: QEvent) -> bool:
-        """Notice when the dock is removed (no close event comes then) and when the widget is docked again."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is None:
-                self.shut()
-            elif not self._open:
-                self._follow_viewer(True)
-        return bool(super().event(event))
 
     def shut(self) -> None:
         """Stop all work, take the layers away and let go of the viewer."""

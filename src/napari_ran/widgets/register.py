@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._inspect_recent import recent_of
 from napari_ran.widgets._layers import Look, ResultLayers, Source
 from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
@@ -20,7 +20,7 @@ from napari_ran.widgets._worker import Worker
 WELCOME = "Open two images to begin (File > Open Sample has some)."
 
 
-class RegisterWidget(QWidget):
+class RegisterWidget(DockedWidget):
     """Choose two layers, register them in the background, see the result as layers.
 
     Parameters
@@ -34,7 +34,6 @@ class RegisterWidget(QWidget):
         self.viewer = napari_viewer
         self.result: ran.Registration | None = None
         self._stage = ""
-        self._open = False
         self.setup = SetupPage(napari_viewer)
         self.outcome = ResultPage(napari_viewer)
         self.choices, self.form, self.plot = self.setup.choices, self.setup.form, self.outcome.plot
@@ -239,15 +238,6 @@ class RegisterWidget(QWidget):
             self.export_settings(path)
 
     # ---------------------------------------------------------------- end of life
-
-    def event(self, event: QEvent) -> bool:
-        """Notice when the dock is removed (no close event comes then) and when the widget is docked again."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is None:
-                self.shut()
-            elif not self._open:
-                self._follow_viewer(True)
-        return bool(super().event(event))
 
     def shut(self) -> None:
         """Stop all work and let go of the viewer."""

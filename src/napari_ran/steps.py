@@ -1,0 +1,34 @@
+"""Driving generators of steps: long work yields what it is doing and returns what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+StepT = TypeVar("StepT")
+EventT = TypeVar("EventT")
+ResultT = TypeVar("ResultT")
+
+
+def last(steps: Generator[Any, None, ResultT]) -> ResultT:
+    """Run a generator to its end and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: ResultT = stop.value
+            return result
+
+
+def relay(steps: Generator[StepT, None, ResultT], event: Callable[[StepT], EventT]) -> Generator[EventT, None, ResultT]:
+    """Yield what `event` makes of each step, and return the result; closing it closes the steps."""
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                result: ResultT = stop.value
+                return result
+            yield event(step)
+    finally:
+        steps.close()
