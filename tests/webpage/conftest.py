@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import napari_ran as ran
+from napari_ran.webpage import sections
 
 NAMES = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_pairs() -> Iterator[None]:
+    """Draw fewer pairs of points than a report for readers does, for the sake of time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sections, "PAIRS", 50_000)
+        patch.setattr(sections, "LEVEL_PAIRS", 20_000)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from napari_ran.introspect import Inspection
 from napari_ran.io import load_field, load_image
 from napari_ran.synthetic.phantom import phantom_2d
 from napari_ran.webpage import provenance, report_steps, write_report
-from napari_ran.webpage.sections import SECTIONS
+from napari_ran.webpage.sections import SECTIONS, _percent
 
 HEADINGS = re.compile(r"<h2[^>]*>([^<]*)</h2>")
 
@@ -42,6 +42,19 @@ def test_the_page_has_every_section_with_its_pictures(written: Path, result: ran
     assert "liver" in text
     assert "general-3d" in text
     assert ran.__version__ in text
+
+
+def test_the_summary_names_the_stage_that_added_most(written: Path, result: ran.Registration) -> None:
+    text = (written / "index.html").read_text(encoding="utf-8")
+    inspection = Inspection.from_registration(result)
+    added = {s.title: float(inspection.get("increment", s.index).magnitude.mean()) for s in inspection.stages}
+    most = max(added, key=lambda title: added[title])
+    assert f"Most was added by: {most}." in text
+    assert f"landmark error {inspection.metrics(len(inspection.stages) - 1).tre_mm:.2f} mm" in text
+
+
+def test_tiny_shares_look_like_neither_nothing_nor_a_finding() -> None:
+    assert [_percent(share) for share in (0.0, 1e-6, 0.00123, 0.5)] == ["0", "< 0.01", "0.12", "50.00"]
 
 
 def test_contributions_of_the_points_sum_to_their_displacement(written: Path) -> None:

@@ -115,7 +115,12 @@ def frames(
 
 
 def filmstrip(
-    fixed: NDArray[np.float32] | None, strip: Sequence[Frame], plane: Plane, heads: int = 0, title: str = ""
+    fixed: NDArray[np.float32] | None,
+    strip: Sequence[Frame],
+    plane: Plane,
+    heads: int = 0,
+    title: str = "",
+    image: str = "Fixed",
 ) -> Figure:
     """Draw all stages, one column each; see `frames`.
 
@@ -131,6 +136,8 @@ def filmstrip(
         Number of heads, for the legend; by default as many as lead somewhere.
     title : str
         A line above.
+    image : str
+        What to call the image in the first column: the one that the field lives on.
 
     Returns
     -------
@@ -154,7 +161,7 @@ def filmstrip(
         cells = [figure.add_subplot(grid[row, column]) for column in range(columns)]
         drawn = None
         if fixed is not None:
-            _first(cells[0], plane, fixed, row)
+            _first(cells[0], plane, fixed, "" if row else image)
         for axes, frame in zip(cells[columns - len(strip) :], strip, strict=True):
             values = getattr(frame, name)
             if row == 0:
@@ -170,12 +177,12 @@ def filmstrip(
     return figure
 
 
-def _first(axes: Axes, plane: Plane, fixed: NDArray[np.float32], row: int) -> None:
-    if row:
+def _first(axes: Axes, plane: Plane, fixed: NDArray[np.float32], heading: str) -> None:
+    if not heading:
         axes.set_axis_off()
         return
     _show(axes, plane, fixed, cmap="gray", vmin=0, vmax=1)
-    axes.set_title("Fixed", fontsize=9, color=INK, pad=4)
+    axes.set_title(heading, fontsize=9, color=INK, pad=4)
     orientation(axes, plane)
     scale_bar(axes, plane)
 

@@ -50,7 +50,8 @@ def filmstrip_work(inspection: Inspection, view: str, position: NDArray[np.float
         own, strip, plane = frames(inspection, view, position, direction)
         yield "drawing"
         heads = 0 if inspection.trace is None else inspection.trace.model.config.heads
-        figure = filmstrip(own, strip, plane, heads, inspection.name)
+        image = "Fixed" if direction == "forward" else "Moving"
+        figure = filmstrip(own, strip, plane, heads, inspection.name, image)
         picture = io.BytesIO()
         figure.savefig(picture, format="png")
         return Strip(figure, picture.getvalue())
