@@ -25,7 +25,7 @@ def test_every_mapping_of_the_intensities_has_a_preset(intensity: str) -> None:
     assert intensity in PRESETS
     for similarity in ("ncc", "mse", "mind"):
         resolved = InstanceConfig().resolved(intensity, similarity)
-        assert {key for key, value in resolved.to_dict().items() if value is None} == {"control"}
+        assert {key for key, value in resolved.to_dict().items() if value is None} == {"control", "steps"}
         assert resolved.resolved(intensity, similarity) == resolved
 
 
