@@ -286,6 +286,26 @@ def test_inspect_writes_a_page_of_a_result_that_kept_its_levels(
     assert not (tmp_path / "other").exists()
 
 
+def test_ctrl_c_while_the_page_is_written_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result, pages = str(tmp_path / "result"), tmp_path / "pages"
+    assert main(["register", *pair, "-o", result, *QUICK, "--quiet"]) == 0
+    pages.mkdir()
+    monkeypatch.setattr(terminal.Progress, "update", lambda *_, **values: 1 / (values["completed"] < 2))
+    assert main(["inspect", result, "-o", str(pages / "out")]) == 1
+    assert list(pages.iterdir()) == []
+
+    def stop(*_: object, **values: int) -> None:
+        if values["completed"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal.Progress, "update", stop)
+    assert main(["inspect", result, "-o", str(pages / "out")]) == 130
+    assert list(pages.iterdir()) == []
+    assert "nothing was written" in capsys.readouterr().err
+
+
 def test_inspect_says_what_a_result_without_levels_lacks(
     pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,10 @@ def follow_report(steps: Generator[ReportStep, None, Path], quiet: bool = False)
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
     )
-    with Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet, expand=True) as progress:
+    with (
+        Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet, expand=True) as progress,
+        closing(steps),  # takes away what was written so far when something stops it
+    ):
         task = progress.add_task("")
         total: int | None = None
         while True:

@@ -116,9 +116,18 @@ def test_stopping_leaves_nothing_behind(saved: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_provenance_names_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert provenance(tmp_path) == {}
+    (tmp_path / "report.json").write_text('{"complete": tr', encoding="utf-8")
+    (tmp_path / "settings.yaml").write_bytes(b"\xff\xfe: [")
+    found = provenance(tmp_path)
+    assert found["Report of the registration"] == "report.json cannot be read (JSONDecodeError)"
+    assert found["Settings"].startswith("settings.yaml cannot be read")
+
+
 def test_an_unknown_format_is_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="formats: unknown: tiff"):
-        write_report(Inspection.load(saved), tmp_path / "out", formats=["tiff"])  # type: ignore[list-item]
+        report_steps(Inspection.load(saved), tmp_path / "out", formats=["tiff"])  # type: ignore[list-item]
 
 
 def test_two_dimensions_without_labels(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,12 @@ def report_steps(
         raise InputError("formats", f"unknown: {', '.join(sorted(unknown))}", f"Use some of {', '.join(FORMATS)}")
     if ablation and inspection.trace is None:
         raise InputError("ablation", f"there is no network to ablate. {inspection.note}".strip(), "Leave it out")
+    return _report(inspection, folder, ablation, formats, details or {})
+
+
+def _report(
+    inspection: Inspection, folder: str | Path, ablation: bool, formats: Collection[Format], details: Mapping[str, Any]
+) -> Generator[ReportStep, None, Path]:
     page = Page(f"{inspection.name}: level by level")
     if inspection.note:
         page.note(inspection.note)
@@ -96,7 +102,7 @@ def report_steps(
         if ablation:
             yield from _ablation(inspection, page, new, done, total)
             done += 1
-        provenance_section(inspection, page, details or {})
+        provenance_section(inspection, page, details)
         if formats:
             for message in write_arrays(inspection, new / "arrays", formats):
                 yield ReportStep(done, total, message)
@@ -109,13 +115,22 @@ def report_steps(
 
 
 def provenance(folder: str | Path) -> dict[str, Any]:
-    """Return what a result folder says of its making: the report and the settings, as far as they are there."""
+    """Return what a result folder says of its making: the report and the settings, as far as they are there.
+
+    A file that cannot be read is named with the reason: the levels can be shown without it.
+    """
     found: dict[str, Any] = {}
-    report, settings = Path(folder) / "report.json", Path(folder) / "settings.yaml"
-    if report.is_file():
-        found["Report of the registration"] = json.loads(report.read_text(encoding="utf-8"))
-    if settings.is_file():
-        found["Settings"] = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    readers: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+        ("Report of the registration", "report.json", json.loads),
+        ("Settings", "settings.yaml", yaml.safe_load),
+    )
+    for name, file, read in readers:
+        path = Path(folder) / file
+        if path.is_file():
+            try:
+                found[name] = read(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                found[name] = f"{file} cannot be read ({type(error).__name__})"
     return found
 
 
