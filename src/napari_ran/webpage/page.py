@@ -16,6 +16,9 @@ Cell = str | float | int | None
 
 DOTS_PER_INCH = 110
 
+WORDS = 60
+"""Characters from which a table's cell is text to read, which may wrap."""
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #ffffff; --soft: #5f6368; --line: #d5d8dc; --tint: #f4f6f8;
   --link: #0b57d0; }
@@ -32,12 +35,16 @@ nav { margin: 1rem 0 0; } nav a { margin-right: 1.1rem; white-space: nowrap; } a
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+td.words { text-align: left; white-space: normal; min-width: 24rem; max-width: 46rem; }
 th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; padding-left: 0; }
 figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
 figcaption, caption { color: var(--soft); font-size: .9rem; max-width: 50rem; text-align: left; }
 caption { caption-side: bottom; padding-top: .4rem; white-space: normal; }
 pre { background: var(--tint); padding: .9rem; overflow-x: auto; font-size: .85rem; line-height: 1.4; }
-@media print { body { max-width: none; padding: 0; } h2, figure, table { break-inside: avoid; } nav { display: none; } }
+@media print { body { max-width: none; padding: 0; font-size: 11pt; } nav { display: none; }
+  h2 { break-after: avoid; } h2, figure, tr { break-inside: avoid; } figure img { max-height: 23cm; }
+  .scroll { overflow: visible; } table { font-size: 8pt; } th, td { padding: .2rem .35rem; white-space: normal; }
+  td.words { min-width: 0; } }
 """
 
 
@@ -72,7 +79,7 @@ class Page:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str = "") -> None:
         """Add a table; numbers get four significant digits, None becomes an empty cell."""
         head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
-        body = "".join("<tr>" + "".join(f"<td>{_shown(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        body = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)
         below = f"<caption>{html.escape(caption)}</caption>" if caption else ""
         self._body.append(
             f'<div class="scroll"><table>{below}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -103,6 +110,11 @@ class Page:
             + "\n".join(self._body)
             + "\n</body>\n</html>\n"
         )
+
+
+def _cell(cell: Cell) -> str:
+    words = ' class="words"' if isinstance(cell, str) and len(cell) > WORDS else ""
+    return f"<td{words}>{_shown(cell)}</td>"
 
 
 def _shown(cell: Cell) -> str:

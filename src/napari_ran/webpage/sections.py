@@ -37,6 +37,10 @@ PAIRS, LEVEL_PAIRS = 2_000_000, 500_000
 """Pairs of points that are drawn for a final field, and for a level."""
 
 
+TINY_MM = 1e-6
+"""Relative errors are taken of displacements no smaller than this."""
+
+
 def summary_section(inspection: Inspection, page: Page) -> None:
     """Say in a few sentences what the result is, and which stage did most of it."""
     page.section("Summary")
@@ -222,7 +226,11 @@ def probes_section(inspection: Inspection, page: Page) -> None:
     )
     rows: list[list[Cell]] = []
     for name, found in named.items():
-        sums = [stage.incompleteness for stage in found.stages if stage.contributions]
+        sums = [
+            stage.incompleteness / max(float(np.linalg.norm(stage.displacement)), TINY_MM)
+            for stage in found.stages
+            if stage.contributions
+        ]
         place = ", ".join(f"{value:.1f}" for value in found.point)
         length = float(np.linalg.norm(found.stages[-1].displacement))
         rows.append([name, place, length, max(sums) if sums else None])
