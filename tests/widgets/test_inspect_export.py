@@ -20,7 +20,9 @@ def test_the_report_is_written_in_the_background(
     export.write(tmp_path / "out")
     assert not export.button.isEnabled()
     qtbot.waitUntil(lambda: export.button.isEnabled(), timeout=60_000)
-    assert (tmp_path / "out" / "index.html").is_file()
+    text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "<summary>Settings</summary>" in text
+    assert "<summary>Report of the registration</summary>" in text
     assert "out/index.html" in export.words.text()
     assert steps[-1].step == steps[-1].total - 1
     assert export.bar.isHidden()

@@ -51,6 +51,11 @@ class Inspection:
         Likewise.
     cache_bytes : int
         How much of what was computed is kept.
+
+    Attributes
+    ----------
+    details : dict
+        What is recorded of how the registration was made, by heading; its report and settings from `from_registration`.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Inspection:
     ) -> None:
         self.source, self.name, self.note = source, name, note
         self.labels, self.landmarks = labels, landmarks
+        self.details: dict[str, Any] = {}
         self._cache = Cache(cache_bytes)
 
     @classmethod
@@ -74,10 +80,13 @@ class Inspection:
         landmarks = _pair(reg.fixed_landmarks, reg.moving_landmarks)
         name = f"{reg.moving.name} to {reg.fixed.name}"
         if reg.trace is not None:
-            return cls(TraceSource(reg.trace), name, "", labels, landmarks)
-        source = FieldSource(reg.field, reg.inverse_field, reg.fixed, reg.moving, reg.warped)
-        without = reg.config.keep_levels or (reg.config.weights == "none" and reg.config.instance.mode != "network")
-        return cls(source, name, NO_NETWORK if without else NO_LEVELS, labels, landmarks)
+            found = cls(TraceSource(reg.trace), name, "", labels, landmarks)
+        else:
+            source = FieldSource(reg.field, reg.inverse_field, reg.fixed, reg.moving, reg.warped)
+            without = reg.config.keep_levels or (reg.config.weights == "none" and reg.config.instance.mode != "network")
+            found = cls(source, name, NO_NETWORK if without else NO_LEVELS, labels, landmarks)
+        found.details = {"Report of the registration": reg.report.to_dict(), "Settings": reg.config.to_dict()}
+        return found
 
     @classmethod
     def from_trace(cls, trace: NetworkTrace, name: str = "network", **parts: Any) -> Self:

@@ -60,7 +60,7 @@ def report_steps(
     formats : collection of {"npz", "nifti"}
         Which files of arrays to write beside the page, into ``arrays/``; none if empty.
     details : mapping, optional
-        Further provenance, such as the registration's report and settings.
+        What is recorded of how the registration was made; by default what the inspection knows of it.
 
     Yields
     ------
@@ -83,7 +83,7 @@ def report_steps(
         raise InputError("formats", f"unknown: {', '.join(sorted(unknown))}", f"Use some of {', '.join(FORMATS)}")
     if ablation and inspection.trace is None:
         raise InputError("ablation", f"there is no network to ablate. {inspection.note}".strip(), "Leave it out")
-    return _report(inspection, folder, ablation, formats, details or {})
+    return _report(inspection, folder, ablation, formats, inspection.details if details is None else details)
 
 
 def _report(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
+from napari_ran.webpage import provenance
 from napari_ran.widgets._inspect_limits import Limits
 from napari_ran.widgets._inspect_views import STYLES_OF_KIND, Choice, Picture, kind_of, make_picture, thumbnail
 from napari_ran.widgets._worker import Task, Work
@@ -161,6 +162,8 @@ def loading_work(folder: Path) -> Work:
 
     def work(task: Task) -> Generator[Any, None, Inspection]:
         yield from ()
-        return Inspection.load(folder)
+        inspection = Inspection.load(folder)
+        inspection.details = provenance(folder)
+        return inspection
 
     return work
