@@ -34,6 +34,13 @@ def report_work(inspection: Inspection, folder: Path, ablation: bool) -> Work:
     return work
 
 
+LINK = "#4a90e2"
+"""Qt's own blue cannot be read on the dark theme; this one can on both."""
+
+ONE_ARROW = "QToolButton::menu-indicator { image: none; }"
+"""Style of a button whose text has an arrow already."""
+
+
 class ExportBar(QWidget):
     """Progress of the report, a way to stop it, and afterwards the way to the page; hidden until one is written.
 
@@ -51,6 +58,7 @@ class ExportBar(QWidget):
         self.worker = Worker(self)
         self.button = QToolButton()
         self.button.setText("Export ▾")
+        self.button.setStyleSheet(ONE_ARROW)
         self.button.setToolTip("Write a page with everything there is to see, and the arrays of every stage")
         self.button.setAccessibleName("Export a report")
         self.button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -119,7 +127,7 @@ class ExportBar(QWidget):
             self.words.setText("Stopped; nothing was written.")
             return
         link = QUrl.fromLocalFile(str(page.absolute())).toString()
-        self.words.setText(f'Written: <a href="{link}">{page.parent.name}/{page.name}</a>')
+        self.words.setText(f'Written: <a href="{link}" style="color: {LINK}">{page.parent.name}/{page.name}</a>')
 
     def _on_failed(self, error: Exception) -> None:
         self._working(False)

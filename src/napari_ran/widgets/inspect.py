@@ -13,7 +13,7 @@ import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._inspect_ablation import AblationPage
-from napari_ran.widgets._inspect_export import ExportBar
+from napari_ran.widgets._inspect_export import ONE_ARROW, ExportBar
 from napari_ran.widgets._inspect_filmstrip import FilmstripWindow, Strip, filmstrip_work, plane_name
 from napari_ran.widgets._inspect_foreign import FieldDialog
 from napari_ran.widgets._inspect_layers import PICTURES, InspectLayers
@@ -84,6 +84,7 @@ class InspectWidget(DockedWidget):
         self.title.setAccessibleName("What is inspected")
         self.choose_button = QToolButton()
         self.choose_button.setText("Choose ▾")
+        self.choose_button.setStyleSheet(ONE_ARROW)
         self.choose_button.setToolTip("Choose what to inspect")
         self.choose_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.choose_button)
