@@ -99,7 +99,7 @@ def stages_table(inspection: Inspection, pair: PhantomPair) -> str:
         whole = compose_to(inspection.source.transform(stage, "forward"), np.eye(4), pair.fixed.grid)
         exact = pair.slip(whole)
         values = (found.mean_mm, found.max_mm, found.similarity, found.dice_mean, found.tre_mm, exact.epe_mm)
-        rows.append([stage.title, *(f"{value:.2f}" for value in values), f"{round(exact.recovered_percent)} %"])
+        rows.append([stage.title, *(f"{value:.2f}" for value in values), str(round(exact.recovered_percent))])
     header = [
         "stage",
         "mean mm",
@@ -107,8 +107,8 @@ def stages_table(inspection: Inspection, pair: PhantomPair) -> str:
         "similarity",
         "Dice",
         "TRE mm",
-        "error in the organs mm",
-        "slip recovered",
+        "error mm",
+        "slip %",
     ]
     return table(header, rows)
 
@@ -176,9 +176,13 @@ def ablation_table(inspection: Inspection) -> str:
     rows = []
     for row in sorted(found.rows, key=lambda row: -row.mean_mm)[:PARTS_SHOWN]:
         name = {"level": f"level {row.level}", "head": f"level {row.level}, head {row.head}"}.get(row.part, row.part)
-        changes = (f"{v:+.3f}" if v is not None else "" for v in (row.similarity_change, row.dice_change))
+        changes = (shown(v) for v in (row.similarity_change, row.dice_change))
         rows.append([name, f"{row.mean_mm:.2f}", f"{row.max_mm:.1f}", *changes])
     return table(["switched off", "mean change mm", "largest mm", "similarity", "Dice"], rows)
+
+
+def shown(change: float | None) -> str:
+    return "" if change is None else "0" if abs(change) < 0.0005 else f"{change:+.3f}"
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:
