@@ -11,7 +11,7 @@ from napari_ran.config import PRESETS, RANConfig
 from napari_ran.errors import InputError
 from napari_ran.models import RAN, Ablation, DirectionOutput, ModelOutput, create_model
 from napari_ran.models.aligner import Carried, Proposal
-from napari_ran.models.ran import finished
+from napari_ran.steps import last
 
 SHAPES = {2: (33, 40), 3: (9, 16, 12)}
 
@@ -68,7 +68,7 @@ def test_nothing_off_is_the_same_in_every_preset(name: str, ndim: Any) -> None:
     assert torch.equal(plain.inverse_field, nothing.inverse_field)
     with torch.no_grad():
         encoded = model.encode(*images)
-        separate = [finished(model.decode(encoded)), finished(model.decode(encoded, ablation=None))]
+        separate = [last(model.decode(encoded)), last(model.decode(encoded, ablation=None))]
     for output in separate:  # the encoder's stages are not used up
         assert torch.equal(plain.field, output.field)
 
@@ -93,7 +93,7 @@ def test_every_kind_of_part_matters_in_every_preset(name: str, ndim: Any) -> Non
         for level in range(min(off.first_level, 5)):
             assert torch.equal(ablated.levels[level].forward.field, plain.levels[level].forward.field)
         with torch.no_grad():
-            continued = finished(model.decode(model.encode(*images), True, ablation=off, after=plain.levels))
+            continued = last(model.decode(model.encode(*images), True, ablation=off, after=plain.levels))
         torch.testing.assert_close(continued.field, ablated.field, atol=2e-5, rtol=1e-5)
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
     assert torch.equal(run(model, images).field, plain.field)
@@ -224,7 +224,7 @@ def test_continuing_uses_only_what_the_ablation_leaves() -> None:
         for both in (True, False):
             expected = run(model, images, both=both, ablation=off)
             with torch.no_grad():
-                found = finished(model.decode(model.encode(*images), True, both, off, plain.levels))
+                found = last(model.decode(model.encode(*images), True, both, off, plain.levels))
             torch.testing.assert_close(found.field, expected.field, atol=2e-5, rtol=1e-5)
             for one, two in zip(found.levels, expected.levels, strict=True):
                 same(one.forward, two.forward)
@@ -235,10 +235,10 @@ def test_levels_of_one_direction_serve_as_far_as_they_go() -> None:
     one = run(model, images, both=False)
     with torch.no_grad():
         encoded = model.encode(*images)
-        again = finished(model.decode(encoded, both=False, after=one.levels))
-        ablated = finished(model.decode(encoded, both=False, ablation=Ablation(heads={(4, 0)}), after=one.levels))
+        again = last(model.decode(encoded, both=False, after=one.levels))
+        ablated = last(model.decode(encoded, both=False, ablation=Ablation(heads={(4, 0)}), after=one.levels))
         with pytest.raises(InputError, match="after: level 4 was kept for one direction only"):
-            finished(model.decode(encoded, after=one.levels))
+            last(model.decode(encoded, after=one.levels))
     torch.testing.assert_close(again.field, one.field)
     expected = run(model, images, both=False, ablation=Ablation(heads={(4, 0)}))
     torch.testing.assert_close(ablated.field, expected.field, atol=2e-5, rtol=1e-5)
@@ -254,7 +254,7 @@ def test_kept_levels_that_do_not_fit_are_refused() -> None:
             (levels, model.encode(*pair(33, 40, batch=2))),
         ):
             with pytest.raises(InputError, match=r"after: .*Give the first levels of this pair"):
-                finished(model.decode(encoded, after=after))
+                last(model.decode(encoded, after=after))
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_unshared_convolutions_are_followed() -> None:
     model, images = loud(shared=False), pair(33, 40)
     plain, off = run(model, images), Ablation(heads={(3, 1)})
     with torch.no_grad():
-        found = finished(model.decode(model.encode(*images), ablation=off, after=plain.levels))
+        found = last(model.decode(model.encode(*images), ablation=off, after=plain.levels))
     torch.testing.assert_close(found.field, run(model, images, ablation=off).field, atol=2e-5, rtol=1e-5)
 
 
