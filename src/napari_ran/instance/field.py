@@ -140,7 +140,7 @@ def optimise_field(
     Yields
     ------
     InstanceStep
-        At least twice a second on volumes of a few million voxels.
+        Several a second; on volumes of a few million voxels a few single steps take about a second.
 
     Returns
     -------
