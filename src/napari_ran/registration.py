@@ -25,9 +25,9 @@ from napari_ran.memory import check_memory
 from napari_ran.models import LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
-from napari_ran.steps import last
+from napari_ran.steps import last, relay
 from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels, warp_landmarks
-from napari_ran.working import Working, network_for, network_grid, relay
+from napari_ran.working import Working, network_for, network_grid
 
 STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate")
 """The stages of a run in their order; an event names one of them."""
@@ -237,7 +237,7 @@ class Run:
             )
         fixed, moving = (F.resize(image.to(self.device), grid.shape) for image in (prepared.fixed, prepared.moving))
         steps = model.iterate(moving, fixed, keep_levels=self.config.keep_levels)
-        output = yield from relay(steps, _level_event)
+        output = yield from relay(steps, _level_event, torch.no_grad)
         self._found.forward = F.resize_field(output.field, shape)
         self._found.backward = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
         if self.config.keep_levels:
@@ -259,7 +259,7 @@ class Run:
             steps = optimise_network(model, fixed, moving, resolved, spacing, self.config.keep_levels)
         else:
             steps = optimise_field(fixed, moving, found.forward, resolved, spacing)
-        result = yield from relay(steps, self._instance_event, grad=True)
+        result = yield from relay(steps, self._instance_event, torch.enable_grad)
         found.forward, found.best_field, found.refined = result.field, None, settings.mode == "field"
         found.messages.extend(result.messages)
         if result.output is not None:

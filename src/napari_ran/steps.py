@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 StepT = TypeVar("StepT")
@@ -20,15 +21,24 @@ def last(steps: Generator[Any, None, ResultT]) -> ResultT:
             return result
 
 
-def relay(steps: Generator[StepT, None, ResultT], event: Callable[[StepT], EventT]) -> Generator[EventT, None, ResultT]:
-    """Yield what `event` makes of each step, and return the result; closing it closes the steps."""
+def relay(
+    steps: Generator[StepT, None, ResultT],
+    event: Callable[[StepT], EventT],
+    within: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Generator[EventT, None, ResultT]:
+    """Yield what `event` makes of each step, and return the result; closing it closes the steps.
+
+    Each step is taken in a context of its own that `within` makes, such as `torch.no_grad`: what consumes the events
+    never sees it.
+    """
     try:
         while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                result: ResultT = stop.value
-                return result
+            with within():
+                try:
+                    step = next(steps)
+                except StopIteration as stop:
+                    result: ResultT = stop.value
+                    return result
             yield event(step)
     finally:
         steps.close()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +17,6 @@ from napari_ran.introspect.trace import FITTED, NetworkTrace, model_on_cpu, on_c
 from napari_ran.io.checkpoints import TrainedRAN, default_weights, load_weights
 from napari_ran.models import RAN, ModelOutput
 from napari_ran.preprocess import PreparedPair
-
-StepT = TypeVar("StepT")
-EventT = TypeVar("EventT")
-ResultT = TypeVar("ResultT")
 
 INVERSE_ITERATIONS = 20
 """Enough wherever the field has an inverse; where it folds or leaves the grid, more would not help."""
@@ -140,20 +135,3 @@ def network_grid(grid: Grid, voxels: int, multiple: int) -> Grid:
     if np.prod(np.ceil(parts)) <= (1 + MOST_PADDING) * np.prod(parts):
         return grid
     return grid.with_shape(tuple(int(n) * multiple for n in np.maximum(np.round(parts), 1)))
-
-
-def relay(
-    steps: Generator[StepT, None, ResultT], event: Callable[[StepT], EventT], grad: bool = False
-) -> Generator[EventT, None, ResultT]:
-    """Turn the steps of a part into events; gradients are switched per step, the consumer's mode is untouched."""
-    try:
-        while True:
-            with torch.set_grad_enabled(grad):
-                try:
-                    step = next(steps)
-                except StopIteration as stop:
-                    result: ResultT = stop.value
-                    return result
-            yield event(step)
-    finally:
-        steps.close()
