@@ -33,8 +33,8 @@ from napari_ran.introspect.probe import probe
 from napari_ran.introspect.trace import NetworkTrace, on_cpu
 from napari_ran.io.checkpoints import default_weights, load_weights
 from napari_ran.synthetic import sliding_phantom
-from napari_ran.widgets._inspect_session import Session
 from napari_ran.widgets.inspect import InspectWidget
+from napari_ran.widgets.inspection.session import Session
 
 VIEWS = (
     ("field", "arrows"),

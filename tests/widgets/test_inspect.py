@@ -9,8 +9,8 @@ import pytest
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io.layers import KEY, to_layer_data
-from napari_ran.widgets._inspect_layers import PICTURES, PREFIX
 from napari_ran.widgets._layers import own_result
+from napari_ran.widgets.inspection.layers import PICTURES, PREFIX
 
 
 def shown(viewer: Any) -> list[str]:

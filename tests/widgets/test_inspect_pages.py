@@ -15,9 +15,9 @@ from napari_ran.introspect.ablation import ablate
 from napari_ran.introspect.study import stage_separability
 from napari_ran.io.layers import napari_affine
 from napari_ran.models.ablation import Ablation
-from napari_ran.widgets._inspect_foreign import FieldDialog, field_from_layer
 from napari_ran.widgets._work import Finished
 from napari_ran.widgets.inspect import InspectWidget
+from napari_ran.widgets.inspection.foreign import FieldDialog, field_from_layer
 
 Results = dict[int, ran.Registration]
 Make = Callable[..., Any]

@@ -12,21 +12,21 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._inspect_ablation import AblationPage
-from napari_ran.widgets._inspect_export import ONE_ARROW, ExportBar
-from napari_ran.widgets._inspect_filmstrip import FilmstripWindow, Strip, filmstrip_work, plane_name
-from napari_ran.widgets._inspect_foreign import FieldDialog
-from napari_ran.widgets._inspect_layers import PICTURES, InspectLayers
-from napari_ran.widgets._inspect_levels import LevelsPage
-from napari_ran.widgets._inspect_probe import ProbePage
-from napari_ran.widgets._inspect_recent import recent_of
-from napari_ran.widgets._inspect_separability import SeparabilityPage
-from napari_ran.widgets._inspect_session import Session, loading_work, metrics_work, picture_work, thumbnail_work
-from napari_ran.widgets._inspect_theory import TheoryPage
-from napari_ran.widgets._inspect_views import Choice, Picture
 from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._panels import MessagePanel
 from napari_ran.widgets._worker import Worker
+from napari_ran.widgets.inspection.ablation import AblationPage
+from napari_ran.widgets.inspection.export import ONE_ARROW, ExportBar
+from napari_ran.widgets.inspection.filmstrip import FilmstripWindow, Strip, filmstrip_work, plane_name
+from napari_ran.widgets.inspection.foreign import FieldDialog
+from napari_ran.widgets.inspection.layers import PICTURES, InspectLayers
+from napari_ran.widgets.inspection.levels import LevelsPage
+from napari_ran.widgets.inspection.probe import ProbePage
+from napari_ran.widgets.inspection.recent import recent_of
+from napari_ran.widgets.inspection.separability import SeparabilityPage
+from napari_ran.widgets.inspection.session import Session, loading_work, metrics_work, picture_work, thumbnail_work
+from napari_ran.widgets.inspection.theory import TheoryPage
+from napari_ran.widgets.inspection.views import Choice, Picture
 
 WELCOME = "Register a pair with the Register widget, or choose a saved result."
 REST_MS = 120

@@ -10,12 +10,12 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QV
 import napari_ran as ran
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._inspect_recent import recent_of
 from napari_ran.widgets._layers import Look, ResultLayers, Source
 from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
 from napari_ran.widgets._panels import MessagePanel, ProgressPanel
 from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, registration_work, saving_work
 from napari_ran.widgets._worker import Worker
+from napari_ran.widgets.inspection.recent import recent_of
 
 WELCOME = "Open two images to begin (File > Open Sample has some)."
 

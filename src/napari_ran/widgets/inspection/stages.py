@@ -11,7 +11,7 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QWidget
 
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.widgets._inspect_legend import as_image
+from napari_ran.widgets.inspection.legend import as_image
 
 THUMBNAIL = 56
 """Side of a thumbnail in pixels."""
@@ -85,6 +85,7 @@ def metrics_text(metrics: Any) -> str:
 
 
 def blank() -> QIcon:
+    """Return the icon of a stage whose thumbnail is not there yet."""
     pixmap = QPixmap(THUMBNAIL, THUMBNAIL)
     pixmap.fill(QColor(128, 128, 128, 40))
     return QIcon(pixmap)

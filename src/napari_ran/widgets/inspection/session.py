@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.webpage import provenance
-from napari_ran.widgets._inspect_limits import Limits
-from napari_ran.widgets._inspect_views import STYLES_OF_KIND, Choice, Picture, kind_of, make_picture, thumbnail
 from napari_ran.widgets._worker import Task, Work
+from napari_ran.widgets.inspection.limits import Limits
+from napari_ran.widgets.inspection.views import STYLES_OF_KIND, Choice, Picture, kind_of, make_picture, thumbnail
 
 ROOM = 768 * 2**20
 """Bytes of finished views that are kept for stepping back and forth."""

@@ -15,8 +15,8 @@ from napari_ran.data import DisplacementField, Grid
 from napari_ran.introspect.inspection import Inspection, QuantityArray
 from napari_ran.io import layers as convert
 from napari_ran.io.geometry import lps
-from napari_ran.widgets._inspect_colours import head_colours, ramp
-from napari_ran.widgets._inspect_limits import Limits, lengths_mm
+from napari_ran.widgets.inspection.colours import head_colours, ramp
+from napari_ran.widgets.inspection.limits import Limits, lengths_mm
 
 STYLES: dict[str, str] = {
     "arrows": "Arrows",

@@ -18,9 +18,9 @@ from napari_ran.introspect.inspection import Inspection
 from napari_ran.io import load_field
 from napari_ran.io.layers import grid_of_layer
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._inspect_layers import PREFIX
 from napari_ran.widgets._layers import Source, own_result
 from napari_ran.widgets._worker import Task, Work
+from napari_ran.widgets.inspection.layers import PREFIX
 
 EXPLANATION = (
     "A field maps points of the fixed image to points of the moving image. As a layer it is an image with one more "

@@ -29,9 +29,9 @@ from napari_ran.config import PRESETS, RANConfig
 from napari_ran.models.cost import multiply_accumulates, parameters
 from napari_ran.theory import level_table, separability_area, separability_curve
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._inspect_colours import head_colours
 from napari_ran.widgets._plot import ticks
 from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.colours import head_colours
 
 FARTHEST = 96
 """Distances of Delta_inf that are drawn, in voxels: there the layouts differ."""

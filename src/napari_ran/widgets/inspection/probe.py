@@ -27,10 +27,10 @@ from qtpy.QtWidgets import (
 
 from napari_ran.errors import OutputError
 from napari_ran.introspect.probe import Probe, probe
-from napari_ran.widgets._inspect_colours import head_colours
-from napari_ran.widgets._inspect_layers import InspectLayers
-from napari_ran.widgets._inspect_probe_plot import SHORT, ProbePlot, stage_colours
-from napari_ran.widgets._inspect_session import Session
+from napari_ran.widgets.inspection.colours import head_colours
+from napari_ran.widgets.inspection.layers import InspectLayers
+from napari_ran.widgets.inspection.probe_plot import SHORT, ProbePlot, stage_colours
+from napari_ran.widgets.inspection.session import Session
 
 PAUSE_MS = 15
 """Shortest time between two probings; moves in between are left out, never queued."""

@@ -14,8 +14,8 @@ from napari_ran.contributions import millimetres
 from napari_ran.data import Grid
 from napari_ran.io.geometry import lps
 from napari_ran.io.layers import KEY, napari_affine
-from napari_ran.widgets._inspect_views import STYLES, Picture, coloured
 from napari_ran.widgets._layers import IDENTITY, OWNER, own_result
+from napari_ran.widgets.inspection.views import STYLES, Picture, coloured
 
 PREFIX = "inspect-"
 SLOTS = ("ground", "map", "colour", "arrows", "path", "pins", "pairs")

@@ -29,7 +29,8 @@ from napari_ran.introspect.ablation import Ablated, AblationStep, Ablator
 from napari_ran.introspect.ablation_table import PARTS, AblationRow, AblationTable
 from napari_ran.models.ablation import Ablation
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._inspect_ablation_work import (
+from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.ablation_work import (
     given_annotations,
     outcome_text,
     row_ablation,
@@ -37,9 +38,8 @@ from napari_ran.widgets._inspect_ablation_work import (
     study_work,
     without,
 )
-from napari_ran.widgets._inspect_colours import head_colours
-from napari_ran.widgets._inspect_session import Session
-from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.colours import head_colours
+from napari_ran.widgets.inspection.session import Session
 
 SETTLE_MS = 250
 """Several boxes ticked in a row are one run."""

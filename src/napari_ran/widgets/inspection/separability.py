@@ -29,11 +29,11 @@ from napari_ran.introspect.separability import Separability, SeparabilityDiffere
 from napari_ran.introspect.study import stage_labels, stage_separability
 from napari_ran.transform import resample
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._inspect_layers import InspectLayers
-from napari_ran.widgets._inspect_pdf_plot import PdfPlot
-from napari_ran.widgets._inspect_session import Session
 from napari_ran.widgets._layers import Source
 from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.layers import InspectLayers
+from napari_ran.widgets.inspection.pdf_plot import PdfPlot
+from napari_ran.widgets.inspection.session import Session
 
 MOST_PAIRS = 400
 EMPTY_MASK = "Labels, else the foreground"

@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_ran.introspect.probe import Contribution, Probe, StageProbe
-from napari_ran.widgets._inspect_colours import head_colours, ramp
+from napari_ran.widgets.inspection.colours import head_colours, ramp
 
 PATH_HEIGHT = 150
 ROW = 36

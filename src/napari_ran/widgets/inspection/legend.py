@@ -10,9 +10,9 @@ from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_ran.widgets._inspect_colours import ramp
-from napari_ran.widgets._inspect_views import Legend, wheel_channel
 from napari_ran.widgets._plot import ticks
+from napari_ran.widgets.inspection.colours import ramp
+from napari_ran.widgets.inspection.views import Legend, wheel_channel
 
 BAR = 12
 WHEEL = 76

@@ -12,9 +12,9 @@ from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygo
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_ran.introspect.separability import Separability, SeparabilityDifference
-from napari_ran.widgets._inspect_colours import ramp
-from napari_ran.widgets._inspect_legend import as_image
 from napari_ran.widgets._plot import ticks
+from napari_ran.widgets.inspection.colours import ramp
+from napari_ran.widgets.inspection.legend import as_image
 
 DECADES = 5
 """Orders of magnitude that the colours of a probability span."""

@@ -24,10 +24,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._inspect_legend import LegendWidget
-from napari_ran.widgets._inspect_session import Session
-from napari_ran.widgets._inspect_stages import THUMBNAIL, StageMarks, blank, framed, metrics_text, stage_text
-from napari_ran.widgets._inspect_views import STYLES, STYLES_OF_KIND, WITH_PARTS, Choice, Legend, Picture
+from napari_ran.widgets.inspection.legend import LegendWidget
+from napari_ran.widgets.inspection.session import Session
+from napari_ran.widgets.inspection.stages import THUMBNAIL, StageMarks, blank, framed, metrics_text, stage_text
+from napari_ran.widgets.inspection.views import STYLES, STYLES_OF_KIND, WITH_PARTS, Choice, Legend, Picture
 
 PLAY_MS = 800
 """How long each level is seen while playing."""

@@ -1,0 +1,1 @@
+"""The pages, pictures and workers behind the Inspect widget."""
