@@ -146,8 +146,12 @@ def jacobian(field: Tensor) -> Tensor:
 
 def jacobian_determinant(field: Tensor) -> Tensor:
     """Return the determinant of the Jacobian of ``x + u(x)``, (B, *S); values at or below zero are folds."""
-    m = jacobian(field)
-    if field.shape[1] == 2:
+    return determinant(jacobian(field))
+
+
+def determinant(m: Tensor) -> Tensor:
+    """Return the determinants (B, *S) of 2 x 2 or 3 x 3 matrices (B, D, D, *S), spelt out: faster than `torch.det`."""
+    if m.shape[1] == 2:
         return m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0]
     return (
         m[:, 0, 0] * (m[:, 1, 1] * m[:, 2, 2] - m[:, 1, 2] * m[:, 2, 1])

@@ -109,7 +109,7 @@ class TraceSource:
         if quantity == "warped":
             other = self.trace.moving if direction == "forward" else self.trace.fixed
             return F.warp(other, self.image_field(stage, direction)[None])[0], self.trace.grid
-        field, grid = self._field(stage, direction)
+        field, grid = self.padded_field(stage, direction)
         if quantity == "field":
             return _cropped(field, grid.shape), grid
         if quantity == "increment":
@@ -125,7 +125,7 @@ class TraceSource:
 
     def image_field(self, stage: Stage, direction: str) -> Tensor:
         """Return the field (D, *S) after a stage in voxels of the network's images, on their grid."""
-        field, _ = self._field(stage, direction)
+        field, _ = self.padded_field(stage, direction)
         shape = self.trace.grid.shape
         if stage.level is None:
             return F.resize_field(field[None], shape)[0]
@@ -153,7 +153,7 @@ class TraceSource:
         level: LevelOutput = self.trace.levels[stage.index]
         return level.forward if direction == "forward" else level.inverse
 
-    def _field(self, stage: Stage, direction: str) -> tuple[Tensor, Grid]:
+    def padded_field(self, stage: Stage, direction: str) -> tuple[Tensor, Grid]:
         """Return the field (D, *P) of a stage, its padding included, and the grid of what is not padding."""
         trace, forward = self.trace, direction == "forward"
         if stage.level is not None:
@@ -169,7 +169,7 @@ class TraceSource:
         if stage.index == 0:
             return torch.zeros(())
         earlier = self.stages[stage.index - 1]
-        field, _ = self._field(earlier, direction)
+        field, _ = self.padded_field(earlier, direction)
         if stage.kind == "instance":
             return F.resize_field(field[None], grid.shape)[0]
         factor = earlier.pool_size // stage.pool_size
