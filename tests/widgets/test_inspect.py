@@ -56,13 +56,14 @@ def test_arrows_point_where_the_field_says(
     viewer, widget = inspect_in(results[3])
     widget.levels.choose(quantity="field", style="arrows")
     widget.seen()
-    layer, field = widget.layers.find("arrows"), widget.layers.picture
+    layer = widget.layers.find("arrows")
+    field = widget.session.inspection.get("field", widget.levels.choice.stage).data
     assert len(layer.data) > 20
     place = layer.world_to_data(viewer.dims.point)
     assert (layer.data[:, 0, 0] == round(place[0])).all()  # those of the slice that is seen
     for start, vector in layer.data[:: len(layer.data) // 7]:
         z, y, x = start.astype(int)
-        np.testing.assert_allclose(vector[::-1], field.data[:, x, y, z], atol=1e-6)
+        np.testing.assert_allclose(vector[::-1], field[:, x, y, z], atol=1e-6)
 
 
 def test_arrows_keep_their_distance_on_the_screen(

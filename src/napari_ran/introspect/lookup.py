@@ -1,4 +1,4 @@
-"""A quantity of a stage computed only where it is looked at: a slice costs what a slice costs, not what the volume does.
+"""A quantity of a stage, computed only where it is looked at: a slice costs what a slice costs, not what a volume does.
 
 `Inspection.get` makes whole arrays; here the same numbers come for a box of voxels. The viewer shows a slice of each
 level within milliseconds that way, whatever the volume's size.

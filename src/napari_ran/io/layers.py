@@ -8,12 +8,13 @@ both negated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
@@ -171,15 +172,31 @@ def deformed_grid_layer(
     """
     spacing = field.grid.spacing
     width = step or max(float(field.grid.extent.max()) / 24, 4 * float(spacing[list(axes)].max()))
-    picture = torch.zeros(field.grid.shape)
-    for axis in axes:
-        period = width / float(spacing[axis])
-        position = torch.arange(field.grid.shape[axis]).view([-1 if a == axis else 1 for a in range(field.grid.ndim)])
-        reached = position + field.tensor[axis].cpu()
-        distance = (torch.remainder(reached + period / 2, period) - period / 2).abs()
-        picture = torch.maximum(picture, (1 - distance).clamp(0, 1))
+    where = [range(n) for n in field.grid.shape]
+    picture = grid_lines(field.tensor.cpu(), where, {axis: width / float(spacing[axis]) for axis in axes})
     style = {"colormap": "yellow", "contrast_limits": (0.0, 1.0), "blending": "additive"}
     return _reverse(picture.numpy()), _kwargs(name, "deformed grid", field.grid) | style, "image"
+
+
+def grid_lines(displacement: Tensor, where: Sequence[range], periods: Mapping[int, float]) -> Tensor:
+    """Return how much of a line of a regular grid voxels see (*T), 0 to 1, where their displacement takes them.
+
+    Parameters
+    ----------
+    displacement : (D, *T) tensor
+        In voxels.
+    where : sequence of range
+        Which voxels these are, along each axis.
+    periods : mapping
+        Array axes across which lines are drawn, with the distance of the lines in voxels.
+    """
+    picture = torch.zeros(displacement.shape[1:])
+    for axis, period in periods.items():
+        position = torch.tensor(where[axis]).view([-1 if a == axis else 1 for a in range(len(where))])
+        reached = position + displacement[axis]
+        distance = (torch.remainder(reached + period / 2, period) - period / 2).abs_()
+        picture = torch.maximum(picture, (1 - distance).clamp_(0, 1))
+    return picture
 
 
 def _image_layer(image: Image) -> LayerData:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, QToolButton, QVBoxLayout
 
@@ -245,12 +244,12 @@ class InspectWidget(DockedWidget):
         if allowed is None:
             self._show_nothing(choice)
             return
-        picture = session.shelf.get(allowed)
-        if picture is not None:
-            self._apply(picture)
-        missing = [c for c in (allowed, *session.neighbours(allowed)) if session.shelf.get(c) is None]
+        whole = not self.layers.flat()
+        if session.ready(allowed, whole):
+            self._apply(session.picture(allowed))
+        missing = [c for c in (allowed, *session.neighbours(allowed)) if not session.ready(c, whole)]
         if missing:
-            self.stepper.start(picture_work(session, missing))
+            self.stepper.start(picture_work(session, missing, whole))
 
     def _show_nothing(self, choice: Choice) -> None:
         """Leave only the ground where the stage has no such quantity; the list's tool tip says why."""
@@ -277,7 +276,7 @@ class InspectWidget(DockedWidget):
         assert self.session is not None
         if direction not in self._grounds:
             image = self.session.inspection.image(direction)
-            self._grounds[direction] = None if image is None else (np.ascontiguousarray(image.array.T), image)
+            self._grounds[direction] = None if image is None else (image.array.T, image)
         if self._grounds[direction] is not None:
             array, image = self._grounds[direction]
             self.layers.ground(array, image.grid, f"inspect · {image.name}", (0.0, 1.0))

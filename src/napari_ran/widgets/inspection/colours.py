@@ -23,6 +23,18 @@ def _rgb(code: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def coloured(values: NDArray[Any], colormap: Any, limits: tuple[float, float]) -> NDArray[np.uint8]:
+    """Return values as colours (..., 3) between two limits."""
+    scaled = np.clip((values - limits[0]) / max(limits[1] - limits[0], 1e-12), 0, 1)
+    return ramp(colormap)[(255 * scaled).astype(np.uint8)]
+
+
+def wheel_channel(right: Any, up: Any, channel: int) -> Any:
+    """Return red (0), green (1) or blue (2) of a unit direction on the screen, 0 to 1: a smooth colour wheel."""
+    angle = 2 * np.pi * channel / 3
+    return 0.5 + 0.5 * (right * np.cos(angle) + up * np.sin(angle))
+
+
 def ramp(colormap: Any) -> NDArray[np.uint8]:
     """Return a colormap, by name or as a dictionary, as a table (256, 3) of bytes."""
     return _ramp(colormap if isinstance(colormap, str) else json.dumps(colormap))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from napari_ran.data import Grid
 from napari_ran.io.geometry import lps
 from napari_ran.io.layers import KEY, napari_affine
 from napari_ran.widgets._layers import IDENTITY, OWNER, own_result
-from napari_ran.widgets.inspection.views import STYLES, Picture, coloured
+from napari_ran.widgets.inspection.colours import coloured
+from napari_ran.widgets.inspection.values import Vectors
+from napari_ran.widgets.inspection.views import STYLES, Picture
 
 PREFIX = "inspect-"
 SLOTS = ("ground", "map", "colour", "arrows", "path", "pins", "pairs")
@@ -29,6 +32,43 @@ ARROW_PIXELS = 17.0
 
 MOST_ARROWS = 6_000
 LOOK = "look"
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a layer is to hold.
+
+    Attributes
+    ----------
+    slot : str
+        One of `SLOTS`.
+    kind : {"image", "vectors", "points"}
+        The layer's type.
+    data : array
+        In the viewer's order of axes.
+    affine : (D + 1, D + 1) array
+        From data to the viewer's world in mm.
+    name : str
+        The layer's name.
+    style : dict
+        Layer attributes, set whenever `look` is another one than before; then they are the user's.
+    look : str
+        What kind of view it is.
+    colours : (N, 4) array or None
+        One RGBA per line.
+    lasting : dict
+        What can only be given to a new layer.
+    """
+
+    slot: str
+    kind: str
+    data: Any
+    affine: NDArray[np.float64]
+    name: str
+    style: dict[str, Any]
+    look: str = ""
+    colours: NDArray[Any] | None = None
+    lasting: dict[str, Any] = field(default_factory=dict)
 
 
 class InspectLayers:
@@ -122,7 +162,7 @@ class InspectLayers:
     def ground(self, array: NDArray[Any], grid: Grid, name: str, limits: tuple[float, float]) -> None:
         """Show the image that everything else lies on; `array` is in the viewer's order of axes."""
         style = {"colormap": "gray", "contrast_limits": limits, "blending": "translucent", "opacity": 1.0}
-        self._put("ground", "image", array, napari_affine(grid), name, style, look=name)
+        self._put(Content("ground", "image", array, napari_affine(grid), name, style, name))
 
     def show(self, picture: Picture) -> None:
         """Show a view in place of the one before."""
@@ -134,7 +174,8 @@ class InspectLayers:
         else:
             rgb = {"rgb": True} if picture.slot == "colour" else {}
             style = {"blending": "translucent", "opacity": 0.65} if rgb else picture.style
-            self._put(picture.slot, "image", picture.data, napari_affine(picture.grid), title, style, look, {**rgb})
+            affine = napari_affine(picture.grid)
+            self._put(Content(picture.slot, "image", picture.data, affine, title, style, look, lasting=rgb))
         if picture.slot != self._active:
             for slot in PICTURES:
                 layer = self.find(slot)
@@ -166,7 +207,8 @@ class InspectLayers:
         width = 0.22 * max(min(step * s for step, s in zip(stride, picture.grid.spacing, strict=True)), 1e-6)
         style = {"edge_width": width / float(picture.grid.spacing.min()), "vector_style": "arrow"}
         look = f"{picture.choice.stage}/{stride}"
-        self._put("arrows", "vectors", data, napari_affine(picture.grid), _title(picture), style, look, colours=colours)
+        affine = napari_affine(picture.grid)
+        self._put(Content("arrows", "vectors", data, affine, _title(picture), style, look, colours))
 
     def lines(
         self, slot: str, data: NDArray[Any], colours: NDArray[Any], name: str, arrows: bool, pixels: float
@@ -175,12 +217,12 @@ class InspectLayers:
         step = self._step(data.shape[-1])
         width = pixels * self.pixel / float(step[list(self.plane(len(step)))].mean())
         style = {"edge_width": width, "vector_style": "arrow" if arrows else "line"}
-        self._put(slot, "vectors", data / step, self._scaled(step), name, style, f"{width:.3g}", colours=colours)
+        self._put(Content(slot, "vectors", data / step, self._scaled(step), name, style, f"{width:.3g}", colours))
 
     def points(self, slot: str, data: NDArray[Any], names: list[str], colours: NDArray[Any], name: str) -> None:
         """Show named points (N, D) in the viewer's coordinates."""
         step = self._step(data.shape[-1])
-        layer = self._put(slot, "points", data / step, self._scaled(step), name, {}, "")
+        layer = self._put(Content(slot, "points", data / step, self._scaled(step), name, {}))
         if len(data):
             layer.features = {"name": names}
             layer.text = {"string": "{name}", "color": "white", "anchor": "upper_left", "size": 10}
@@ -201,63 +243,44 @@ class InspectLayers:
         _, factor = self.units(len(step))
         return np.diag([*(step * factor), 1.0])
 
-    def _put(
-        self,
-        slot: str,
-        kind: str,
-        data: Any,
-        affine: NDArray[np.float64],
-        name: str,
-        style: dict[str, Any],
-        look: str,
-        extra: dict[str, Any] | None = None,
-        colours: NDArray[Any] | None = None,
-    ) -> Layer:
-        ndim = len(affine) - 1
+    def _put(self, content: Content) -> Layer:
+        """Put something into its slot's layer, in place where there is one."""
+        ndim = len(content.affine) - 1
         units, factor = self.units(ndim)
-        affine = np.diag([*(1 / factor), 1.0]) @ affine
-        layer = self.find(slot)
+        affine = np.diag([*(1 / factor), 1.0]) @ content.affine
+        layer = self.find(content.slot)
         if layer is not None and layer.ndim != ndim:
             self._viewer.layers.remove(layer)
             layer = None
         if layer is None:
-            return self._create(slot, kind, data, affine, name, {**style, **(extra or {})}, look, units, colours)
-        if layer.data is not data:
-            layer.data = data
-        if colours is not None and len(colours):
-            layer.edge_color = colours
+            return self._create(content, affine, units)
+        if layer.data is not content.data:
+            layer.data = content.data
+        if content.colours is not None and len(content.colours):
+            layer.edge_color = content.colours
         if not np.allclose(layer.affine.affine_matrix, affine, rtol=0, atol=1e-9):
             layer.affine = affine
         if tuple(layer.units) != tuple(units):
             layer.units = units
-        if layer.metadata[KEY].get(LOOK) != look:
-            layer.metadata[KEY][LOOK] = look
-            layer.name = name
-            for attribute, value in style.items():
+        if layer.metadata[KEY].get(LOOK) != content.look:
+            layer.metadata[KEY][LOOK] = content.look
+            layer.name = content.name
+            for attribute, value in content.style.items():
                 if not isinstance(value, int | float | str) or getattr(layer, attribute) != value:
                     setattr(layer, attribute, value)
         return layer
 
-    def _create(
-        self,
-        slot: str,
-        kind: str,
-        data: Any,
-        affine: NDArray[np.float64],
-        name: str,
-        style: dict[str, Any],
-        look: str,
-        units: tuple[Any, ...],
-        colours: NDArray[Any] | None,
-    ) -> Layer:
+    def _create(self, content: Content, affine: NDArray[np.float64], units: tuple[Any, ...]) -> Layer:
         """Add the layer of a slot at its place among the others; what the user has selected stays selected."""
-        if colours is not None and len(colours):
-            style = {**style, "edge_color": colours}
-        mark = {OWNER: PREFIX + slot, LOOK: look}
-        shared: dict[str, Any] = {"name": name, "affine": affine, "units": units, "metadata": {KEY: mark}}
-        if kind != "image":
-            shared["ndim"] = len(affine) - 1
-        layer = Layer.create(data, {**shared, **style}, kind)
+        slot = content.slot
+        mark = {OWNER: PREFIX + slot, LOOK: content.look}
+        given: dict[str, Any] = {"name": content.name, "affine": affine, "units": units, "metadata": {KEY: mark}}
+        given |= {**content.style, **content.lasting}
+        if content.kind != "image":
+            given["ndim"] = len(affine) - 1
+        if content.colours is not None and len(content.colours):
+            given["edge_color"] = content.colours
+        layer = Layer.create(content.data, given, content.kind)
         layer.metadata[KEY][IDENTITY] = str(layer.unique_id)
         above = {PREFIX + other for other in SLOTS[SLOTS.index(slot) + 1 :]}
         places = [place for place, other in enumerate(self._viewer.layers) if own_result(other) in above]
@@ -286,18 +309,17 @@ def sample_arrows(
     Of three axes the hidden one is `axis`, in this package's order, and `index` the slice that is shown.
     """
     shape = picture.grid.shape
+    assert isinstance(picture.data, Vectors)
     if axis is not None and (index is None or not 0 <= index < shape[axis]):
         return np.zeros((0, 2, len(shape)), np.float32), np.zeros(0, np.float32)
-    ranges = [
-        np.array([index]) if a == axis else np.arange((n - 1) % step // 2, n, step)
+    where = tuple(
+        range(index, index + 1) if a == axis and index is not None else range((n - 1) % step // 2, n, step)
         for a, (n, step) in enumerate(zip(shape, stride, strict=True))
-    ]
-    mesh = np.meshgrid(*ranges, indexing="ij")
-    spots = tuple(m.ravel() for m in mesh)
-    start = np.stack(spots, -1).astype(np.float32)
-    vectors = picture.data[(slice(None), *spots)].T
-    lengths = picture.lengths[spots] if picture.lengths is not None else np.zeros(len(start), np.float32)
-    return np.stack([start, vectors], 1)[:, :, ::-1], lengths
+    )
+    vectors, lengths = picture.data.arrows(where)
+    start = np.stack([m.ravel() for m in np.meshgrid(*where, indexing="ij")], -1).astype(np.float32)
+    arrows = np.stack([start, vectors.reshape(len(shape), -1).T], 1)
+    return arrows[:, :, ::-1], lengths.ravel()
 
 
 def _title(picture: Picture) -> str:

@@ -11,8 +11,8 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_ran.widgets._plot import ticks
-from napari_ran.widgets.inspection.colours import ramp
-from napari_ran.widgets.inspection.views import Legend, wheel_channel
+from napari_ran.widgets.inspection.colours import ramp, wheel_channel
+from napari_ran.widgets.inspection.views import Legend
 
 BAR = 12
 WHEEL = 76

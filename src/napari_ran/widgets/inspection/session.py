@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
+from napari_ran.introspect.lookup import Lookup
 from napari_ran.webpage import provenance
 from napari_ran.widgets._worker import Task, Work
-from napari_ran.widgets.inspection.limits import Limits
+from napari_ran.widgets.inspection.limits import Limits, Shares
 from napari_ran.widgets.inspection.views import STYLES_OF_KIND, Choice, Picture, kind_of, make_picture, thumbnail
 
-ROOM = 768 * 2**20
-"""Bytes of finished views that are kept for stepping back and forth."""
+ROOM = 512 * 2**20
+"""Bytes of whole volumes that are kept for stepping back and forth while the viewer shows the volume."""
 
 
 class Shelf:
-    """Views by what they show; those not seen for longest go first. Safe to use from several threads."""
+    """Whole views by what they show; those not seen for longest go first. Safe to use from several threads."""
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
@@ -42,7 +43,7 @@ class Shelf:
         """Keep a view; the latest one is kept whatever its size."""
         with self._lock:
             self._views[picture.choice] = picture
-            while len(self._views) > 1 and sum(view.nbytes for view in self._views.values()) > self._room:
+            while len(self._views) > 1 and sum(view.kept for view in self._views.values()) > self._room:
                 self._views.popitem(last=False)
 
     def __len__(self) -> int:
@@ -51,6 +52,9 @@ class Shelf:
 
 class Session:
     """One inspection with all that was found out about it so far.
+
+    A view of a slice is made at once, in the GUI thread, as soon as it is `ready`: what holds for whole volumes, the
+    limits that all stages share for example, is found once, in the background. A whole volume is always made there.
 
     Parameters
     ----------
@@ -63,8 +67,10 @@ class Session:
     def __init__(self, inspection: Inspection, limits: Limits | None = None) -> None:
         self.inspection = inspection
         self.limits = Limits(inspection) if limits is None else limits
+        self.shares = Shares(inspection)
         self.shelf = Shelf()
         self.metrics: dict[tuple[int, str], Any] = {}
+        self._prepared: set[tuple[Any, ...]] = set()
         self._one_at_a_time = threading.Lock()
 
     @property
@@ -85,22 +91,50 @@ class Session:
         """Return the kind of a quantity."""
         return kind_of(self.inspection, quantity)
 
-    def picture(self, choice: Choice) -> Picture:
-        """Return a view, made now unless it has been made before; slow, not for the GUI thread."""
+    def ready(self, choice: Choice, whole: bool = False) -> bool:
+        """Whether a view (of a slice, or of the whole volume) is to be had without much computing."""
+        return self.shelf.get(choice) is not None or (not whole and self._needs(choice) in self._prepared)
+
+    def picture(self, choice: Choice, whole: bool = False) -> Picture:
+        """Return a view; slow unless it is `ready`, and then not for the GUI thread.
+
+        Raises
+        ------
+        InputError
+            The stage has no such quantity.
+        """
+        found = self.shelf.get(choice)
+        if found is None and not whole and self.ready(choice):
+            return self._made(choice)
         with self._one_at_a_time:
             found = self.shelf.get(choice)
-            if found is None:
-                self.inspection.image(choice.direction)  # what it will be shown on, made here as well
-                found = make_picture(self.inspection, choice, self.limits)
+            if found is not None:
+                return found
+            self.inspection.image(choice.direction)  # what it will be shown on, made here as well
+            found = self._made(choice)
+            if not Lookup(self.inspection, choice.quantity, choice.stage, choice.direction).local:
+                self.inspection.get(choice.quantity, choice.stage, choice.direction)
+            self._prepared.add(self._needs(choice))
+            if whole:
+                found.complete()
                 self.shelf.put(found)
             return found
+
+    def _made(self, choice: Choice) -> Picture:
+        return make_picture(self.inspection, choice, self.limits, self.shares)
+
+    def _needs(self, choice: Choice) -> tuple[Any, ...]:
+        """Return what has to be known before a view is quickly made: most is common to the stages of a quantity."""
+        plane = choice.plane if choice.style == "colour" else None
+        own_stage = self.kind(choice.quantity) == "masks" or self.inspection.trace is None
+        return choice.quantity, choice.direction, plane, choice.stage if own_stage else None
 
     def allowed(self, choice: Choice) -> Choice | None:
         """Return the choice with a style that fits its quantity; None where the stage has no such quantity."""
         stages = self.inspection.stages
         if not 0 <= choice.stage < len(stages):
             return None
-        if choice.quantity not in self.inspection.available(choice.stage, choice.direction):
+        if self.inspection.why_not(choice.quantity, choice.stage, choice.direction):
             return None
         styles = STYLES_OF_KIND[self.kind(choice.quantity)]
         return choice if choice.style in styles else replace(choice, style=styles[0])
@@ -115,7 +149,7 @@ class Session:
         return [found for found in map(self.allowed, beside) if found is not None]
 
 
-def picture_work(session: Session, choices: Iterable[Choice]) -> Work:
+def picture_work(session: Session, choices: Iterable[Choice], whole: bool = False) -> Work:
     """Return the work of making views: it yields each; what cannot be made raises only when it is the first."""
 
     def work(task: Task) -> Generator[Picture, None, None]:
@@ -123,7 +157,7 @@ def picture_work(session: Session, choices: Iterable[Choice]) -> Work:
             if task.stopping.is_set():
                 return
             try:
-                yield session.picture(choice)
+                yield session.picture(choice, whole)
             except ran.InputError:
                 if number == 0:
                     raise
