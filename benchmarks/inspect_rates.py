@@ -3,10 +3,13 @@
 The bundled 3-D weights run once over the phantom, resampled to ``size`` voxels a side; then the widget steps through
 the stages in a real viewer. A step is timed from the slider's move until the new layer is drawn:
 
-- ahead: the view was made while the stage before was looked at (what a user who looks before stepping on meets);
-- anew: nothing was made ahead, the view is made in the background first;
-- own: processor time of the viewer's own thread in a step made ahead; on a busy machine the others hold the time that
-  other programs took.
+- step: another stage of this quantity was looked at before; nothing of this stage's view was made ahead;
+- first: nothing is known but what the network left: limits, shares and warped images are forgotten before each step;
+- own: processor time of the viewer's own thread in a step; on a busy machine the others hold the time that other
+  programs took.
+
+Then, per view: the time until the next slice of the finest level is drawn, and the time in which the background makes
+the whole volume, which only a viewer in 3-D mode needs.
 
 The probe's rate is the number of points that were probed and drawn per second while the mouse moves all the time.
 On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python benchmarks/inspect_rates.py``.
@@ -35,6 +38,7 @@ from napari_ran.io.checkpoints import default_weights, load_weights
 from napari_ran.synthetic import sliding_phantom
 from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.inspection.session import Session
+from napari_ran.widgets.inspection.views import make_picture
 
 VIEWS = (
     ("field", "arrows"),
@@ -47,6 +51,7 @@ VIEWS = (
     ("confidence", "map"),
     ("warped", "map"),
     ("difference", "map"),
+    ("increment", "contours"),
     ("jacobian", "map"),
 )
 
@@ -97,28 +102,48 @@ class Bench:
         self.app.processEvents()
         return time.perf_counter() - start, time.thread_time() - own
 
-    def steps(self, quantity: str, style: str) -> tuple[list[float], list[float], list[float]]:
-        """Step through all stages that have a quantity: seconds anew, ahead, and this thread's own of these."""
-        inspection = self.widget.session.inspection
+    def forget(self) -> None:
+        """Forget all that was found out about the inspection."""
+        session = self.widget.session
+        fresh = Session(session.inspection)
+        session.limits, session.shares, session.shelf = fresh.limits, fresh.shares, fresh.shelf
+        session._prepared.clear()
+        session.inspection._cache.clear()
+
+    def view(self, quantity: str, style: str) -> list[list[float]]:
+        """Return seconds: of steps, of first steps, this thread's own of steps, of slices, of the whole volume."""
+        inspection, session = self.widget.session.inspection, self.widget.session
         stages = [stage.index for stage in inspection.stages if not inspection.why_not(quantity, stage.index)]
         self.widget.levels.choose(quantity=quantity, stage=stages[-1])
         self.widget.levels.choose(style=style)
         self.wait(self.shown)
-        anew, ahead, busy = [], [], []
+        first, known = [], []
         for stage in stages:
-            self.widget.stepper.drop()
-            self.rest(0.4)
-            self.widget.session.shelf = Session(inspection).shelf
-            anew.append(self.step(stage)[0])
-            self.rest(0.4)
+            self.quiet()
+            self.forget()
+            first.append(self.step(stage)[0])
+        self.quiet()
         for stage in stages:
-            self.widget.levels.slider.setValue(max(stage - 1, stages[0]))
-            self.wait(lambda: self.widget.stepper.task is None)
-            self.rest(0.3)
-            seconds, own = self.step(stage)
-            ahead.append(seconds)
-            busy.append(own)
-        return anew, ahead, busy
+            known.append(self.step(stage))
+            self.quiet()
+        slices = [self.slice(index) for index in range(60, 100, 5)]
+        start = time.perf_counter()
+        make_picture(inspection, self.widget._wanted, session.limits, session.shares).complete()
+        whole = [time.perf_counter() - start]
+        return [[wall for wall, _ in known], first, [own for _, own in known], slices, whole]
+
+    def quiet(self) -> None:
+        """Let the viewer live until nothing is being made in the background."""
+        workers = (self.widget.stepper, self.widget.painter, self.widget.measurer)
+        self.rest(0.3)
+        self.wait(lambda: all(worker.task is None for worker in workers))
+
+    def slice(self, index: int) -> float:
+        """Go to a slice of the ground; return the seconds until it is drawn."""
+        start = time.perf_counter()
+        self.viewer.dims.set_current_step(0, index)
+        self.app.processEvents()
+        return time.perf_counter() - start
 
     def rest(self, seconds: float) -> None:
         """Let the viewer live for a while."""
@@ -156,11 +181,14 @@ def main() -> None:
     print(f"{arguments.size}^3 voxels, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {load:.1f}")
     print(f"network with all levels kept: {time.perf_counter() - start:.1f} s")
     bench = Bench(inspection)
-    print(f"{'view':<22}{'ahead, ms':>20}{'anew, ms':>20}{'own, ms':>20}   (median, largest)")
+    heads = ("step", "first", "own", "slice")
+    print(
+        f"{'view':<22}" + "".join(f"{head + ', ms':>20}" for head in heads) + f"{'whole, ms':>12}   (median, largest)"
+    )
     for quantity, style in VIEWS:
-        anew, ahead, busy = ([1000 * value for value in row] for row in bench.steps(quantity, style))
-        cells = "".join(f"{np.median(row):12.0f}{max(row):8.0f}" for row in (ahead, anew, busy))
-        print(f"{quantity + ', ' + style:<22}{cells}", flush=True)
+        *pairs, whole = ([1000 * value for value in row] for row in bench.view(quantity, style))
+        cells = "".join(f"{np.median(row):12.0f}{max(row):8.0f}" for row in pairs)
+        print(f"{quantity + ', ' + style:<22}{cells}{whole[0]:12.0f}", flush=True)
     times = []
     grid = inspection.trace.grid
     for voxel in np.random.default_rng(0).uniform(0.2, 0.8, (20, 3)) * np.array(grid.shape):
