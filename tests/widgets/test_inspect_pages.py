@@ -76,6 +76,24 @@ def test_many_moves_are_one_probing(inspect_in: Make, results: Results, qtbot: A
     np.testing.assert_allclose(widget.probe.current.point, grid.to_world([5 + 49 / 5, 10.0]), atol=1e-6)
 
 
+def test_the_path_in_the_viewer_catches_up_with_the_figure(inspect_in: Make, results: Results, qtbot: Any) -> None:
+    _, widget = inspect_in(results[2])
+    page(widget, 1)
+    grid = widget.session.inspection.trace.grid
+    for step in range(8):
+        widget.probe.probe_at(grid.to_world([5.0 + 2 * step, 10.0]))
+        assert widget.probe.plot.probe is widget.probe.current
+    assert widget.probe.count == 8
+    assert 1 <= widget.probe.drawings < 8
+    here = widget.layers.to_viewer(widget.probe.current.point)
+
+    def caught_up() -> None:
+        path = widget.layers.find("path")
+        np.testing.assert_allclose(path.data_to_world(path.data[0, 0]), here, atol=1e-3)
+
+    qtbot.waitUntil(caught_up, timeout=5000)
+
+
 def test_points_are_kept_compared_and_exported(inspect_in: Make, results: Results, qtbot: Any, tmp_path: Path) -> None:
     viewer, widget = inspect_in(results[2])
     page(widget, 1)
@@ -83,19 +101,23 @@ def test_points_are_kept_compared_and_exported(inspect_in: Make, results: Result
     for voxel in ([6.0, 8.0], [20.0, 12.0]):
         for callback in list(viewer.mouse_drag_callbacks):
             callback(viewer, mouse(viewer, widget.layers.to_viewer(grid.to_world(voxel)), "Shift"))
-    assert len(widget.probe.pins) == 2
-    assert widget.probe.table.rowCount() == 2
+    assert len(widget.probe.kept.points) == 2
+    assert widget.probe.kept.table.rowCount() == 2
     assert len(widget.layers.find("pins").data) == 2
     target = tmp_path / "points.csv"
-    widget.probe.export(target)
+    widget.probe.kept.export(target)
     rows = list(csv.DictReader(target.open()))
     assert {row["point"] for row in rows} == {"P1", "P2"}
-    last = [row for row in rows if row["point"] == "P1" and row["stage"] == widget.probe.pins[0].stages[-1].stage.title]
+    last = [
+        row
+        for row in rows
+        if row["point"] == "P1" and row["stage"] == widget.probe.kept.points[0].stages[-1].stage.title
+    ]
     total = sum(float(row["part_x_mm"]) for row in last)
     assert total == pytest.approx(float(last[0]["displacement_x_mm"]), abs=1e-3)
-    widget.probe.table.selectRow(0)
-    widget.probe.remove_selected()
-    assert len(widget.probe.pins) == 1
+    widget.probe.kept.table.selectRow(0)
+    widget.probe.kept.remove_selected()
+    assert len(widget.probe.kept.points) == 1
     page(widget, 0)
     assert widget.layers.find("pins") is None
     assert widget.layers.find("path") is None
