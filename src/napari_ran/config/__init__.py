@@ -1,8 +1,9 @@
 """Frozen, validated settings; see `RegistrationConfig` for a whole registration."""
 
 from napari_ran.config.base import FrozenConfig
+from napari_ran.config.generated import PairConfig
 from napari_ran.config.instance import InstanceConfig
 from napari_ran.config.model import PRESETS, RANConfig
 from napari_ran.config.registration import RegistrationConfig
 
-__all__ = ["PRESETS", "FrozenConfig", "InstanceConfig", "RANConfig", "RegistrationConfig"]
+__all__ = ["PRESETS", "FrozenConfig", "InstanceConfig", "PairConfig", "RANConfig", "RegistrationConfig"]
