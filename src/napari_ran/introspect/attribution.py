@@ -176,15 +176,17 @@ def attribute_level(
     if level:
         before, factor = _direction(levels, level - 1, direction).field, 2 if model.doubles(level) else 1
         carried = factor * _patches(before, voxels, 2, factor)
+    near = _neighbours(voxels, 2, found.field.shape[2:])
     proposal = Proposal(
-        torch.stack([_patches(head, voxels, 2) for head in found.residual_heads.unbind(1)], dim=1),
+        _taken(found.residual_heads, near),
         found.logits,  # plays no part here
-        _patches(found.masks, voxels, 2),
-        None if found.confidence is None else _patches(found.confidence, voxels, 2),
-        None if found.previous_confidence is None else _patches(found.previous_confidence, voxels, 2),
+        _taken(found.masks, near),
+        None if found.confidence is None else _taken(found.confidence, near),
+        None if found.previous_confidence is None else _taken(found.previous_confidence, near),
         None,
     )
-    inside = _patches(torch.ones_like(found.field[:, :1]), voxels, 1).repeat_interleave(voxels.shape[1], 0)
+    _, inside = _neighbours(voxels, 1, found.field.shape[2:])
+    inside = inside[:, None].double().repeat_interleave(voxels.shape[1], 0)
     terms = _local_terms(aligner, shared, _stacked(aligner.weighted(proposal, carried)), inside)
     terms = terms.view(*voxels.shape, terms.shape[1]).transpose(1, 2)  # (N, inputs and bias, D)
 
@@ -306,18 +308,30 @@ def _patches(values: Tensor, voxels: Tensor, radius: int, factor: int = 1) -> Te
 
     `factor` is the voxel size of `values` in the voxels that are asked for.
     """
+    return _taken(values, _neighbours(voxels, radius, [n * factor for n in values.shape[2:]], factor))
+
+
+def _neighbours(
+    voxels: Tensor, radius: int, shape: Sequence[int], factor: int = 1
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return where neighbourhoods of voxels (N, D) are found along each axis, and which of it (N, *) is in the grid."""
     ndim, offsets = voxels.shape[1], torch.arange(-radius, radius + 1)
-    indices: list[slice | Tensor] = [slice(None)]
-    inside = torch.ones((), dtype=torch.bool)
-    for axis in range(ndim):
+    indices, inside = [], torch.ones((), dtype=torch.bool)
+    for axis, size in enumerate(shape):
         along = [1] * ndim
         along[axis] = len(offsets)
         index = (voxels[:, axis, None] + offsets).view(len(voxels), *along)
-        size = values.shape[axis + 2] * factor
         inside = inside & (index >= 0) & (index < size)
         indices.append(index.clamp(0, size - 1) // factor)
-    found = values[0].detach()[tuple(indices)].movedim(0, 1)
-    return found.double() * inside[:, None]
+    return tuple(indices), inside
+
+
+def _taken(values: Tensor, near: tuple[tuple[Tensor, ...], Tensor]) -> Tensor:
+    """Return the neighbourhoods (N, *C, *T) of `_neighbours` in (1, *C, *S), double, zero outside."""
+    indices, inside = near
+    channels = values.ndim - 1 - len(indices)
+    found = values[0].detach()[(*[slice(None)] * channels, *indices)].movedim(channels, 0)
+    return found.double() * inside.view(len(inside), *[1] * channels, *inside.shape[1:])
 
 
 def _checked(voxels: Tensor, shape: Sequence[int]) -> Tensor:

@@ -17,7 +17,7 @@ from napari_ran.widgets.inspection.path import PathLines
 from napari_ran.widgets.inspection.probe_plot import ProbePlot
 from napari_ran.widgets.inspection.session import Session
 
-PAUSE_MS = 10
+PAUSE_MS = 5
 """Shortest rest between two probings; moves in between are left out, never queued."""
 
 LINES_MS = 70
