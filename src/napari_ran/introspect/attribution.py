@@ -330,7 +330,8 @@ def _taken(values: Tensor, near: tuple[tuple[Tensor, ...], Tensor]) -> Tensor:
     """Return the neighbourhoods (N, *C, *T) of `_neighbours` in (1, *C, *S), double, zero outside."""
     indices, inside = near
     channels = values.ndim - 1 - len(indices)
-    found = values[0].detach()[(*[slice(None)] * channels, *indices)].movedim(channels, 0)
+    everything: tuple[slice | Tensor, ...] = (slice(None),) * channels
+    found = values[0].detach()[everything + indices].movedim(channels, 0)
     return found.double() * inside.view(len(inside), *[1] * channels, *inside.shape[1:])
 
 

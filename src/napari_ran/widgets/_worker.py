@@ -16,7 +16,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 logger = logging.getLogger(__name__)
 
 POLL_MS = 40
-"""How often the GUI thread looks for news."""
+"""How often the GUI thread looks for news, unless it is told otherwise."""
 
 PATIENCE_MS = 700
 """How long a cancelled task may take before the GUI is given back while the task winds up by itself."""
@@ -112,6 +112,13 @@ class Worker(QObject):
     The work is a function of the `Task` that returns a generator: what it yields comes as `stepped`, what it returns as
     `finished`. It should look at ``task.stopping`` now and then. A generator is closed when it is no longer wanted.
 
+    Parameters
+    ----------
+    parent : QObject
+        Whose child it is.
+    poll_ms : int
+        How often to look for news.
+
     Signals
     -------
     stepped : object
@@ -130,11 +137,11 @@ class Worker(QObject):
     failed = Signal(object)
     released = Signal()
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, parent: QObject, poll_ms: int = POLL_MS) -> None:
         super().__init__(parent)
         self.current = _Current()
         self._poll = QTimer(self)
-        self._poll.setInterval(POLL_MS)
+        self._poll.setInterval(poll_ms)
         self._poll.timeout.connect(self._look)
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)

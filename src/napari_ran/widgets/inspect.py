@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QTabWidget, QToolButton, QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
@@ -15,9 +15,10 @@ from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._panels import MessagePanel
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.ablation import AblationPage
-from napari_ran.widgets.inspection.export import ONE_ARROW, ExportBar
-from napari_ran.widgets.inspection.filmstrip import FilmstripWindow, Strip, filmstrip_work, plane_name
+from napari_ran.widgets.inspection.export import ExportBar
+from napari_ran.widgets.inspection.filmstrip import Filmstrip, FilmstripWindow
 from napari_ran.widgets.inspection.foreign import FieldDialog
+from napari_ran.widgets.inspection.header import Header
 from napari_ran.widgets.inspection.layers import PICTURES, InspectLayers
 from napari_ran.widgets.inspection.levels import LevelsPage
 from napari_ran.widgets.inspection.probe import ProbePage
@@ -30,6 +31,9 @@ from napari_ran.widgets.inspection.views import Choice, Picture
 WELCOME = "Register a pair with the Register widget, or choose a saved result."
 REST_MS = 120
 """Thumbnails and figures wait until the slider has rested for so long."""
+
+STEP_POLL_MS = 8
+"""How often to look whether a view is ready: the user waits for it."""
 
 VIEW_MS = 25
 """Shortest time between two drawings of the arrows while the view moves."""
@@ -49,13 +53,14 @@ class InspectWidget(DockedWidget):
         self.viewer = napari_viewer
         self.session: Session | None = None
         self.whole: Session | None = None
-        self.film: FilmstripWindow | None = None
         self._wanted: Choice | None = None
         self._grounds: dict[str, Any] = {}
         self.layers = InspectLayers(napari_viewer)
         self.recent = recent_of(napari_viewer)
-        self.stepper, self.painter, self.measurer, self.loader, self.filmer = (Worker(self) for _ in range(5))
+        self.stepper = Worker(self, poll_ms=STEP_POLL_MS)
+        self.painter, self.measurer, self.loader = (Worker(self) for _ in range(3))
         self.levels = LevelsPage(napari_viewer)
+        self.filmer = Filmstrip(self)
         self.probe = ProbePage(napari_viewer, self.layers)
         self.ablation = AblationPage()
         self.separability = SeparabilityPage(napari_viewer, self.layers)
@@ -78,24 +83,8 @@ class InspectWidget(DockedWidget):
         return timer
 
     def _build(self) -> None:
-        self.title = QLabel(WELCOME)
-        self.title.setWordWrap(True)
-        self.title.setAccessibleName("What is inspected")
-        self.choose_button = QToolButton()
-        self.choose_button.setText("Choose ▾")
-        self.choose_button.setStyleSheet(ONE_ARROW)
-        self.choose_button.setToolTip("Choose what to inspect")
-        self.choose_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(self.choose_button)
-        menu.setToolTipsVisible(True)
-        self.latest_action = menu.addAction("Latest registration of this viewer")
-        self.saved_action = menu.addAction("Saved result…")
-        self.field_action = menu.addAction("Field of another tool…")
-        self.choose_button.setMenu(menu)
-        self.note = QLabel()
-        self.note.setWordWrap(True)
-        self.note.setAccessibleName("Note")
-        self.note.hide()
+        self.header = Header(WELCOME, self.export.button)
+        self.title, self.note = self.header.title, self.header.note
         self.tabs = QTabWidget()
         for title, page in (
             ("Levels", self.levels),
@@ -106,26 +95,21 @@ class InspectWidget(DockedWidget):
         ):
             self.tabs.addTab(scrolled(page), title)
         self.message = MessagePanel(self.viewer)
-        top = QHBoxLayout()
-        top.addWidget(self.title, 1)
-        top.addWidget(self.choose_button)
-        top.addWidget(self.export.button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        layout.addLayout(top)
-        layout.addWidget(self.note)
+        layout.addWidget(self.header)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.export)
         layout.addWidget(self.message)
         self.setMinimumWidth(360)
 
     def _connect(self) -> None:
-        self.latest_action.triggered.connect(self.show_latest)
-        self.saved_action.triggered.connect(self._ask_what_to_open)
-        self.field_action.triggered.connect(self._ask_for_field)
+        self.header.latest.triggered.connect(self.show_latest)
+        self.header.saved.triggered.connect(self._ask_what_to_open)
+        self.header.field.triggered.connect(self._ask_for_field)
         self.levels.filmstrip_wanted.connect(self.draw_filmstrip)
-        self.filmer.finished.connect(self._show_filmstrip)
-        self.filmer.failed.connect(self._on_film_failed)
+        self.filmer.busy.connect(self.levels.filmstrip.setDisabled)
+        self.filmer.failed.connect(self.complain)
         self.levels.chosen.connect(self._show_choice)
         self.tabs.currentChanged.connect(self._tab_changed)
         self.probe.failed.connect(self.complain)
@@ -148,14 +132,14 @@ class InspectWidget(DockedWidget):
         """Return everything that may be at work in the background."""
         pages = [self.ablation.runner, self.ablation.student]
         pages += [self.separability.worker, self.separability.boundary_worker, self.theory.worker, self.export.worker]
-        return [self.stepper, self.painter, self.measurer, self.loader, self.filmer, *pages]
+        return [self.stepper, self.painter, self.measurer, self.loader, self.filmer.worker, *pages]
 
     # ---------------------------------------------------------------- what is inspected
 
     def show_latest(self) -> None:
         """Inspect the latest registration of this viewer, if there is one."""
         result = self.recent.result
-        self.latest_action.setEnabled(result is not None)
+        self.header.latest.setEnabled(result is not None)
         if result is not None:
             self.show_inspection(Inspection.from_registration(result))
 
@@ -178,8 +162,7 @@ class InspectWidget(DockedWidget):
         if inspection.trace is not None:
             self.theory.show_config(inspection.trace.model.config)
         self.title.setText(f"<b>{inspection.name}</b>")
-        self.note.setText(inspection.note)
-        self.note.setVisible(bool(inspection.note))
+        self.header.say(inspection.note)
 
     def _show_session(self, session: Session) -> None:
         """Show another session in the viewer: the whole network's, or of what remains of it."""
@@ -294,6 +277,18 @@ class InspectWidget(DockedWidget):
         if key not in self.session.metrics and self.session.has(choice):
             self.measurer.start(metrics_work(self.session, *key))
 
+    @property
+    def film(self) -> FilmstripWindow | None:
+        """The window of the last filmstrip, if one was drawn."""
+        return self.filmer.window
+
+    def draw_filmstrip(self) -> None:
+        """Draw all levels at the current slice."""
+        if self.session is not None:
+            hidden = {-3, -2, -1} - set(self.layers.plane(3)) if self.session.ndim == 3 else {-1}
+            position = self.layers.to_world(self.layers.position(self.session.ndim), self.session.ndim)
+            self.filmer.draw(self.session.inspection, -1 - hidden.pop(), position, self.levels.direction)
+
     def _on_thumbnail(self, made: tuple[str, int, str, Any]) -> None:
         self.levels.show_thumbnail(*made)
 
@@ -308,28 +303,6 @@ class InspectWidget(DockedWidget):
             self.separability.refresh()
         else:
             self.layers.remove(["pairs"])
-
-    # ---------------------------------------------------------------- all levels at once
-
-    def draw_filmstrip(self) -> None:
-        """Draw all levels at the current slice, in the background."""
-        if self.session is None:
-            return
-        ndim = self.session.ndim
-        hidden = 0 if ndim == 2 else -1 - ({-3, -2, -1} - set(self.layers.plane(3))).pop()
-        view = plane_name(self.session.inspection, hidden)
-        position = self.layers.to_world(self.layers.position(ndim), ndim)
-        self.levels.filmstrip.setEnabled(False)
-        self.filmer.start(filmstrip_work(self.session.inspection, view, position, self.levels.direction))
-
-    def _show_filmstrip(self, strip: Strip) -> None:
-        self.levels.filmstrip.setEnabled(True)
-        self.film = FilmstripWindow(strip, self)
-        self.film.show()
-
-    def _on_film_failed(self, error: Exception) -> None:
-        self.levels.filmstrip.setEnabled(True)
-        self.complain(error)
 
     # ---------------------------------------------------------------- following the viewer
 
@@ -360,9 +333,7 @@ class InspectWidget(DockedWidget):
         self.separability.stop()
         self.theory.stop()
         self.loader.drop()
-        self.filmer.drop()
-        if self.film is not None:
-            self.film.close()
+        self.filmer.close()
         self._follow_viewer(False)
         self.layers.remove()
 

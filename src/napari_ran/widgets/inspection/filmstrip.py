@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.widgets._worker import Task, Work
+from napari_ran.widgets._worker import Task, Work, Worker
 
 VIEWS = ("sagittal", "coronal", "axial")
 """Planes by the world axis that they are cut across."""
@@ -100,3 +100,51 @@ class FilmstripWindow(QDialog):
     def save(self, path: str | Path) -> None:
         """Write the figure; the name's ending decides the format."""
         self.strip.figure.savefig(path)
+
+
+class Filmstrip(QObject):
+    """Draws filmstrips in the background and shows them.
+
+    Parameters
+    ----------
+    parent : QWidget
+        Whose window it is.
+
+    Signals
+    -------
+    busy : bool
+        Whether one is being drawn.
+    failed : Exception
+        What ended it.
+    """
+
+    busy = Signal(bool)
+    failed = Signal(object)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._parent = parent
+        self.window: FilmstripWindow | None = None
+        self.worker = Worker(self)
+        self.worker.finished.connect(self._show)
+        self.worker.failed.connect(self._fail)
+
+    def draw(self, inspection: Inspection, hidden: int, position: NDArray[np.float64], direction: str) -> None:
+        """Draw all levels in the plane across an array axis `hidden` through a point (D,) in mm."""
+        self.busy.emit(True)
+        self.worker.start(filmstrip_work(inspection, plane_name(inspection, hidden), position, direction))
+
+    def _show(self, strip: Strip) -> None:
+        self.busy.emit(False)
+        self.window = FilmstripWindow(strip, self._parent)
+        self.window.show()
+
+    def _fail(self, error: Exception) -> None:
+        self.busy.emit(False)
+        self.failed.emit(error)
+
+    def close(self) -> None:
+        """Stop drawing and close the window."""
+        self.worker.drop()
+        if self.window is not None:
+            self.window.close()
