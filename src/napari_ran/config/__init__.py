@@ -5,5 +5,6 @@ from napari_ran.config.generated import PairConfig
 from napari_ran.config.instance import InstanceConfig
 from napari_ran.config.model import PRESETS, RANConfig
 from napari_ran.config.registration import RegistrationConfig
+from napari_ran.config.training import TrainConfig
 
-__all__ = ["PRESETS", "FrozenConfig", "InstanceConfig", "PairConfig", "RANConfig", "RegistrationConfig"]
+__all__ = ["PRESETS", "FrozenConfig", "InstanceConfig", "PairConfig", "RANConfig", "RegistrationConfig", "TrainConfig"]

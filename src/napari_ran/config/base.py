@@ -84,7 +84,8 @@ class FrozenConfig(BaseModel):
 def _readable(config: type[BaseModel], error: ValidationError) -> InputError:
     """Turn pydantic's first complaint into one sentence that names the key."""
     detail = error.errors()[0]
-    key = ".".join(str(part) for part in detail["loc"]) or config.__name__
+    place = ".".join(str(part) for part in detail["loc"])
+    key = place or config.__name__
     if detail["type"] == "extra_forbidden":
         known = _keys_at(config, detail["loc"][:-1])
         close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
@@ -92,7 +93,7 @@ def _readable(config: type[BaseModel], error: ValidationError) -> InputError:
         return InputError(key, f"unknown key of {config.__name__}", hint)
     nested = detail.get("ctx", {}).get("error")
     if isinstance(nested, InputError):  # a nested config has already found the words
-        name = key if key.endswith(nested.argument) else f"{key}.{nested.argument}"
+        name = nested.argument if place in ("", nested.argument) else f"{place}.{nested.argument}"
         return InputError(name, nested.problem, nested.cure)
     problem = detail["msg"].removeprefix("Value error, ")
     return InputError(key, f"{problem[0].lower()}{problem[1:]}, got {detail['input']!r}", "Correct this value")

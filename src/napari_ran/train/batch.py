@@ -1,0 +1,121 @@
+"""Pairs on the network's grid, alone or stacked to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from napari_ran.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """One or more pairs of one shape.
+
+    Attributes
+    ----------
+    fixed, moving : (B, 1, *S) float32 tensor
+        Intensities in [0, 1].
+    spacing : tuple of float
+        Voxel size in mm, D.
+    fixed_labels, moving_labels : (B, 1, *S) int32 tensor, optional
+        Labels, 0 is background.
+    truth : (B, D, *S) tensor, optional
+        True field on the fixed grid in voxels.
+    fixed_points, moving_points : tuple of B (N, D) float32 tensors
+        Corresponding landmarks in voxels; empty where there are none.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    spacing: tuple[float, ...]
+    fixed_labels: Tensor | None = None
+    moving_labels: Tensor | None = None
+    truth: Tensor | None = None
+    fixed_points: tuple[Tensor, ...] = ()
+    moving_points: tuple[Tensor, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape."""
+        return tuple(self.fixed.shape[2:])
+
+    @property
+    def size(self) -> int:
+        """Number of pairs."""
+        return int(self.fixed.shape[0])
+
+    def to(self, device: torch.device | str) -> PairBatch:
+        """Return the batch on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> PairBatch:
+        """Return the batch in page-locked memory, from which a GPU copies it in the background."""
+        return self.map(Tensor.pin_memory)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
+        """Return the batch with `change` applied to every tensor."""
+        parts = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        points = {name: tuple(change(one) for one in getattr(self, name)) for name in _POINTS}
+        return replace(self, **parts, **points)  # type: ignore[arg-type]
+
+    def swapped(self) -> PairBatch:
+        """Return the batch with fixed and moving exchanged; a true field is dropped, since it has one direction."""
+        return PairBatch(
+            self.moving,
+            self.fixed,
+            self.spacing,
+            self.moving_labels,
+            self.fixed_labels,
+            None,
+            self.moving_points,
+            self.fixed_points,
+        )
+
+    def take(self, index: int) -> PairBatch:
+        """Return one pair as a batch of its own."""
+        parts = {name: value[index : index + 1] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        points = {name: getattr(self, name)[index : index + 1] for name in _POINTS}
+        return replace(self, **parts, **points)  # type: ignore[arg-type]
+
+
+_POINTS = ("fixed_points", "moving_points")
+
+
+def stack(pairs: Sequence[PairBatch]) -> PairBatch:
+    """Return several pairs as one batch.
+
+    What only some of them have (labels, a true field) is left out.
+
+    Raises
+    ------
+    InputError
+        Their shapes differ.
+    """
+    first = pairs[0]
+    if len(pairs) == 1:
+        return first
+    shapes = sorted({pair.shape for pair in pairs})
+    if len(shapes) > 1:
+        raise InputError(
+            "data.shape",
+            f"the pairs have different shapes ({_by(shapes[0])} and {_by(shapes[-1])}), so they cannot be stacked",
+            "Set data.shape or augment.crop, or set optimiser.batch to 1 and accumulate instead",
+        )
+    parts: dict[str, Tensor | None] = {}
+    for name in ("fixed", "moving", "fixed_labels", "moving_labels", "truth"):
+        values = [value for pair in pairs if (value := getattr(pair, name)) is not None]
+        parts[name] = torch.cat(values) if len(values) == len(pairs) else None
+    points: dict[str, tuple[Tensor, ...]] = {
+        name: tuple(one for pair in pairs for one in getattr(pair, name)) for name in _POINTS
+    }
+    if len(points["fixed_points"]) != len(pairs):
+        points = dict.fromkeys(_POINTS, ())
+    return PairBatch(spacing=first.spacing, **parts, **points)  # type: ignore[arg-type]
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(str(n) for n in shape)
