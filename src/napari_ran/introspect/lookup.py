@@ -98,9 +98,10 @@ def picked(values: Tensor, where: Sequence[range | Tensor]) -> Tensor:
         if isinstance(chosen, range):
             steps = [slice(None)] * axis + [slice(chosen.start, chosen.stop, chosen.step)]
             values = values[tuple(steps)]
-    for axis, chosen in enumerate(where, start=1):
-        if isinstance(chosen, Tensor):
-            values = values.index_select(axis, chosen)
+    listed = [axis for axis, chosen in enumerate(where, start=1) if isinstance(chosen, Tensor)]
+    # the axis that leaves least comes first, so that the others have little to copy
+    for axis in sorted(listed, key=lambda axis: len(where[axis - 1]) / values.shape[axis]):
+        values = values.index_select(axis, torch.as_tensor(where[axis - 1]))
     return values
 
 
