@@ -256,7 +256,8 @@ class InspectLayers:
             return self._create(content, affine, units)
         if layer.data is not content.data:
             layer.data = content.data
-        if content.colours is not None and len(content.colours):
+        # the same colours again would upload the lines a second time
+        if content.colours is not None and len(content.colours) and not np.allclose(layer.edge_color, content.colours):
             layer.edge_color = content.colours
         if not np.allclose(layer.affine.affine_matrix, affine, rtol=0, atol=1e-9):
             layer.affine = affine
