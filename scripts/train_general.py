@@ -11,15 +11,13 @@ import shlex
 import sys
 from pathlib import Path
 
-import torch
 import yaml
 
 from napari_ran import __version__
-from napari_ran.io.checkpoints import ModelCard, load_weights, save_weights
-from napari_ran.models import RAN, create_model
-from napari_ran.synthetic.generator import PairConfig
-from napari_ran.train import TrainConfig, evaluate_model, fit
-from napari_ran.train.engine import load_average
+from napari_ran.config import PairConfig, TrainConfig
+from napari_ran.io.checkpoints import load_weights, save_weights
+from napari_ran.models import RAN
+from napari_ran.train import TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, evaluate_model, fit
 
 SHAPES: dict[int, tuple[tuple[int, ...], ...]] = {
     # multiples of 16 are not padded inside the network; cubes of 32 are slow on some processors
@@ -50,7 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--small", action="store_true", help="thin 3-D images: half the voxels, twice the steps")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting, as YAML")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as objective.smooth=0.2")
     parser.add_argument("--init", help="name or file of weights to start from")
     parser.add_argument("--name", help="name of the exported weights (default: general-<ndim>d)")
     parser.add_argument("--export", action="store_true", help="only export the best checkpoint of --out")
@@ -70,74 +68,74 @@ def main() -> None:
 
 
 def settings(args: argparse.Namespace) -> TrainConfig:
-    batch = args.batch or {3: 1, 2: 6}[args.ndim]
-    shapes = SMALL if args.small else SHAPES[args.ndim]
     config = TrainConfig(
-        data=PairConfig(shapes=shapes), seed=args.seed, steps=args.steps, minutes=args.minutes, batch=batch
+        name=args.name or f"general-{args.ndim}d",
+        seed=args.seed,
+        model={"preset": args.preset, "ndim": args.ndim, "start": args.init or "scratch"},
+        data={"source": "generated", "generated": {"shapes": SMALL if args.small else SHAPES[args.ndim]}},
+        objective={"window": 7, "smooth": 0.1, "smoothness": "edges", "field": 1.0, "levels": 0.5},
+        optimiser={"batch": args.batch or {3: 1, 2: 6}[args.ndim]},
+        compute={"device": args.device},
+        budget={"steps": args.steps, "minutes": args.minutes},
     )
-    given = (item.split("=", 1) for item in args.set)
-    return config.replace(**{key: yaml.safe_load(value) for key, value in given})
+    for item in args.set:
+        name, text = item.split("=", 1)
+        *sections, key = name.split(".")
+        change = {key: yaml.safe_load(text)}
+        for section in reversed(sections):
+            change = {section: change}
+        config = config.replace(**change)
+    return config
 
 
 def train(args: argparse.Namespace) -> None:
-    model = load_weights(args.init) if args.init else create_model(args.preset, args.ndim, args.seed)
-    model = model.to(args.device)
-    if args.ndim == 3:
-        model = model.to(memory_format=torch.channels_last_3d)
     args.out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "scripts/train_general.py", *sys.argv[1:]])
     (args.out / "command.txt").write_text(command + "\n", encoding="utf-8")
-    for event in fit(model, settings(args), args.out, args.resume):
-        if event.held_out or event.step % 20 == 0:
-            print(
-                f"step {event.step} {event.seconds:.0f} s loss {event.loss:.3f} epe {event.epe:.3f} "
-                f"1-ncc {event.ncc:.3f} gradient {event.gradient:.2f} skipped {event.skipped}",
-                flush=True,
-            )
-        if found := event.held_out:
-            print(
-                f"  held-out epe {found.epe:.3f} (identity {found.epe_identity:.3f}) dice {found.dice:.3f} "
-                f"(identity {found.dice_identity:.3f}) folding {found.folding_percent:.2f} % "
-                f"better {found.better}/{found.pairs}",
-                flush=True,
-            )
+    for event in fit(settings(args), args.out, args.resume):
+        match event:
+            case TrainStarted(identity=found, steps_done=step):
+                print(f"from step {step}; identity: epe {found.epe:.3f} dice {found.dice:.3f}", flush=True)
+            case TrainStep() if event.step % 20 == 0:
+                terms = " ".join(f"{name} {value:.3f}" for name, value in event.terms.items())
+                print(
+                    f"step {event.step} {event.seconds:.0f} s loss {event.loss:.3f} {terms} "
+                    f"gradient {event.gradient:.2f} skipped {event.skipped}",
+                    flush=True,
+                )
+            case Validated(validation=found):
+                print(
+                    f"  held-out epe {found.epe:.3f} dice {found.dice:.3f} folding {found.folding_percent:.2f} %"
+                    f"{' (best)' if event.best else ''}",
+                    flush=True,
+                )
+            case TrainNote(message=message) | TrainFinished(reason=message):
+                print(message, flush=True)
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write the best averaged weights with their recipe and their figures on pairs never used before."""
-    state = load_average(args.out / "best.pt")
-    config = TrainConfig(**state["config"])
-    model = create_model(args.preset, args.ndim, args.seed)
-    model.load_state_dict(state["average"])
-    found = evaluate_model(model, config.data, TEST_SEED, args.pairs)
-    name = args.name or f"general-{args.ndim}d"
-    card = ModelCard(
-        name=name,
-        preset=args.preset,
-        ndim=args.ndim,
-        objective=f"{config.supervised:g} end-point error (all levels) + {config.similarity:g} (1 - local NCC "
-        f"{config.ncc_window}) + {config.smooth:g} smoothness (edge scale {config.edge_scale:g})",
+    """Write the best weights with their recipe and their figures on pairs never used before."""
+    model = load_weights(args.out / "best.safetensors")
+    config = TrainConfig(**model.card.recipe)
+    found = evaluate_model(model, config.data.generated, TEST_SEED, args.pairs)
+    card = model.card.replace(
+        name=args.name or f"general-{args.ndim}d",
         data="generated pairs (napari_ran.synthetic.generator, see recipe); "
         f"figures on unseen pairs of seed {TEST_SEED}",
-        seed=config.seed,
-        steps=state["step"],
-        minutes=round(state["seconds"] / 60, 1),
         figures={key: round(value, 4) for key, value in found.to_dict().items()},
         command=(args.out / "command.txt").read_text(encoding="utf-8").strip(),
-        licence="BSD-3-Clause",
-        limits=LIMITS.format(minutes=state["seconds"] / 60, steps=state["step"], peak=config.data.peak[1]),
+        limits=LIMITS.format(minutes=model.card.minutes, steps=model.card.steps, peak=config.data.generated.peak[1]),
         version=__version__,
-        recipe=config.to_dict(),
     )
-    path = args.out / f"{name}.safetensors"
+    path = args.out / f"{card.name}.safetensors"
     save_weights(model, path, card)
     print(f"{path}: {card.figures}")
 
 
 def report(weights: str, pairs: int) -> None:
     model: RAN = load_weights(weights)
-    recipe = TrainConfig(**model.card.recipe)
-    found = evaluate_model(model, recipe.data, TEST_SEED, pairs)
+    pairs_of = model.card.recipe["data"]  # the first weights were trained before there were other sources
+    found = evaluate_model(model, PairConfig(**pairs_of.get("generated", pairs_of)), TEST_SEED, pairs)
     print(
         f"{model.card.name}: {model.card.steps} steps, {model.card.minutes:g} minutes; {pairs} unseen generated pairs"
     )

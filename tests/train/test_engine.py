@@ -1,142 +1,250 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
+import os
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from napari_ran import InputError
-from napari_ran.config import RANConfig
+from napari_ran.config import TrainConfig
+from napari_ran.io.checkpoints import load_weights
 from napari_ran.models import RAN, create_model
-from napari_ran.synthetic import PairConfig, generate_batch
-from napari_ran.train import TrainConfig, evaluate_model, fit
-from napari_ran.train.engine import learning_rate, load_average, objective
+from napari_ran.train import (
+    TrainFinished,
+    TrainNote,
+    TrainStarted,
+    TrainStep,
+    Validated,
+    evaluate_model,
+    fit,
+)
+from napari_ran.train import checkpoint as checkpoints
+from napari_ran.train.checkpoint import read_checkpoint
+from napari_ran.train.optimisation import learning_rate
+
+Settings = Callable[..., TrainConfig]
 
 
-def tiny(seed: int = 0) -> RAN:
-    config = RANConfig.preset("RAN3", 2).replace(
-        encoder_channels=(4, 4, 4, 4), decoder_channels=(4, 4, 4, 4, 4), skip_channels=4, heads=2
-    )
-    return create_model(config, seed=seed)
+def of(kind: type, events: list[Any]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
 
 
-def settings(**changes: object) -> TrainConfig:
-    values = {"steps": 6, "batch": 1, "warmup": 2, "validate_every": 3, "validation_pairs": 2, "ncc_window": 5}
-    return TrainConfig(data=PairConfig(shapes=((16, 32),)), **(values | changes))
+def tiny(settings: Settings, seed: int = 0) -> RAN:
+    structure = settings().model.structure
+    assert structure is not None
+    return create_model(structure, seed=seed)
 
 
-def test_events_log_and_checkpoints(tmp_path: Path) -> None:
-    model = tiny()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    events = list(fit(model, settings(), tmp_path))
-    assert [event.step for event in events] == [1, 2, 3, 4, 5, 6]
-    assert [event.held_out is not None for event in events] == [False, False, True, False, False, True]
-    assert all(math.isfinite(event.loss) and event.gradient > 0 for event in events)
-    assert events[0].rate < events[1].rate
-    with (tmp_path / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert rows[0]["held_out_epe"] == ""
-    assert events[2].held_out is not None
-    assert float(rows[2]["held_out_epe"]) == pytest.approx(events[2].held_out.epe)
-    assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "last.pt", "best.pt"}
-    average = load_average(tmp_path / "last.pt")["average"]
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_events_logs_and_files(tmp_path: Path, settings: Settings) -> None:
+    events = list(fit(settings(validation={"snapshots": 4}), tmp_path))
+    started, *rest = events
+    assert isinstance(started, TrainStarted)
+    assert started.steps_done == 0
+    assert started.identity.pairs == 2
+    assert started.identity.epe is not None
+    assert started.identity.epe > 0
+    steps, checks = of(TrainStep, rest), of(Validated, rest)
+    assert [event.step for event in steps] == [1, 2, 3, 4, 5, 6]
+    assert [event.step for event in checks] == [3, 6]
+    assert all(math.isfinite(event.loss) and event.gradient > 0 for event in steps)
+    assert all(set(event.terms) == {"similarity", "smooth", "field"} for event in steps)
+    assert steps[0].rate < steps[1].rate
+    end = rest[-1]
+    assert isinstance(end, TrainFinished)
+    assert (end.step, end.reason) == (6, "budget")
+
+    assert [int(row["step"]) for row in rows_of(tmp_path / "log.csv")] == [1, 2, 3, 4, 5, 6]
+    measured = rows_of(tmp_path / "validation.csv")
+    assert [row["kind"] for row in measured[:2]] == ["identity", "best"]
+    assert float(measured[2]["epe"]) == pytest.approx(checks[1].validation.epe)
+    assert TrainConfig.from_yaml(tmp_path / "config.yaml") == started.config
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"log.csv", "validation.csv", "last.ckpt", "previous.ckpt", "best.safetensors", "config.yaml"}
+    assert "run.lock" not in names
+    assert len(list((tmp_path / "snapshots").iterdir())) == 2
+
+
+def test_the_best_weights_are_the_averaged_ones_with_their_card(tmp_path: Path, settings: Settings) -> None:
+    model = tiny(settings)
+    events = list(fit(settings(name="mine"), tmp_path, model=model))
+    kept = load_weights(tmp_path / "best.safetensors")
+    assert kept.card.name == "mine"
+    assert kept.card.steps == [event.step for event in of(Validated, events) if event.best][-1]
+    assert TrainConfig(**kept.card.recipe) == settings(name="mine")
+    average = read_checkpoint(tmp_path / "last.ckpt")["average"]
     assert all(torch.equal(value, average[name]) for name, value in model.state_dict().items())
-    assert any(not torch.equal(value, before[name]) for name, value in average.items())
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = tiny()
-    losses = [event.loss for event in fit(whole, settings(), tmp_path / "whole")]
-
-    first = fit(tiny(), settings(), tmp_path / "parts")
-    assert len(list(islice(first, 5))) == 5  # two steps beyond the checkpoint, then the process is gone
-    del first
-    second = tiny(seed=9)
-    resumed = list(fit(second, settings(), tmp_path / "parts", resume=True))
-    assert [event.step for event in resumed] == [4, 5, 6]
-    assert [event.loss for event in resumed] == losses[3:]
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, second.state_dict()[name]), name
-    with (tmp_path / "parts" / "log.csv").open() as file:
-        assert [int(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3, 4, 5, 6]
+def test_equal_settings_give_equal_runs(tmp_path: Path, settings: Settings) -> None:
+    crop = {"crop": [16, 16], "intensity": 0.2, "noise": 0.05, "flips": [0, 1]}
+    config = settings(augment=crop, budget={"steps": 3})
+    first, second = (list(fit(config, tmp_path / name)) for name in "ab")
+    assert [event.loss for event in of(TrainStep, first)] == [event.loss for event in of(TrainStep, second)]
+    other = of(TrainStep, list(fit(config.replace(seed=1), tmp_path / "c")))
+    assert other[0].loss != of(TrainStep, first)[0].loss
 
 
-def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
-    list(fit(tiny(), settings(steps=1), tmp_path))
-    with pytest.raises(InputError, match=r"folder.*exists already.*Resume"):
-        next(fit(tiny(), settings(steps=1), tmp_path))
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, settings: Settings) -> None:
+    whole = of(TrainStep, list(fit(settings(), tmp_path / "whole")))
+    first = fit(settings(), tmp_path / "parts")
+    taken = list(islice(first, 6))  # started, three steps, a validation, one step beyond the checkpoint
+    assert taken[-1].step == 4
+    first.close()  # which writes a checkpoint
+    resumed = list(fit(settings(), tmp_path / "parts", resume=True))
+    assert resumed[0].steps_done == 4
+    assert [event.step for event in of(TrainStep, resumed)] == [5, 6]
+    assert [event.loss for event in of(TrainStep, resumed)] == [event.loss for event in whole[4:]]
+    one, two = (read_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "parts"))
+    for part in ("model", "average"):
+        for name, value in one[part].items():
+            assert torch.equal(value, two[part][name]), name
+    assert [int(row["step"]) for row in rows_of(tmp_path / "parts" / "log.csv")] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows_of(tmp_path / "parts" / "validation.csv")] == ["0", "3", "6"]
 
 
-def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path) -> None:
-    model = tiny()
-    run = fit(model, settings(steps=3, validate_every=99), tmp_path)
+def test_a_run_is_not_overwritten_or_run_twice(tmp_path: Path, settings: Settings) -> None:
+    run = fit(settings(), tmp_path)
     next(run)
+    with pytest.raises(InputError, match=rf"folder: process {os.getpid()} is training in"):
+        next(fit(settings(), tmp_path, resume=True))
+    list(run)
+    with pytest.raises(InputError, match=r"folder.*holds a training already.*Resume"):
+        next(fit(settings(), tmp_path))
+
+
+def test_a_damaged_checkpoint_falls_back_on_the_one_before(tmp_path: Path, settings: Settings) -> None:
+    whole = of(TrainStep, list(fit(settings(), tmp_path)))
+    last = tmp_path / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    events = list(fit(settings(), tmp_path, resume=True))
+    assert events[0].steps_done == 3
+    (note,) = of(TrainNote, events)
+    assert "last.ckpt: the checkpoint is damaged" in note.message
+    assert "Going on from previous.ckpt instead, which is of step 3" in note.message
+    assert [event.loss for event in of(TrainStep, events)] == [event.loss for event in whole[3:]]
+    for name in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / name).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"no checkpoint in .* can be read \(last.ckpt and previous.ckpt"):
+        next(fit(settings(), tmp_path, resume=True))
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fit(settings(), tmp_path)
+    list(islice(run, 5))
+    next(run)
+    good = (tmp_path / "last.ckpt").read_bytes()
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    rest = list(run)
+    assert isinstance(rest[-1], TrainFinished)
+    assert any("No space left" in note.message and "one before is kept" in note.message for note in of(TrainNote, rest))
+    assert (tmp_path / "last.ckpt").read_bytes() == good
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, settings: Settings) -> None:
+    model = tiny(settings)
+    run = fit(settings(validation={"every": 99}), tmp_path, model=model)
+    list(islice(run, 2))
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     handle = model.displacement.weight.register_hook(lambda gradient: gradient * math.inf)
     event = next(run)
     handle.remove()
+    assert isinstance(event, TrainStep)
     assert event.skipped == 1
     assert math.isnan(event.loss)
     assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
-    assert math.isfinite(next(run).loss)
+    after = next(run)
+    assert isinstance(after, TrainStep)
+    assert math.isfinite(after.loss)
 
 
-def test_a_checkpoint_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = fit(tiny(), settings(), tmp_path)
-    list(islice(run, 3))
-    good = (tmp_path / "last.pt").read_bytes()
-
-    def fails(state: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError("no space left")
-
-    monkeypatch.setattr(torch, "save", fails)
-    with pytest.raises(OSError, match="no space"):
+def test_a_diverging_run_ends_with_a_sentence(tmp_path: Path, settings: Settings) -> None:
+    model = tiny(settings)
+    model.displacement.weight.register_hook(lambda gradient: gradient * math.nan)
+    run = fit(settings(optimiser={"not_finite": 2}), tmp_path, model=model)
+    with pytest.raises(InputError, match=r"the training diverged: 2 steps in a row up to step 2.*Lower the rate"):
         list(run)
-    assert (tmp_path / "last.pt").read_bytes() == good
 
 
-def test_the_rate_warms_up_and_falls() -> None:
-    config = settings(rate=1e-3, warmup=10, decay_from=0.5)
+def test_early_stop(tmp_path: Path, settings: Settings) -> None:
+    config = settings(optimiser={"rate": 1e-12}, validation={"every": 1, "patience": 2}, budget={"steps": 50})
+    end = list(fit(config, tmp_path))[-1]
+    assert isinstance(end, TrainFinished)
+    assert end.reason == "early stop"
+    assert end.step < 50
+
+
+def test_another_network_s_checkpoint_and_changed_settings(tmp_path: Path, settings: Settings) -> None:
+    list(fit(settings(budget={"steps": 3}), tmp_path))
+    changed = settings(objective={"smooth": 2.0})
+    notes = of(TrainNote, list(fit(changed, tmp_path, resume=True)))
+    assert [note.message for note in notes] == [
+        "Going on with settings that differ from those of the first part: objective."
+    ]
+    structure = settings().model.structure
+    assert structure is not None
+    other = settings(model={"structure": structure.replace(heads=3).to_dict()})
+    with pytest.raises(InputError, match=r"folder: its checkpoint is of another network"):
+        next(fit(other, tmp_path, resume=True))
+
+
+def test_passes_add_up_to_a_batch(tmp_path: Path, settings: Settings) -> None:
+    batch = of(TrainStep, list(fit(settings(optimiser={"batch": 2}, budget={"steps": 2}), tmp_path / "a")))
+    passes = of(TrainStep, list(fit(settings(optimiser={"accumulate": 2}, budget={"steps": 2}), tmp_path / "b")))
+    for one, two in zip(batch, passes, strict=True):
+        assert one.loss == pytest.approx(two.loss, rel=1e-5)
+        assert one.gradient == pytest.approx(two.gradient, rel=1e-4)
+
+
+def test_half_precision_steps_are_close_to_full_ones(tmp_path: Path, settings: Settings) -> None:
+    full, half = (
+        of(TrainStep, list(fit(settings(compute={"precision": name}, budget={"steps": 1}), tmp_path / name)))[0]
+        for name in ("fp32", "bf16")
+    )
+    assert half.loss == pytest.approx(full.loss, rel=0.02)
+    assert half.loss != full.loss
+    with pytest.raises(InputError, match=r"compute.precision: fp16 is slow"):
+        next(fit(settings(compute={"precision": "fp16", "device": "cpu"}), tmp_path / "fp16"))
+
+
+def test_the_rate_warms_up_and_falls(settings: Settings) -> None:
+    config = settings(optimiser={"rate": 1e-3, "warmup": 10, "decay_from": 0.5})
     assert learning_rate(config, 0, 0.0) == pytest.approx(1e-4)
     assert learning_rate(config, 50, 0.4) == pytest.approx(1e-3)
     assert learning_rate(config, 90, 0.75) == pytest.approx(1e-3 * 0.55)
     assert learning_rate(config, 100, 1.0) == pytest.approx(1e-4)
 
 
-@pytest.mark.parametrize("shape", [(16, 32), (13, 21)])
-def test_the_objective_is_smallest_at_the_truth_and_reaches_all_weights(shape: tuple[int, int]) -> None:
-    config = settings()
-    pair = generate_batch(PairConfig(shapes=(shape,), still=0.0), 0, 0)
-    model = tiny()
-    output = model(pair.moving, pair.fixed, keep_levels=True, both=False)
-    loss, epe, _ = objective(output, pair, config)
-    identity = torch.linalg.vector_norm(pair.truth, dim=1).mean()
-    assert float(epe) == pytest.approx(float(identity), abs=0.1)  # a new network moves next to nothing
-    loss.backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
-
-    only = config.replace(supervised=1.0, similarity=0.0, smooth=0.0, levels=0.0)
-    perfect = type(output)(pair.truth, None, output.levels)
-    best, error, _ = objective(perfect, pair, only)
-    assert float(error.detach()) == 0
-    assert float(best.detach()) == pytest.approx(0.1, abs=1e-3)
-    assert float(objective(output, pair, only)[0].detach()) > float(best.detach())
-
-
-def test_held_out_figures_of_a_network_that_does_nothing_are_the_identity_s() -> None:
-    model = tiny().train()
+def test_held_out_figures_of_a_network_that_does_nothing_are_the_identity_s(settings: Settings) -> None:
+    model = tiny(settings).train()
     for parameter in model.displacement.parameters():
         torch.nn.init.zeros_(parameter)
-    found = evaluate_model(model, PairConfig(shapes=((16, 24),)), 3, 3)
+    data = settings().data.generated.replace(shapes=((16, 24),))
+    found = evaluate_model(model, data, 3, 3)
     assert model.training
     assert found.epe == pytest.approx(found.epe_identity)
     assert found.dice == pytest.approx(found.dice_identity)
     assert found.epe_identity > 0
     assert found.folding_percent == 0
     assert found.better == 0
-    assert found == evaluate_model(model, PairConfig(shapes=((16, 24),)), 3, 3)
+    assert found == evaluate_model(model, data, 3, 3)

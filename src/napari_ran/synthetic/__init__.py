@@ -1,6 +1,7 @@
 """Images that are made, not measured, with their exact displacement fields."""
 
-from napari_ran.synthetic.generator import GeneratedPair, PairConfig, PairRecord, draw_pair, generate_batch, render_pair
+from napari_ran.config import PairConfig
+from napari_ran.synthetic.generator import GeneratedPair, PairRecord, draw_pair, generate_batch, render_pair
 from napari_ran.synthetic.phantom import PhantomPair, phantom_2d, sliding_phantom
 from napari_ran.synthetic.slip import Interface, SlipReport
 

@@ -1,6 +1,30 @@
-"""Training on generated pairs: a generator of typed events that resumes exactly where it stopped."""
+"""Training: `fit` takes a `TrainConfig` and yields typed events; a run that was killed goes on where it was."""
 
-from napari_ran.train.engine import TrainConfig, TrainStep, fit
+from napari_ran.config import TrainConfig
+from napari_ran.train.engine import fit
 from napari_ran.train.evaluation import HeldOut, evaluate_model
+from napari_ran.train.events import (
+    TrainEvent,
+    TrainFinished,
+    TrainNote,
+    TrainStarted,
+    TrainStep,
+    Validated,
+    Validation,
+)
+from napari_ran.train.subjects import TrainPair
 
-__all__ = ["HeldOut", "TrainConfig", "TrainStep", "evaluate_model", "fit"]
+__all__ = [
+    "HeldOut",
+    "TrainConfig",
+    "TrainEvent",
+    "TrainFinished",
+    "TrainNote",
+    "TrainPair",
+    "TrainStarted",
+    "TrainStep",
+    "Validated",
+    "Validation",
+    "evaluate_model",
+    "fit",
+]

@@ -59,9 +59,7 @@ def draw(settings: AugmentSettings, shape: Sequence[int], generator: torch.Gener
     part = tuple(min(wanted, n) for wanted, n in zip(crop, shape, strict=True))
     values = torch.rand(2 * ndim + 5, generator=generator, dtype=torch.float64).tolist()
     seed = int(torch.randint(0, 2**62, (), generator=generator))
-    start = tuple(
-        min(int(u * (n - p + 1)), n - p) for u, n, p in zip(values[:ndim], shape, part, strict=True)
-    )
+    start = tuple(min(int(u * (n - p + 1)), n - p) for u, n, p in zip(values[:ndim], shape, part, strict=True))
     flips = tuple(axis for axis in settings.flips if values[ndim + axis] < 0.5)
     swap, *rest = values[2 * ndim :]
     gains = (1 + settings.intensity * (2 * rest[0] - 1), 1 + settings.intensity * (2 * rest[1] - 1))

@@ -1,315 +1,276 @@
-"""The training loop: `fit` yields an event per step and can be stopped and resumed at any of them.
+"""The training loop: `fit` yields an event per step and can be stopped, killed and resumed at any of them.
 
 Every batch is a function of (seed, step), so nothing but the step number has to be remembered for the data; weights,
-their running mean, optimiser and the torch random state are in the checkpoint. A run that was killed and resumed
-therefore takes the same steps as one that was not.
+their running mean and the optimiser are in the checkpoint. A run that was killed and resumed therefore takes the same
+steps as one that was not, and several processes take those of one process with all their pairs.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import nn
 
-from napari_ran import functional as F
-from napari_ran.config import FrozenConfig
-from napari_ran.errors import InputError
-from napari_ran.losses import edge_weight, local_ncc, smoothness
-from napari_ran.models import RAN, ModelOutput
-from napari_ran.synthetic.generator import GeneratedPair, PairConfig, generate_batch
-from napari_ran.train.evaluation import HeldOut, evaluate_model
+from napari_ran.config import TrainConfig
+from napari_ran.errors import InputError, OutputError
+from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, write_checkpoint
+from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
+from napari_ran.train.keeping import best_name, keep_snapshot, save_best
+from napari_ran.train.launch import fabric_for, laid_out, network_for
+from napari_ran.train.lock import locked
+from napari_ran.train.log import TrainLog
+from napari_ran.train.objective import Trained, check_objective
+from napari_ran.train.optimisation import Optimisation, learning_rate
+from napari_ran.train.sources import Batches, Sources, find_sources
+from napari_ran.train.subjects import TrainPair
+from napari_ran.train.validation import figure_of, validate
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-class TrainConfig(FrozenConfig):
-    """Every choice of a training run.
+CONFIG = "config.yaml"
+"""Name of a run's settings in its folder."""
 
-    Attributes
-    ----------
-    data : PairConfig
-        What the pairs look like.
-    seed : int
-        Seed of the training pairs; held-out pairs use another sequence.
-    steps : int
-        Number of steps; with `minutes`, whichever comes first.
-    minutes : float or None
-        Time budget, over all resumed parts together.
-    batch : int
-        Pairs per step.
-    rate, warmup : float, int
-        Learning rate, reached linearly over the first `warmup` steps.
-    decay_from : float
-        Share of the budget (the further one of steps and minutes) after which the rate falls to a tenth by a cosine.
-    clip : float
-        Largest norm of the gradient.
-    average : float
-        Decay of the running mean of the weights, which is what is evaluated and exported.
-    supervised, similarity, smooth : float
-        Weights of the end-point error against the true field (mean over levels), of local NCC and of the smoothness.
-    levels : float
-        Share of the supervision that goes to the levels' fields, the rest to the final field.
-    ncc_window : int
-        Box of the local NCC in voxels.
-    edge_scale : float
-        Strength of the edge-aware weight of the smoothness (Eq. 13).
-    validate_every, validation_pairs : int
-        Held-out evaluation and checkpoint.
-    autocast : bool
-        Run the network in bfloat16 where it may.
-    """
+_COUNTERS = ("step", "seconds", "skipped", "bad", "lowest", "stale")
 
-    data: PairConfig = Field(default_factory=PairConfig)
-    seed: int = 0
-    steps: PositiveInt = 100_000
-    minutes: PositiveFloat | None = None
-    batch: PositiveInt = 1
-    rate: PositiveFloat = 5e-4
-    warmup: PositiveInt = 50
-    decay_from: float = 0.6
-    clip: PositiveFloat = 1.0
-    average: float = 0.99
-    supervised: NonNegativeFloat = 1.0
-    similarity: NonNegativeFloat = 1.0
-    smooth: NonNegativeFloat = 0.1
-    levels: float = 0.5
-    ncc_window: PositiveInt = 7
-    edge_scale: NonNegativeFloat = 5.0
-    validate_every: PositiveInt = 100
-    validation_pairs: PositiveInt = 12
-    autocast: bool = False
-
-    @property
-    def held_out_seed(self) -> int:
-        """Seed of the pairs that steer the choice of the best checkpoint."""
-        return self.seed + 500_009
+LoggedT = TypeVar("LoggedT", TrainStarted, TrainStep, Validated)
 
 
-@dataclass(frozen=True)
-class TrainStep:
-    """One step is done; the first columns of the log. `held_out` is set where the run was validated.
+def fit(
+    config: TrainConfig,
+    folder: str | Path,
+    resume: bool = False,
+    *,
+    model: nn.Module | None = None,
+    pairs: Sequence[TrainPair] | None = None,
+    validation: Sequence[TrainPair] | None = None,
+) -> Iterator[TrainEvent]:
+    """Train a network, yielding what happens.
 
-    Attributes
-    ----------
-    step : int
-        Steps done so far, skipped ones included.
-    seconds : float
-        Time spent so far, over all resumed parts.
-    loss, epe, ncc : float
-        Objective, end-point error in voxels, and one minus local NCC of the batch; NaN where the step was skipped.
-    gradient : float
-        Norm of the gradient before clipping.
-    rate : float
-        Learning rate.
-    skipped : int
-        Steps left out so far because loss or gradient was not finite.
-    held_out : HeldOut or None
-        Validation of the averaged weights.
-    """
-
-    step: int
-    seconds: float
-    loss: float
-    epe: float
-    ncc: float
-    gradient: float
-    rate: float
-    skipped: int
-    held_out: HeldOut | None
-
-
-def fit(model: RAN, config: TrainConfig, folder: str | Path, resume: bool = False) -> Iterator[TrainStep]:
-    """Train `model` in place on generated pairs, yielding after each step.
-
-    `folder` receives ``log.csv``, ``last.pt`` and ``best.pt`` (lowest held-out end-point error). Checkpoints are
-    written whole or not at all. Closing the generator, or killing the process, loses at most the steps since the last
-    checkpoint. When the run has ended the model holds the averaged weights.
+    `folder` receives ``config.yaml``, ``log.csv``, ``validation.csv``, the checkpoints ``last.ckpt`` and
+    ``previous.ckpt``, the weights ``best.safetensors`` with their card, and ``snapshots``. Closing the generator writes
+    a checkpoint; killing the process loses at most the steps since the last one.
 
     Parameters
     ----------
-    model : RAN
-        The network, on the device on which to train.
     config : TrainConfig
         What to do.
     folder : path
-        Where to keep checkpoints and the log.
+        Where to keep everything; one process at a time may train in it.
     resume : bool
-        Go on from ``last.pt`` where there is one.
+        Go on from the checkpoint in `folder` where there is one.
+    model : nn.Module, optional
+        A network to train in place of the one that the config names. It is called as `RAN` is, and holds the averaged
+        weights when the run has ended.
+    pairs, validation : sequence of TrainPair, optional
+        Pairs in memory to train on and to validate with, in place of those that the config names.
+
+    Raises
+    ------
+    InputError
+        The settings, the data or the checkpoints cannot be used, or the run diverges.
+    OutputError
+        The folder may not be written to.
     """
-    run = _Run(model, config, Path(folder))
-    if resume and run.last.exists():
-        run.load()
-    elif run.last.exists():
-        raise InputError("folder", f"{run.last} exists already", "Resume it or choose another folder")
-    while not run.finished:
-        yield run.advance()
-    run.save(run.last)
-    model.load_state_dict(run.average)
+    folder = Path(folder).expanduser()
+    fabric = fabric_for(config.compute)
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(locked(folder))
+        if has_checkpoint(folder) and not resume:
+            raise InputError("folder", f"{folder} holds a training already", "Resume it or choose another folder")
+        stack.enter_context(_deterministic(config.compute.deterministic))
+        network = model if model is not None else network_for(config.model, config.seed)
+        ndim = max(parameter.ndim for parameter in network.parameters()) - 2
+        found = find_sources(config, ndim, fabric.world_size, pairs, validation)
+        run = _Run(fabric, network, config, folder, found)
+        yield from run.events(resume)
 
 
-def load_average(path: str | Path) -> dict[str, Any]:
-    """Read a training checkpoint of this package: averaged weights ``average``, ``step``, ``seconds``, ``config``."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 class _Run:
-    """The state of one run: what a checkpoint holds, and the step that changes it."""
+    """One run: its counters, and the story from the first event to the last."""
 
-    def __init__(self, model: RAN, config: TrainConfig, folder: Path) -> None:
-        self.model, self.config, self.folder = model, config, folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.last, self.best, self.log = folder / "last.pt", folder / "best.pt", folder / "log.csv"
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=config.rate)
-        self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        self.step, self.seconds, self.skipped, self.lowest = 0, 0.0, 0, math.inf
+    def __init__(self, fabric: Fabric, network: nn.Module, config: TrainConfig, folder: Path, sources: Sources) -> None:
+        self.fabric, self.network, self.config, self.folder = fabric, network, config, folder
+        self.source = sources.training
+        self.held_out = sources.validation[fabric.global_rank :: fabric.world_size]
+        self.notes = sources.notes
+        laid_out(network, config.compute.channels_last)
+        self.optimisation = Optimisation(fabric, Trained(network, config.objective), config)
+        self.step, self.seconds, self.skipped, self.bad = 0, 0.0, 0, 0
+        self.lowest, self.stale, self.saved = math.inf, 0, -1
+        self._uncounted = 0.0
 
     @property
     def progress(self) -> float:
         """Share of the budget that is spent."""
-        spent = self.step / self.config.steps
-        return spent if self.config.minutes is None else max(spent, self.seconds / (60 * self.config.minutes))
+        budget = self.config.budget
+        spent = self.step / budget.steps
+        return spent if budget.minutes is None else max(spent, self.seconds / (60 * budget.minutes))
 
     @property
-    def finished(self) -> bool:
-        return self.progress >= 1
+    def reason(self) -> str | None:
+        """Why the run is over, or None."""
+        patience = self.config.validation.patience
+        if patience is not None and self.stale >= patience:
+            return "early stop"
+        return "budget" if self.progress >= 1 else None
 
-    def advance(self) -> TrainStep:
-        start = time.perf_counter()
-        device = next(self.model.parameters()).device
-        pair = generate_batch(self.config.data, self.config.seed, self.step, self.config.batch).to(device)
-        rate = learning_rate(self.config, self.step, self.progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
-            output = self.model(pair.moving, pair.fixed, keep_levels=True, both=False)
-        loss, epe, ncc = objective(output, pair, self.config)
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradient = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
-        usable = math.isfinite(gradient) and math.isfinite(float(loss.detach()))
-        if usable:
-            self.optimiser.step()
-        self.skipped += not usable
-        self.step += 1
-        self._average()
-        self.seconds += time.perf_counter() - start
-        held_out = self._validate() if self.step % self.config.validate_every == 0 or self.finished else None
-        event = TrainStep(
-            step=self.step,
-            seconds=self.seconds,
-            loss=float(loss.detach()) if usable else math.nan,
-            epe=float(epe) if usable else math.nan,
-            ncc=float(ncc.detach()) if usable else math.nan,
-            gradient=gradient,
-            rate=rate,
-            skipped=self.skipped,
-            held_out=held_out,
-        )
-        self._write(event)
-        return event
+    def events(self, resume: bool) -> Generator[TrainEvent]:
+        """Yield the whole run."""
+        every, save_every = self.config.validation.every, self.config.validation.save_every
+        if resume and has_checkpoint(self.folder):
+            self.load()
+        check_objective(self.config.objective, self.source.pair(0))
+        log = TrainLog(self.folder, self.step) if self.fabric.is_global_zero else None
+        if self.fabric.is_global_zero:
+            self.config.to_yaml(self.folder / CONFIG)
+        batches = self._batches()
+        try:
+            yield self._logged(log, TrainStarted(self.config, self.step, self._measured(None)))
+            while not self.reason:
+                yield self._logged(log, self.advance(batches))
+                if self.step % every == 0 or self.reason:
+                    yield self._logged(log, self.validated())
+                if self.step % (save_every or every) == 0 or self.reason:
+                    self.save()
+                yield from self._noted()
+        except GeneratorExit:
+            self.save()
+            raise
+        finally:
+            batches.close()
+            if log is not None:
+                log.close()
+        self.network.load_state_dict(self.optimisation.average.state_dict())
+        yield TrainFinished(self.step, self.seconds, self.reason, self.best, self.folder / LAST)
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint beside its place, then move it there in one go."""
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "skipped": self.skipped,
-            "lowest": self.lowest,
-            "config": self.config.to_dict(),
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "random": torch.get_rng_state(),
-        }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, path)
+    @property
+    def best(self) -> Path:
+        """The file of the best weights."""
+        return self.folder / best_name(self.network)
+
+    def advance(self, batches: Batches) -> TrainStep:
+        """Take one step."""
+        with self._clock():
+            data, waited = batches.next()
+            rate = learning_rate(self.config, self.step, self.progress)
+            taken = self.optimisation.step(data, rate, self.step)
+            self.step += 1
+            self.skipped += not taken.finite
+            self.bad = 0 if taken.finite else self.bad + 1
+        self._count_time()
+        if self.bad >= self.config.optimiser.not_finite:
+            raise InputError(
+                "optimiser.rate",
+                f"the training diverged: {self.bad} steps in a row up to step {self.step} had no finite gradient",
+                f"Lower the rate or lengthen the warm-up; what was kept is in {self.folder}",
+            )
+        return TrainStep(self.step, self.seconds, taken.loss, taken.terms, taken.gradient, rate, self.skipped, waited)
+
+    def validated(self) -> Validated:
+        """Measure the averaged weights, and keep them if they are the best."""
+        with self._clock():
+            found = self._measured(self.optimisation.average)
+            value = figure_of(found, self.config.validation.best)[1]
+            better = value < self.lowest
+            self.lowest, self.stale = (value, 0) if better else (self.lowest, self.stale + 1)
+            if self.fabric.is_global_zero:
+                with self._forgiven():
+                    if better:
+                        save_best(self.optimisation.average, self.best, self.config, self.step, self.seconds, found)
+                    keep_snapshot(self.optimisation.average, self.folder, self.config, self.step)
+        return Validated(self.step, self.seconds, found, better, self.best if better else self.folder / LAST)
+
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one; a full disk is noted, and keeps the one before."""
+        if self.saved == self.step or not self.fabric.is_global_zero:
+            return
+        with self._clock(), self._forgiven():
+            write_checkpoint(self.state(), self.folder)
+            self.saved = self.step
+
+    def state(self) -> State:
+        """Return what a checkpoint holds."""
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        return counters | {"config": self.config.to_dict()} | self.optimisation.state()
 
     def load(self) -> None:
-        """Go back to the last checkpoint, and cut the log to it."""
-        state = load_average(self.last)
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.skipped, self.lowest = state["skipped"], state["lowest"]
-        self.model.load_state_dict(state["model"])
-        device = next(self.model.parameters()).device
-        self.average = {name: value.to(device) for name, value in state["average"].items()}
-        self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"])
-        if self.log.exists():
-            lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = lines[:1] + [line for line in lines[1:] if int(line.split(",", 1)[0]) <= self.step]
-            self.log.write_text("".join(kept), encoding="utf-8")
+        """Go back to the newest checkpoint that can be read."""
+        state, note = newest_checkpoint(self.folder)
+        if note:
+            self.notes.append(note)
+        before = TrainConfig(**state["config"]).to_dict()
+        changed = [name for name, value in self.config.to_dict().items() if before[name] != value and name != "budget"]
+        if changed:
+            self.notes.append(f"Going on with settings that differ from those of the first part: {', '.join(changed)}.")
+        try:
+            self.optimisation.load(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                "folder", f"its checkpoint is of another network ({reason})", "Choose another folder"
+            ) from None
+        for name in _COUNTERS:
+            setattr(self, name, state[name])
+        self.saved = self.step
 
-    def _average(self) -> None:
-        # a short memory at first, or the random start would stay in the mean for long
-        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
-        for name, value in self.model.state_dict().items():
-            self.average[name].lerp_(value.detach(), 1 - decay)
+    def _measured(self, network: nn.Module | None) -> Validation:
+        with self.fabric.autocast():
+            return validate(network, self.held_out, self.config.objective, self.fabric.device, self.optimisation.add)
 
-    def _validate(self) -> HeldOut:
-        training = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
-        found = evaluate_model(self.model, self.config.data, self.config.held_out_seed, self.config.validation_pairs)
-        self.model.load_state_dict(training)
-        better = found.epe < self.lowest
-        self.lowest = min(self.lowest, found.epe)
-        self.save(self.last)
-        if better:
-            self.save(self.best)
-        return found
+    def _batches(self) -> Batches:
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        return Batches(self.source, self.config, self.step, rank, world, self.fabric.device.type == "cuda")
 
-    def _write(self, event: TrainStep) -> None:
-        row = asdict(event)
-        held_out = row.pop("held_out") or dict.fromkeys(HeldOut.__dataclass_fields__, "")
-        row |= {f"held_out_{name}": value for name, value in held_out.items()}
-        new = not self.log.exists()
-        with self.log.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+    def _noted(self) -> Iterator[TrainNote]:
+        """Yield what has been noticed since the last time, by this run or by its data."""
+        for notes in (self.notes, self.source.notes):
+            while notes:
+                yield TrainNote(self.step, notes.pop(0))
 
+    def _logged(self, log: TrainLog | None, event: LoggedT) -> LoggedT:
+        if log is not None:
+            with self._forgiven():
+                log.write(event)
+        return event
 
-def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
-    """Return the learning rate of a step: linear warm-up, constant, then a cosine down to a tenth."""
-    fall = min(max((progress - config.decay_from) / max(1 - config.decay_from, 1e-6), 0.0), 1.0)
-    shape = 0.1 + 0.9 * (1 + math.cos(math.pi * fall)) / 2
-    return config.rate * shape * min(1.0, (step + 1) / config.warmup)
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        """Take the time of the body, to be counted with the next step."""
+        start = time.perf_counter()
+        yield
+        self._uncounted += time.perf_counter() - start
 
+    def _count_time(self) -> None:
+        """Count the time taken; all processes agree on the first one's, or they would not end at the same step."""
+        mine = self._uncounted if self.fabric.is_global_zero else 0.0
+        self.seconds += float(self.optimisation.add(torch.tensor(mine)))
+        self._uncounted = 0.0
 
-def objective(output: ModelOutput, pair: GeneratedPair, config: TrainConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the loss of a batch, and its end-point error (voxels) and one minus local NCC.
-
-    The supervision compares the final field and, upsampled to the image, the field of every level with the truth. The
-    length of the error is softened below a tenth of a voxel, so that its gradient stays finite at zero.
-    """
-    field = output.field.float()
-    fine = _robust(field - pair.truth)
-    coarse = field.new_zeros(())
-    for level in output.levels:
-        repeated = F.upsample_field(level.forward.field.float(), level.pool_size)
-        for axis, size in enumerate(field.shape[2:], start=2):
-            repeated = repeated.narrow(axis, 0, size)
-        coarse = coarse + _robust(repeated - pair.truth) / len(output.levels)
-    loss = config.supervised * ((1 - config.levels) * fine + config.levels * coarse)
-    ncc = field.new_zeros(())
-    if config.similarity:
-        ncc = local_ncc(F.warp(pair.moving, field, padding="border"), pair.fixed, config.ncc_window)
-        loss = loss + config.similarity * ncc
-    if config.smooth:
-        loss = loss + config.smooth * smoothness(field, edge_weight(pair.fixed, config.edge_scale))
-    epe = torch.linalg.vector_norm((field - pair.truth).detach(), dim=1).mean()
-    return loss, epe, ncc
-
-
-def _robust(error: Tensor) -> Tensor:
-    return (error.square().sum(dim=1) + 0.01).sqrt().mean()
+    @contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        """Turn a file that cannot be written into a note: the training goes on, and what was there is kept."""
+        try:
+            yield
+        except OSError as error:  # OutputError is one
+            text = str(error) if isinstance(error, OutputError) else f"The log could not be written ({error.strerror})."
+            if text not in self.notes:
+                self.notes.append(text)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from napari_ran import functional as F
+from napari_ran.config import PairConfig
 from napari_ran.models import RAN
-from napari_ran.synthetic.generator import GeneratedPair, PairConfig, generate_batch
+from napari_ran.synthetic.generator import GeneratedPair, generate_batch
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""The network, and the processes and devices that train it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from napari_ran.config.training import ComputeSettings, ModelSettings
+from napari_ran.device import resolve_device
+from napari_ran.errors import InputError
+from napari_ran.io.checkpoints import load_weights
+from napari_ran.models import RAN, create_model
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def network_for(settings: ModelSettings, seed: int) -> RAN:
+    """Return the network of these settings: with random weights from `seed`, or with the weights that they name."""
+    if settings.start != "scratch":
+        return load_weights(settings.start)
+    if settings.structure is not None:
+        return create_model(settings.structure, seed=seed)
+    return create_model(settings.preset, settings.ndim, seed)
+
+
+def laid_out(network: nn.Module, channels_last: bool) -> nn.Module:
+    """Return the network with its convolutions' weights in the layout that is fast on most processors."""
+    if not channels_last:
+        return network
+    ranks = {parameter.ndim for parameter in network.parameters()}
+    layout = torch.channels_last_3d if 5 in ranks else torch.channels_last
+    converted: nn.Module = network.to(memory_format=layout)  # type: ignore[call-overload]
+    return converted
+
+
+def fabric_for(settings: ComputeSettings) -> Fabric:
+    """Return the started Fabric: device, precision, and this process's place among the others.
+
+    torchrun and ``fabric run`` say how many processes there are; otherwise, with more than one device, this starts the
+    others by running the same command again.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    device = resolve_device(settings.device)
+    if settings.precision == "fp16" and device.type == "cpu":
+        raise InputError("compute.precision", "fp16 is slow and too coarse on a CPU", "Use bf16 or fp32")
+    devices, nodes = _processes(settings)
+    options: dict[str, Any] = {"accelerator": device.type, "precision": _PRECISION[settings.precision]}
+    if devices * nodes > 1:
+        backend = "gloo" if device.type == "cpu" else None
+        options |= {"devices": devices, "num_nodes": nodes}
+        options["strategy"] = DDPStrategy(process_group_backend=backend)
+    elif device.type == "cpu":
+        options["devices"] = 1
+    else:
+        options["devices"] = [device.index or 0]
+    fabric = Fabric(**options)
+    fabric.launch()
+    return fabric
+
+
+def _processes(settings: ComputeSettings) -> tuple[int, int]:
+    """Return the number of processes on this machine and of machines."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    if os.environ.get("LT_CLI_USED") == "1":  # fabric run
+        listed = os.environ.get("LT_DEVICES", "1")
+        devices = int(listed) if listed.isdigit() else len(listed.split(","))
+        return devices, int(os.environ.get("LT_NUM_NODES", "1"))
+    return settings.devices, settings.nodes

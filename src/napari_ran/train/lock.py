@@ -1,0 +1,60 @@
+"""Which process is training in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_ran.errors import InputError, OutputError
+
+LOCK = "run.lock"
+
+
+def running_process(folder: Path) -> int | None:
+    """Return the number of the process that trains in this folder, or None; a lock left by a dead one does not count.
+
+    A process that was given the number of a dead one is told apart by when it started.
+    """
+    import psutil
+
+    try:
+        found = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        process = psutil.Process(int(found["pid"]))
+        same = abs(process.create_time() - float(found["started"])) < 2
+        alive = same and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return int(found["pid"]) if alive else None
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in this folder.
+
+    Raises
+    ------
+    InputError
+        One does so already.
+    OutputError
+        The folder may not be written to.
+    """
+    import psutil
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        other = running_process(folder)
+        if other is not None:
+            raise InputError("folder", f"process {other} is training in {folder}", "Stop it or choose another folder")
+        started = psutil.Process().create_time()
+        (folder / LOCK).write_text(json.dumps({"pid": os.getpid(), "started": started}), encoding="utf-8")
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        raise OutputError(str(folder), f"may not be written to ({error.strerror})", "Choose another folder") from error
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)

@@ -1,0 +1,238 @@
+"""What a training minimises: the weighted terms of `ObjectiveSettings`, each a mean over the pairs of a batch.
+
+Every term weighs each pair alike, so that the gradient of several processes, averaged, is that of one process with all
+their pairs. All terms are computed in single precision, whatever the network computes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as nnf
+
+from napari_ran import functional as F
+from napari_ran import losses
+from napari_ran.config.training import ObjectiveSettings
+from napari_ran.errors import InputError
+from napari_ran.models import LevelOutput, ModelOutput
+from napari_ran.train.batch import PairBatch
+
+TERMS = ("similarity", "smooth", "field", "dice", "landmarks", "inverse", "folding")
+"""Names of the terms, which are the names of their weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Direction:
+    """One direction of a batch: its images, its field in voxels, and its levels' fields with their pool sizes."""
+
+    batch: PairBatch
+    field: Tensor
+    levels: tuple[tuple[int, Tensor], ...]
+
+
+class Opaque:
+    """Carries a batch past wrappers that would convert every tensor they find to the network's precision."""
+
+    def __init__(self, batch: PairBatch) -> None:
+        self.batch = batch
+
+
+class Trained(nn.Module):
+    """A network together with its objective: a batch in, the loss and its terms out.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Called as `RAN` is, and returns a `ModelOutput`.
+    settings : ObjectiveSettings
+        The objective.
+    """
+
+    def __init__(self, network: nn.Module, settings: ObjectiveSettings) -> None:
+        super().__init__()
+        self.network, self.settings = network, settings
+
+    def forward(self, held: Opaque) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch (a scalar) and the terms without their weights, detached."""
+        batch, wanted = held.batch, self.settings
+        both = wanted.both or wanted.inverse > 0
+        output: ModelOutput = self.network(batch.moving, batch.fixed, keep_levels=wanted.levels > 0, both=both)
+        with torch.autocast(batch.fixed.device.type, enabled=False):
+            return objective(output, batch, wanted)
+
+
+def check_objective(settings: ObjectiveSettings, batch: PairBatch) -> None:
+    """Refuse an objective whose terms the data cannot have.
+
+    Raises
+    ------
+    InputError
+        A term needs labels, landmarks or a true field, and a pair of them has none.
+    """
+    needs = {
+        "dice": (batch.fixed_labels is not None, "label maps", "Name the label maps (data.labels)"),
+        "landmarks": (bool(batch.fixed_points), "landmarks", "Name the landmarks in the list of pairs"),
+        "field": (batch.truth is not None, "true field", "Use generated pairs"),
+    }
+    for name, (there, what, cure) in needs.items():
+        if getattr(settings, name) and not there:
+            raise InputError(f"objective.{name}", f"the data have no {what}", f"{cure}, or set the weight to 0")
+
+
+def objective(output: ModelOutput, batch: PairBatch, settings: ObjectiveSettings) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of what a network found for a batch, and its terms without their weights, detached.
+
+    A term that the batch has nothing for (labels, landmarks, a true field) is left out.
+    """
+    field = output.field.float()
+    directions = [_Direction(batch, field, _fields(output.levels, "forward"))]
+    if settings.both and output.inverse_field is not None:
+        levels = _fields(output.levels, "inverse")
+        directions.append(_Direction(batch.swapped(), output.inverse_field.float(), levels))
+    terms: dict[str, Tensor] = {}
+    for name in TERMS:
+        if not getattr(settings, name):
+            continue
+        if name == "inverse":
+            if output.inverse_field is not None:
+                terms[name] = losses.inverse_consistency(field, output.inverse_field.float())
+            continue
+        found = [value for one in directions if (value := _COMPUTE[name](one, settings)) is not None]
+        if found:
+            terms[name] = torch.stack(found).mean()
+    # a batch without any of the terms (no common label, say) still has a gradient, which is zero
+    loss = 0 * field.sum()
+    for name, value in terms.items():
+        loss = loss + getattr(settings, name) * value
+    return loss, {name: value.detach() for name, value in terms.items()}
+
+
+def similarity_of(field: Tensor, batch: PairBatch, settings: ObjectiveSettings) -> Tensor:
+    """Return the dissimilarity of the fixed images and the moving ones warped by a field (B, D, *S), a scalar."""
+    return _similarity(_Direction(batch, field, ()), settings.replace(levels=0.0))
+
+
+def _fields(levels: Sequence[LevelOutput], side: str) -> tuple[tuple[int, Tensor], ...]:
+    found = ((level.pool_size, getattr(level, side)) for level in levels)
+    return tuple((pool, direction.field.float()) for pool, direction in found if direction is not None)
+
+
+def _shared(final: Tensor, levels: list[Tensor], share: float) -> Tensor:
+    """Return the mean of the final field's term and the mean of the levels' terms by the share of the levels."""
+    return (1 - share) * final + share * torch.stack(levels).mean() if levels else final
+
+
+def _similarity(one: _Direction, settings: ObjectiveSettings) -> Tensor:
+    batch = one.batch
+    mask = None if settings.foreground is None else _even(losses.foreground(batch.fixed, settings.foreground))
+    final = _compared(F.warp(batch.moving, one.field, padding="border"), batch.fixed, mask, settings)
+    coarse = []
+    if settings.levels:
+        for pool, field in one.levels:
+            moving, fixed = _pooled(batch.moving, pool), _pooled(batch.fixed, pool)
+            field = _cut(field, fixed.shape[2:])
+            small = None if mask is None else _even(_pooled(mask, pool))
+            coarse.append(_compared(F.warp(moving, field, padding="border"), fixed, small, settings))
+    return _shared(final, coarse, settings.levels)
+
+
+def _compared(warped: Tensor, fixed: Tensor, mask: Tensor | None, settings: ObjectiveSettings) -> Tensor:
+    if settings.compare == "ncc":
+        return losses.local_ncc(warped, fixed, settings.window, mask)
+    if settings.compare == "mse":
+        return losses.mse(warped, fixed, mask)
+    return losses.mse(losses.mind_ssc(warped), losses.mind_ssc(fixed), mask)
+
+
+def _even(mask: Tensor) -> Tensor:
+    """Return a mask of which every pair has the same sum, so that every pair weighs alike."""
+    mask = mask.float()
+    return mask / mask.mean(dim=tuple(range(1, mask.ndim)), keepdim=True).clamp_min(1e-6)
+
+
+def _smooth(one: _Direction, settings: ObjectiveSettings) -> Tensor:
+    if settings.smoothness == "released":
+        return losses.released_smoothness(one.field, one.batch.fixed, settings.edge_scale)
+    weight = losses.edge_weight(one.batch.fixed, settings.edge_scale) if settings.smoothness == "edges" else None
+    return losses.smoothness(one.field, weight)
+
+
+def _field(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
+    truth = one.batch.truth
+    if truth is None:
+        return None
+    error = _length if settings.field_error == "length" else _squared
+    coarse = []
+    if settings.levels:
+        for pool, field in one.levels:
+            coarse.append(error(_cut(F.upsample_field(field, pool), truth.shape[2:]) - truth))
+    return _shared(error(one.field - truth), coarse, settings.levels)
+
+
+def _length(error: Tensor) -> Tensor:
+    # softened below a tenth of a voxel, so that the gradient stays finite at zero
+    return (error.square().sum(dim=1) + 0.01).sqrt().mean()
+
+
+def _squared(error: Tensor) -> Tensor:
+    return error.square().mean()
+
+
+def _dice(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
+    fixed, moving = one.batch.fixed_labels, one.batch.moving_labels
+    if fixed is None or moving is None:
+        return None
+    wanted = settings.labels or None
+    return _over_pairs(
+        one.batch.size,
+        lambda i: losses.dice_loss(fixed[i : i + 1], moving[i : i + 1], one.field[i : i + 1], wanted),
+    )
+
+
+def _landmarks(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
+    batch = one.batch
+    if not any(len(points) for points in batch.fixed_points):
+        return None
+    return _over_pairs(
+        batch.size,
+        lambda i: losses.landmark_loss(
+            one.field[i : i + 1], [batch.fixed_points[i]], [batch.moving_points[i]], batch.spacing
+        ),
+    )
+
+
+def _folding(one: _Direction, settings: ObjectiveSettings) -> Tensor:
+    return losses.folding_penalty(one.field)
+
+
+def _over_pairs(count: int, term: Callable[[int], Tensor]) -> Tensor:
+    """Return the mean over pairs, each of which has labels or points of its own."""
+    return torch.stack([term(index) for index in range(count)]).mean()
+
+
+def _pooled(image: Tensor, pool: int) -> Tensor:
+    """Average blocks of voxels, an incomplete last block over the voxels that it has."""
+    if pool == 1:
+        return image
+    average = nnf.avg_pool2d if image.ndim == 4 else nnf.avg_pool3d
+    return average(image, pool, ceil_mode=True)
+
+
+def _cut(field: Tensor, shape: Sequence[int]) -> Tensor:
+    """Leave away the padding at the end of every axis."""
+    for axis, size in enumerate(shape, start=2):
+        field = field.narrow(axis, 0, size)
+    return field
+
+
+_COMPUTE: dict[str, Callable[[_Direction, ObjectiveSettings], Tensor | None]] = {
+    "similarity": _similarity,
+    "smooth": _smooth,
+    "field": _field,
+    "dice": _dice,
+    "landmarks": _landmarks,
+    "folding": _folding,
+}
