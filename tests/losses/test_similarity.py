@@ -97,36 +97,17 @@ def test_constant_images_stay_finite() -> None:
     assert losses.local_ncc(flat, other, mask=torch.zeros_like(flat)).item() == 1
 
 
-def test_edge_weight_lets_go_at_edges() -> None:
-    image = torch.zeros(1, 1, 10, 8)
-    image[..., 5:, :] = 1
-    weight = losses.edge_weight(image, 8.0)
-    assert weight.shape == image.shape
-    assert float(weight[0, 0, 5, 3]) == pytest.approx(torch.tensor(-8 * 0.25).exp().item())  # a step: |grad| = 1/2
-    assert bool((weight[..., :3, :] == 1).all())
-    assert bool((losses.edge_weight(image, 0.0) == 1).all())
+@pytest.mark.parametrize("shape", [(9, 8), (6, 8, 7)])
+def test_mind_loss_is_small_for_the_same_anatomy_in_another_contrast(shape: tuple[int, ...]) -> None:
+    a, b = (losses.box_mean(noise(1, 1, *shape, seed=seed), 3) for seed in (1, 2))
+    expected = (losses.mind_ssc(a) - losses.mind_ssc(b)).square().mean()
+    torch.testing.assert_close(losses.mind_loss(a, b), expected)
+    assert losses.mind_loss(a, 0.9 - 0.7 * a) < 1e-3 * expected
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_smoothness_of_a_linear_field(ndim: int) -> None:
-    shape = (7, 6, 5)[:ndim]
-    field = torch.zeros(1, ndim, *shape)
-    field[0, 0] = 0.5 * torch.arange(shape[0]).view(-1, *[1] * (ndim - 1))
-    share = 1 / ndim**2  # one component along one axis
-    assert float(losses.smoothness(field)) == pytest.approx(0.25 * share)
-    assert float(losses.smoothness(field, power=1)) == pytest.approx(0.5 * share)
-    # slopes in mm per mm on an anisotropic grid: the differences along axis 0 are 2 mm apart
-    spacing = (2.0, 1.0, 3.0)[:ndim]
-    assert float(losses.smoothness(field, spacing=spacing)) == pytest.approx(0.25 / 4 * share)
-
-
-def test_smoothness_weight_lets_go_where_it_is_zero() -> None:
-    field = torch.zeros(1, 2, 8, 6)
-    field[:, 1, 4:] = 3.0
-    weight = torch.ones(1, 1, 8, 6)
-    assert float(losses.smoothness(field, weight)) > 0
-    weight[..., 4, :] = 0
-    assert float(losses.smoothness(field, weight)) == 0
+def test_foreground_is_what_is_above_the_threshold() -> None:
+    image = torch.tensor([0.0, 0.1, 0.2, 0.5]).view(1, 1, 2, 2)
+    assert losses.foreground(image, 0.1).flatten().tolist() == [0, 0, 1, 1]
 
 
 def test_axes_of_one_voxel() -> None:
