@@ -27,6 +27,7 @@ from napari_ran.train import (
 )
 from napari_ran.train import checkpoint as checkpoints
 from napari_ran.train.checkpoint import read_checkpoint
+from napari_ran.train.launch import network_for
 from napari_ran.train.optimisation import learning_rate
 
 Settings = Callable[..., TrainConfig]
@@ -248,3 +249,19 @@ def test_held_out_figures_of_a_network_that_does_nothing_are_the_identity_s(sett
     assert found.folding_percent == 0
     assert found.better == 0
     assert found == evaluate_model(model, data, 3, 3)
+
+
+def test_held_parts_stay_as_they_are(tmp_path: Path, settings: Settings) -> None:
+    config = settings(optimiser={"method": "muon", "rate": 2e-3}, budget={"steps": 2})
+    config = config.replace(model=config.model.replace(hold=("displacement", "encoder.stages.0")))
+    start, network = network_for(config.model, config.seed).state_dict(), network_for(config.model, config.seed)
+    list(fit(config, tmp_path, model=network))
+    for name, value in network.state_dict().items():
+        held = name.startswith(("displacement", "encoder.stages.0"))
+        assert torch.equal(value, start[name]) or not held, name
+    moved = [name for name, value in network.state_dict().items() if not torch.equal(value, start[name])]
+    assert len(moved) > 50
+    with pytest.raises(InputError, match="no part 'decoder_x'"):
+        list(fit(config.replace(model=config.model.replace(hold=("decoder_x",))), tmp_path / "other"))
+    with pytest.raises(InputError, match="nothing is left"):
+        list(fit(config.replace(model=config.model.replace(hold=("",))), tmp_path / "other"))

@@ -34,12 +34,16 @@ class ModelSettings(FrozenConfig):
         The whole structure, in place of `preset` and `ndim`.
     start : str
         ``scratch``, the name of installed weights, or a safetensors file; weights bring their own structure.
+    hold : tuple of str
+        Parts that are not trained, by the beginning of their weights' names. Holding ``displacement``, the last
+        convolution, at its start makes the Residual Aligners do the work that it would otherwise take over.
     """
 
     preset: str = "RAN3"
     ndim: Literal[2, 3] = 3
     structure: RANConfig | None = None
     start: str = "scratch"
+    hold: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -199,8 +203,10 @@ class OptimiserSettings(FrozenConfig):
         Pairs per process and pass.
     accumulate : int
         Passes per step; a step sees ``batch * accumulate`` pairs per process.
+    method : {"adam", "muon"}
+        Adam with decoupled weight decay, or Muon (see `napari_ran.train.muon`), which learns in fewer steps here.
     rate : float
-        Learning rate of Adam.
+        Learning rate; Muon takes about four times Adam's.
     warmup : int
         Steps over which the rate rises linearly from zero.
     decay_from : float
@@ -219,6 +225,7 @@ class OptimiserSettings(FrozenConfig):
 
     batch: PositiveInt = 1
     accumulate: PositiveInt = 1
+    method: Literal["adam", "muon"] = "adam"
     rate: PositiveFloat = 5e-4
     warmup: NonNegativeInt = 50
     decay_from: float = Field(0.6, ge=0, le=1)

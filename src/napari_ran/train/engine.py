@@ -8,6 +8,7 @@ steps as one that was not, and several processes take those of one process with 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ from napari_ran.errors import InputError, OutputError
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
 from napari_ran.train.keeping import best_name, keep_snapshot, save_best
-from napari_ran.train.launch import fabric_for, laid_out, network_for
+from napari_ran.train.launch import fabric_for, held, laid_out, network_for
 from napari_ran.train.lock import locked
 from napari_ran.train.log import TrainLog
 from napari_ran.train.objective import Trained, check_objective
@@ -112,7 +113,7 @@ class _Run:
         self.source = sources.training
         self.held_out = sources.validation[fabric.global_rank :: fabric.world_size]
         self.notes = sources.notes
-        laid_out(network, config.compute.channels_last)
+        laid_out(held(network, config.model.hold), config.compute.channels_last)
         self.optimisation = Optimisation(fabric, Trained(network, config.objective), config)
         self.step, self.seconds, self.skipped, self.bad = 0, 0.0, 0, 0
         self.lowest, self.stale, self.saved = math.inf, 0, -1
@@ -201,7 +202,7 @@ class _Run:
 
     def save(self) -> None:
         """Write a checkpoint, unless this step has one; a full disk is noted, and keeps the one before."""
-        if self.saved == self.step or not self.fabric.is_global_zero:
+        if self.saved == self.step or not self.fabric.is_global_zero or sys.is_finalizing():
             return
         with self._clock(), self._forgiven():
             write_checkpoint(self.state(), self.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +28,26 @@ def network_for(settings: ModelSettings, seed: int) -> RAN:
     if settings.structure is not None:
         return create_model(settings.structure, seed=seed)
     return create_model(settings.preset, settings.ndim, seed)
+
+
+def held(network: nn.Module, parts: Sequence[str]) -> nn.Module:
+    """Return the network with those weights held whose names begin with one of `parts`; the rest can be trained.
+
+    Raises
+    ------
+    InputError
+        A part is not there, or nothing would be left to train.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for part in parts:
+        if not any(name.startswith(part) for name in names):
+            known = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise InputError("model.hold", f"there is no part {part!r}", f"Parts are {known}")
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(parts)))
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InputError("model.hold", "nothing is left to train", "Hold fewer parts")
+    return network
 
 
 def laid_out(network: nn.Module, channels_last: bool) -> nn.Module:

@@ -144,7 +144,7 @@ def _compared(warped: Tensor, fixed: Tensor, mask: Tensor | None, settings: Obje
         return losses.local_ncc(warped, fixed, settings.window, mask)
     if settings.compare == "mse":
         return losses.mse(warped, fixed, mask)
-    return losses.mse(losses.mind_ssc(warped), losses.mind_ssc(fixed), mask)
+    return losses.mind_loss(warped, fixed, mask=mask)
 
 
 def _even(mask: Tensor) -> Tensor:
@@ -164,53 +164,31 @@ def _field(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
     truth = one.batch.truth
     if truth is None:
         return None
-    error = _length if settings.field_error == "length" else _squared
+    squared = settings.field_error == "squared"
     coarse = []
     if settings.levels:
         for pool, field in one.levels:
-            coarse.append(error(_cut(F.upsample_field(field, pool), truth.shape[2:]) - truth))
-    return _shared(error(one.field - truth), coarse, settings.levels)
-
-
-def _length(error: Tensor) -> Tensor:
-    # softened below a tenth of a voxel, so that the gradient stays finite at zero
-    return (error.square().sum(dim=1) + 0.01).sqrt().mean()
-
-
-def _squared(error: Tensor) -> Tensor:
-    return error.square().mean()
+            repeated = _cut(F.upsample_field(field, pool), truth.shape[2:])
+            coarse.append(losses.field_error(repeated, truth, squared))
+    return _shared(losses.field_error(one.field, truth, squared), coarse, settings.levels)
 
 
 def _dice(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
     fixed, moving = one.batch.fixed_labels, one.batch.moving_labels
     if fixed is None or moving is None:
         return None
-    wanted = settings.labels or None
-    return _over_pairs(
-        one.batch.size,
-        lambda i: losses.dice_loss(fixed[i : i + 1], moving[i : i + 1], one.field[i : i + 1], wanted),
-    )
+    return losses.dice_loss(fixed, moving, one.field, settings.labels or None)
 
 
 def _landmarks(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
     batch = one.batch
     if not any(len(points) for points in batch.fixed_points):
         return None
-    return _over_pairs(
-        batch.size,
-        lambda i: losses.landmark_loss(
-            one.field[i : i + 1], [batch.fixed_points[i]], [batch.moving_points[i]], batch.spacing
-        ),
-    )
+    return losses.landmark_loss(one.field, batch.fixed_points, batch.moving_points, batch.spacing)
 
 
 def _folding(one: _Direction, settings: ObjectiveSettings) -> Tensor:
     return losses.folding_penalty(one.field)
-
-
-def _over_pairs(count: int, term: Callable[[int], Tensor]) -> Tensor:
-    """Return the mean over pairs, each of which has labels or points of its own."""
-    return torch.stack([term(index) for index in range(count)]).mean()
 
 
 def _pooled(image: Tensor, pool: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from napari_ran.config import TrainConfig
 from napari_ran.train.batch import PairBatch
+from napari_ran.train.muon import Muon
 from napari_ran.train.objective import TERMS, Opaque, Trained
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ class Optimisation:
     def __init__(self, fabric: Fabric, trained: Trained, config: TrainConfig) -> None:
         self.fabric, self.config = fabric, config
         self.network = trained.network.train()
-        self.raw = torch.optim.AdamW(
-            trained.parameters(), lr=config.optimiser.rate, weight_decay=config.optimiser.weight_decay
+        method = {"adam": torch.optim.AdamW, "muon": Muon}[config.optimiser.method]
+        wanted = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+        self.raw: torch.optim.Optimizer = method(
+            wanted, lr=config.optimiser.rate, weight_decay=config.optimiser.weight_decay
         )
         self.module, self.optimiser = fabric.setup(trained, self.raw)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
