@@ -184,8 +184,8 @@ def photograph_inspect(camera: Photographer) -> None:
         elif name == "separability":
             inspect.ablation.reset()
             camera.wait(60, lambda: inspect.separability.found is not None and inspect.session is inspect.whole)
-            inspect.separability.measure_labels()
-            camera.wait(30, lambda: inspect.separability.motion is not None)
+            inspect.separability.boundary.measure_labels()
+            camera.wait(30, lambda: inspect.separability.boundary.motion is not None)
             camera.wait(30, lambda: inspect.separability.found is not None)
             inspect.separability.light_up(((3, 8), (5, 9)))
         camera.wait(2.0)

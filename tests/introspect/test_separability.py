@@ -274,7 +274,7 @@ def test_motion_across_a_drawn_path(tmp_path: Path) -> None:
     field = sliding(grid.shape, 4.0, axis=0, along=1)  # 6 mm along y, across the plane at x = 11.5
     field[0, 12:] = 3.0
     path = [[11.5, 3, 16], [11.5, 12, 16], [11.5, 12, 16], [11.5, 24, 16]]  # in the slice z = 16 mm
-    found = motion_across_path(DisplacementField(field, grid), path, axis=2)
+    found = motion_across_path(DisplacementField(field, grid), path, through=[0, 0, 1])
     assert found.slip == pytest.approx(6)
     assert np.abs(found.gap) == pytest.approx(3)
     assert found.points[:, 1].min() < 4 < 23 < found.points[:, 1].max()
@@ -282,7 +282,7 @@ def test_motion_across_a_drawn_path(tmp_path: Path) -> None:
     assert len((tmp_path / "path.csv").read_text().splitlines()) == 1 + len(found.points)
     for wrong, message in (
         ([[1, 1, 1]] * 2, "two different corners"),
-        ([[0, 0, 0], [0, 99, 0]], "leaves the fixed"),
+        ([[0, 0, 0], [0, 99, 0]], "leaves the image at 1 of its 2 corners"),
         (path, "lies in two slices"),
     ):
         with pytest.raises(InputError, match=message):

@@ -7,8 +7,8 @@ little before it. Its tangential part is the slip, its normal part the gap.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,12 @@ class BoundaryMotion:
     normals: NDArray[np.float64]
     jump: NDArray[np.float64]
     offset: float
+
+    @classmethod
+    def of(cls, parts: Sequence[BoundaryMotion]) -> BoundaryMotion:
+        """Return the points of several boundaries as those of one; all were read at the same distance."""
+        points, normals, jump = (np.concatenate([getattr(p, n) for p in parts]) for n in ("points", "normals", "jump"))
+        return cls(points, normals, jump, parts[0].offset)
 
     @property
     def slip_vectors(self) -> NDArray[np.float64]:
@@ -123,9 +129,12 @@ def boundary_motion(
 
 
 def motion_across_path(
-    field: DisplacementField, vertices: ArrayLike, axis: int | None = None, offset: float | None = None
+    field: DisplacementField, vertices: ArrayLike, through: ArrayLike | None = None, offset: float | None = None
 ) -> BoundaryMotion:
     """Measure slip and gap across a path that was drawn in a slice.
+
+    Points are a voxel apart along the path, whatever the distance of its corners, and normals are those of its course
+    over the distance at which the field is read: the unrest of a drawing hand is no boundary.
 
     Parameters
     ----------
@@ -133,46 +142,58 @@ def motion_across_path(
         On the fixed grid.
     vertices : (N, D) array
         Corners of the path, world positions in mm. The first side lies to the left of it in 2-D.
-    axis : int, optional
-        The array axis at a right angle to the slice (3-D); by default the one along which the path extends least.
+    through : (D,) array, optional
+        World direction at a right angle to the slice (3-D); by default along the array axis along which the path
+        extends least.
     offset : float, optional
         Distance from the path in mm at which the field is read on either side; by default 1.5 voxels.
 
     Raises
     ------
     InputError
-        The path has fewer than two different corners, leaves the image, or lies in two slices and `axis` is not given.
+        The path has fewer than two different corners, leaves the image, or lies in two slices and `through` is not
+        given.
     """
     corners = np.atleast_2d(np.asarray(vertices, float))
     grid = field.grid
     if corners.shape[1:] != (grid.ndim,):
         raise InputError("vertices", f"must be (N, {grid.ndim}), got {corners.shape}", "Draw the path in a slice")
     steps = np.linalg.norm(np.diff(corners, axis=0), axis=1)
-    corners = corners[np.append(True, steps > 1e-9)]
+    corners, steps = corners[np.append(True, steps > 1e-9)], steps[steps > 1e-9]
     if len(corners) < 2:
         raise InputError("vertices", "a path needs two different corners", "Draw a line along the boundary")
     voxels = grid.to_voxel(corners)
-    if (voxels < -0.5).any() or (voxels > np.array(grid.shape) - 0.5).any():
-        raise InputError("vertices", "the path leaves the fixed image", "Draw it inside")
-    spread = np.ptp(voxels, axis=0)
-    if axis is None:
-        if grid.ndim == 3 and np.sort(spread)[1] < 1e-6:
-            raise InputError("axis", "a straight path along an array axis lies in two slices", "Say which axis is cut")
-        axis = int(spread.argmin())
-    points, normals = [], []
-    for start, end in pairwise(corners):
-        along = end - start
-        count = max(1, round(float(np.linalg.norm(along)) / float(grid.spacing.min())))
-        normal = np.array([along[1], -along[0]]) if grid.ndim == 2 else np.cross(along, grid.affine[:-1, axis])
-        points.append(start + (np.arange(count)[:, None] + 0.5) / count * along)
-        normals.append(np.broadcast_to(normal, (count, grid.ndim)))
-    return _measured(field, np.concatenate(points), np.concatenate(normals), offset)
+    outside = ((voxels < -0.5) | (voxels > np.array(grid.shape) - 0.5)).any(axis=1)
+    if outside.any():
+        problem = f"the path leaves the image at {int(outside.sum())} of its {len(corners)} corners"
+        raise InputError("vertices", problem, "Draw it inside")
+    if grid.ndim == 3 and through is None:
+        spread = np.ptp(voxels, axis=0)
+        if np.sort(spread)[1] < 1e-6:
+            raise InputError("through", "a straight path along an array axis lies in two slices", "Say which is meant")
+        through = grid.affine[:-1, spread.argmin()]
+    reached = np.append(0.0, np.cumsum(steps))
+    count = max(1, round(reached[-1] / float(grid.spacing.min())))
+    at = (np.arange(count) + 0.5) / count * reached[-1]
+    reach = min(_offset(grid, offset), reached[-1])
+    course = _along(corners, reached, at + reach) - _along(corners, reached, at - reach)
+    normals = np.stack([course[:, 1], -course[:, 0]], 1) if through is None else np.cross(course, np.asarray(through))
+    return _measured(field, _along(corners, reached, at), normals, offset)
+
+
+def _along(corners: NDArray[np.float64], reached: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the places (M, D) after `at` mm of a path whose corners (N, D) are reached after so many mm."""
+    return np.stack([np.interp(at, reached, values) for values in corners.T], 1)
+
+
+def _offset(grid: Grid, offset: float | None) -> float:
+    return OFFSET_VOXELS * float(grid.spacing.mean()) if offset is None else offset
 
 
 def _measured(
     field: DisplacementField, points: NDArray[np.float64], normals: NDArray[np.float64], offset: float | None
 ) -> BoundaryMotion:
-    offset = OFFSET_VOXELS * float(field.grid.spacing.mean()) if offset is None else offset
+    offset = _offset(field.grid, offset)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     known = length[:, 0] > 1e-9  # a spot between two equal surfaces has no direction
     points, normals = points[known], (normals / np.maximum(length, 1e-9))[known]

@@ -131,7 +131,7 @@ class InspectWidget(DockedWidget):
     def all_workers(self) -> list[Worker]:
         """Return everything that may be at work in the background."""
         pages = [self.ablation.runner, self.ablation.student]
-        pages += [self.separability.worker, self.separability.boundary_worker, self.theory.worker, self.export.worker]
+        pages += [self.separability.worker, self.separability.boundary.worker, self.theory.worker, self.export.worker]
         return [self.stepper, self.painter, self.measurer, self.loader, self.filmer.worker, *pages]
 
     # ---------------------------------------------------------------- what is inspected

@@ -1,4 +1,4 @@
-"""The page of the motion-separability PDF of this pair, and of slip and gap across a boundary."""
+"""The page of the motion-separability PDF of this pair; slip and gap across a boundary are below it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels as LabelsLayer
-from napari.layers import Shapes
-from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
-    QGroupBox,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -24,13 +20,13 @@ from qtpy.QtWidgets import (
 
 import napari_ran as ran
 from napari_ran.errors import OutputError
-from napari_ran.introspect.boundary import BoundaryMotion, boundary_motion, motion_across_path
 from napari_ran.introspect.separability import Separability, SeparabilityDifference
-from napari_ran.introspect.study import stage_labels, stage_separability
+from napari_ran.introspect.study import stage_separability
 from napari_ran.transform import resample
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import Source
 from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.boundary import BoundaryGroup
 from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.pdf_plot import PdfPlot
 from napari_ran.widgets.inspection.session import Session
@@ -65,14 +61,13 @@ class SeparabilityPage(QWidget):
         self._stale = True
         self.found: Separability | None = None
         self.change: SeparabilityDifference | None = None
-        self.motion: BoundaryMotion | None = None
         self._others: list[Separability] = []
-        self.worker, self.boundary_worker = Worker(self), Worker(self)
+        self.worker = Worker(self)
+        self.boundary = BoundaryGroup(viewer, layers, lambda: (self.stage_box.currentData(), self._direction))
+        self.boundary.failed.connect(self.failed)
         self._build()
         self.worker.finished.connect(self._on_found)
         self.worker.failed.connect(self._on_failed)
-        self.boundary_worker.finished.connect(self._on_motion)
-        self.boundary_worker.failed.connect(self._on_failed)
 
     # ---------------------------------------------------------------- layout
 
@@ -97,6 +92,7 @@ class SeparabilityPage(QWidget):
             form.addRow(title, box)
         for box in (self.stage_box, self.other_box, self.mask_box):
             box.activated.connect(self.measure)
+        self.stage_box.activated.connect(self.boundary.clear)
         self.by_box.activated.connect(self._show)
         self.plot = PdfPlot(self._viewer)
         self.plot.brushed.connect(self.light_up)
@@ -109,36 +105,9 @@ class SeparabilityPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         layout.addLayout(form)
-        for part in (self.plot, self.text, self.export_button, self._boundary_group()):
+        for part in (self.plot, self.text, self.export_button, self.boundary):
             layout.addWidget(part)
         layout.addStretch(1)
-
-    def _boundary_group(self) -> QGroupBox:
-        group = QGroupBox("Sliding across a boundary")
-        self.first_box = combo("One side", "A label on one side of the boundary.")
-        self.second_box = combo("Other side", "A label on the other side; everything else when left open.")
-        self.slip_button = QPushButton("Between labels")
-        self.slip_button.setToolTip("<p>Slip along the boundary of two labels, and the gap across it, in mm</p>")
-        self.slip_button.clicked.connect(self.measure_labels)
-        self.path_button = QPushButton("Across drawn path")
-        self.path_button.setToolTip("<p>Draw a path or a line in a shapes layer along the boundary, then press</p>")
-        self.path_button.clicked.connect(self.measure_path)
-        self.motion_text = QLabel()
-        self.motion_text.setWordWrap(True)
-        self.motion_export = QPushButton("Export boundary…")
-        self.motion_export.clicked.connect(self._ask_where_motion)
-        self.motion_export.hide()
-        sides, buttons = QHBoxLayout(), QHBoxLayout()
-        for box in (self.first_box, self.second_box):
-            sides.addWidget(box, 1)
-        for button in (self.slip_button, self.path_button):
-            buttons.addWidget(button)
-        layout = QVBoxLayout(group)
-        layout.addLayout(sides)
-        layout.addLayout(buttons)
-        layout.addWidget(self.motion_text)
-        layout.addWidget(self.motion_export)
-        return group
 
     # ---------------------------------------------------------------- what is measured
 
@@ -148,13 +117,10 @@ class SeparabilityPage(QWidget):
         same = self._session is not None and session is not None
         same = same and len(self._session.inspection.stages) == len(session.inspection.stages)  # type: ignore[union-attr]
         self.worker.drop()
-        self.boundary_worker.drop()
         self._session, self._stale = session, True
-        self.found = self.change = self.motion = None
+        self.found = self.change = None
         self.plot.clear()
         self.text.clear()
-        self.motion_text.clear()
-        self.motion_export.hide()
         self.stage_box.clear()
         self.other_box.clear()
         self.other_box.addItem("nothing", None)
@@ -163,22 +129,9 @@ class SeparabilityPage(QWidget):
             self.other_box.addItem(stage.title, stage.index)
         self.stage_box.setCurrentIndex(before[0] if same else self.stage_box.count() - 1)
         self.other_box.setCurrentIndex(before[1] if same else 0)
-        self._fill_labels()
+        self.boundary.show_session(session)
         self.setEnabled(session is not None)
         self.refresh()
-
-    def _fill_labels(self) -> None:
-        labels = None if self._session is None else self._session.inspection.labels
-        self.first_box.clear()
-        self.second_box.clear()
-        self.second_box.addItem("all else", None)
-        for label in () if labels is None else sorted(set(labels[0].ids)):
-            name = labels[0].names.get(label, f"label {label}")  # type: ignore[index]
-            self.first_box.addItem(name, label)
-            self.second_box.addItem(name, label)
-        if self.second_box.count() > 2:
-            self.second_box.setCurrentIndex(2)
-        self.slip_button.setEnabled(labels is not None)
 
     def refresh(self) -> None:
         """Measure when the page is seen and has not been measured yet; list the label layers that can be masks."""
@@ -196,6 +149,7 @@ class SeparabilityPage(QWidget):
         """Follow the chosen direction."""
         if direction != self._direction:
             self._direction, self._stale = direction, True
+            self.boundary.clear()
             self.refresh()
 
     def measure(self, index: int = 0) -> None:
@@ -243,7 +197,7 @@ class SeparabilityPage(QWidget):
     def stop(self) -> None:
         """Stop all work."""
         self.worker.drop()
-        self.boundary_worker.drop()
+        self.boundary.worker.drop()
 
     # ---------------------------------------------------------------- brushing
 
@@ -269,41 +223,6 @@ class SeparabilityPage(QWidget):
         where = f"distance {p0} to {p1}, difference {q0} to {q1} voxels"
         self.text.setText(f"{len(pairs)} pairs at {where}" + (", seen through all slices." if flat else "."))
 
-    # ---------------------------------------------------------------- boundaries
-
-    def measure_labels(self) -> None:
-        """Measure slip and gap between two labels."""
-        if self._session is not None and self.first_box.currentData() is not None:
-            sides = self.first_box.currentData(), self.second_box.currentData()
-            self.motion_text.setText("<i>measuring…</i>")
-            stage = self.stage_box.currentData()
-            self.boundary_worker.start(boundary_work(self._session, stage, self._direction, sides))
-
-    def measure_path(self) -> None:
-        """Measure slip and gap across the last path that was drawn in a shapes layer."""
-        if self._session is None:
-            return
-        shapes = [layer for layer in self._viewer.layers if isinstance(layer, Shapes) and len(layer.data)]
-        if not shapes:
-            problem = "there is no shapes layer with a path"
-            self.failed.emit(ran.InputError("path", problem, "Add a shapes layer and draw a path along the boundary"))
-            return
-        places = np.stack([shapes[-1].data_to_world(vertex) for vertex in shapes[-1].data[-1]])
-        vertices = np.stack([self._layers.to_world(place, self._session.ndim) for place in places])
-        self.motion_text.setText("<i>measuring…</i>")
-        stage = self.stage_box.currentData()
-        self.boundary_worker.start(boundary_work(self._session, stage, self._direction, vertices))
-
-    def _on_motion(self, motion: BoundaryMotion) -> None:
-        self.motion = motion
-        found = motion.summary()
-        self.motion_text.setText(
-            f"Slip {found['slip_mean_mm']:.2f} mm on average, 95 % below {found['slip_p95_mm']:.2f} mm. "
-            f"Gap {found['gap_mean_mm']:+.2f} mm on average, 95 % within {found['absolute_gap_p95_mm']:.2f} mm. "
-            f"{int(found['points']):,} boundary points."
-        )
-        self.motion_export.show()
-
     # ---------------------------------------------------------------- export
 
     def _ask_where(self) -> None:
@@ -311,11 +230,6 @@ class SeparabilityPage(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Export the PDF", "separability.csv", kinds)
         if path:
             self.export(path)
-
-    def _ask_where_motion(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Export the boundary", "boundary.csv", "Table (*.csv)")
-        if path and self.motion is not None:
-            self._write(lambda: self.motion.to_csv(path), path)
 
     def export(self, path: str | Path) -> None:
         """Write what is shown: the table as CSV, or the figure as PNG or SVG, by the name's ending."""
@@ -360,21 +274,5 @@ def separability_work(session: Session, stages: list[int], direction: str, mask:
             yield stage
             found.append(stage_separability(session.inspection, stage, direction, inside))
         return found
-
-    return work
-
-
-def boundary_work(session: Session, stage: int, direction: str, where: Any) -> Work:
-    """Return the work of measuring a boundary: between two labels (a pair), or along a path (N, D) in mm."""
-
-    def work(task: Task) -> Generator[Any, None, BoundaryMotion]:
-        yield from ()
-        inspection = session.inspection
-        field = inspection.source.transform(inspection.stages[stage], direction)
-        if isinstance(where, np.ndarray):
-            return motion_across_path(field, where)
-        labels: NDArray[Any] = stage_labels(inspection, direction).array
-        first, second = where
-        return boundary_motion(field, labels == first, None if second is None else labels == second)
 
     return work
