@@ -3,6 +3,7 @@
 from napari_ran.models.ablation import Ablation
 from napari_ran.models.outputs import DirectionOutput, Encoded, LevelInfo, LevelOutput, LevelStep, ModelOutput
 from napari_ran.models.ran import RAN, create_model
+from napari_ran.models.voxelmorph import VoxelMorph
 
 __all__ = [
     "RAN",
@@ -13,5 +14,6 @@ __all__ = [
     "LevelOutput",
     "LevelStep",
     "ModelOutput",
+    "VoxelMorph",
     "create_model",
 ]

@@ -44,13 +44,16 @@ class Conv3d(nn.Conv3d):
         return channels_last(super().forward(channels_last(x)))
 
 
-def convolution(ndim: int, channels_in: int, channels_out: int, kernel: int = 3, dilation: int = 1) -> Conv2d | Conv3d:
-    """Return a convolution with bias that keeps the shape, padding with zeros."""
+def convolution(
+    ndim: int, channels_in: int, channels_out: int, kernel: int = 3, dilation: int = 1, stride: int = 1
+) -> Conv2d | Conv3d:
+    """Return a convolution with bias that keeps the shape, or divides it by `stride`, padding with zeros."""
     layer: Conv2d | Conv3d = skip_init(  # type: ignore[no-untyped-call]
         {2: Conv2d, 3: Conv3d}[ndim],
         channels_in,
         channels_out,
         kernel,
+        stride=stride,
         padding=dilation * (kernel // 2),
         dilation=dilation,
     )
