@@ -1,0 +1,76 @@
+"""Label maps of generated anatomy: random regions and ellipsoids, or parts of label maps that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from napari_ran.synthetic.deformations import centred_grid, rotation_matrix, spline_noise
+from napari_ran.synthetic.records import ObjectRecord, PairRecord, PlacingRecord
+
+WALL = 1.14
+"""Outer radius of a cavity's wall relative to the cavity."""
+
+
+def background(record: PairRecord, canvas: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Label map (1, 1, *canvas): 0 outside the body, 1..regions blobs, regions + 1 tubes."""
+    scores = spline_noise(canvas, record.region_spacing, record.regions, generator)
+    scores = scores + 0.35 * spline_noise(canvas, max(2.0, 0.4 * record.region_spacing), record.regions, generator)
+    labels = 1 + scores.argmax(dim=1, keepdim=True)
+    lines = spline_noise(canvas, 1.3 * record.region_spacing, 2, generator)
+    labels = torch.where(lines.norm(dim=1, keepdim=True) < record.tubes, record.regions + 1, labels)
+    if record.body:
+        half = torch.tensor(record.shape).view(1, -1, *[1] * record.ndim) * 0.46
+        radius = (centred_grid(canvas) / half).norm(dim=1, keepdim=True)
+        wavy = radius * (1 + 0.06 * spline_noise(canvas, 0.3 * min(record.shape), 1, generator))
+        labels = torch.where(wavy < 1.05, labels, 0)
+    return labels
+
+
+def ellipsoid(item: ObjectRecord, canvas: Sequence[int]) -> Tensor:
+    """Relative radius (1, 1, *canvas): below 1 inside the ellipsoid."""
+    ndim = len(canvas)
+    shift = torch.tensor(item.centre).view(1, ndim, *[1] * ndim)
+    local = torch.einsum("ij,bj...->bi...", rotation_matrix(item.angles), centred_grid(canvas) - shift)
+    relative = local / torch.tensor(item.radii).view(1, ndim, *[1] * ndim)
+    radius: Tensor = torch.linalg.vector_norm(relative, dim=1, keepdim=True)
+    return radius
+
+
+def placed(placing: PlacingRecord, label_map: Tensor, canvas: Sequence[int]) -> Tensor:
+    """Return the part of a label map (1, 1, *M) that the canvas shows, (1, 1, *canvas), by the nearest voxel.
+
+    Labels are counted 1, 2, ... in the order of ``placing.labels``; outside the map there is 0.
+    """
+    ndim = len(canvas)
+
+    def column(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32).view(1, ndim, *[1] * ndim)
+
+    middle = column([(n - 1) / 2 for n in label_map.shape[2:]])
+    sign = column([-1.0 if reflected else 1.0 for reflected in placing.mirror])
+    index = (centred_grid(canvas) * placing.scale * sign + column(placing.offset) + middle).round().long()
+    last = torch.tensor(label_map.shape[2:]).view(1, ndim, *[1] * ndim) - 1
+    inside = ((index >= 0) & (index <= last)).all(dim=1, keepdim=True)
+    index = torch.minimum(index.clamp_min(0), last)
+    found = label_map[0, 0].long()[tuple(index[0])][None, None]
+    known = torch.tensor(placing.labels)
+    number = torch.searchsorted(known, found).clamp_max(len(known) - 1)
+    return torch.where(inside & (known[number] == found), number + 1, 0)
+
+
+def without(labels: Tensor, mask: Tensor) -> Tensor:
+    """Return a label map (1, 1, *S) in which a region has been filled from its surroundings."""
+    labels, hole = labels.clone(), mask.clone()
+    if bool(hole.all()):
+        return torch.zeros_like(labels)
+    while bool(hole.any()):
+        for axis in range(2, labels.ndim):
+            for step in (-1, 1):  # wrapping around only brings labels from the far side to the canvas's very border
+                beside = torch.roll(hole, step, axis)
+                take = hole & ~beside
+                labels = torch.where(take, torch.roll(labels, step, axis), labels)
+                hole = hole & ~take
+    return labels
