@@ -5,6 +5,7 @@ from napari_ran.train.engine import fit
 from napari_ran.train.evaluation import HeldOut, evaluate_model
 from napari_ran.train.events import (
     TrainEvent,
+    TrainFailed,
     TrainFinished,
     TrainNote,
     TrainStarted,
@@ -18,6 +19,7 @@ __all__ = [
     "HeldOut",
     "TrainConfig",
     "TrainEvent",
+    "TrainFailed",
     "TrainFinished",
     "TrainNote",
     "TrainPair",

@@ -148,10 +148,12 @@ class _Run:
             yield self._logged(log, TrainStarted(self.config, self.step, self._measured(None)))
             while not self.reason:
                 yield self._logged(log, self.advance(batches))
-                if self.step % every == 0 or self.reason:
-                    yield self._logged(log, self.validated())
+                due = self.step % every == 0 or self.reason
+                check = self._logged(log, self.validated()) if due else None
                 if self.step % (save_every or every) == 0 or self.reason:
-                    self.save()
+                    self.save()  # after the log and before the event: who sees it can rely on both
+                if check is not None:
+                    yield check
                 yield from self._noted()
         except GeneratorExit:
             self.save()

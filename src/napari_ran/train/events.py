@@ -127,4 +127,12 @@ class TrainFinished:
     last: Path
 
 
-TrainEvent = TrainStarted | TrainStep | Validated | TrainNote | TrainFinished
+@dataclass(frozen=True)
+class TrainFailed:
+    """A training in another process is over because of a fault, which `message` tells; see `TrainingProcess`."""
+
+    step: int
+    message: str
+
+
+TrainEvent = TrainStarted | TrainStep | Validated | TrainNote | TrainFinished | TrainFailed

@@ -1,0 +1,240 @@
+"""A training in a process of its own, which can be paused, stopped, left alone and found again by its folder.
+
+Everything passes through files in the run's folder: the events as lines of JSON, commands as a word. A viewer that is
+closed and opened again therefore finds the run as it is, and the memory of a GPU is free as soon as the process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from napari_ran.config import TrainConfig
+from napari_ran.errors import InputError, OutputError
+from napari_ran.train.checkpoint import has_checkpoint
+from napari_ran.train.events import TrainEvent, TrainFailed, TrainFinished
+from napari_ran.train.lock import running_process
+from napari_ran.train.pairs import save_pairs
+from napari_ran.train.subjects import TrainPair
+from napari_ran.train.wire import COMMAND, CONFIG, ERRORS, EVENTS, command_in, decode, straightened
+
+_GRACE = 1.0
+"""Seconds between the end of a process, or of its lock, and the conclusion that it will not say why."""
+
+State = Literal["starting", "running", "paused", "finished", "stopped", "failed"]
+
+
+class TrainingProcess:
+    """A handle on the training in a folder; the process outlives it.
+
+    Make one by `start` or `attach`. Nothing here waits, except for `events` and `wait`.
+    """
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes] | None = None, offset: int = 0) -> None:
+        self.folder = folder
+        self._process = process
+        self._offset = offset
+        self._paused = process is None and command_in(folder) == "pause"
+        self._seen: TrainEvent | None = None
+        self._step = 0
+        self._gone: float | None = None
+
+    @classmethod
+    def start(
+        cls,
+        config: TrainConfig,
+        folder: str | Path,
+        resume: bool = False,
+        *,
+        pairs: Sequence[TrainPair] | None = None,
+        validation: Sequence[TrainPair] | None = None,
+        outlive: bool = True,
+    ) -> TrainingProcess:
+        """Start a training.
+
+        Parameters
+        ----------
+        config, folder, resume
+            As for `fit`.
+        pairs, validation : sequence of TrainPair, optional
+            Pairs in memory. They are written to `folder`, so that the run can be resumed without them.
+        outlive : bool
+            Whether the training goes on when this process ends; else it stops then, and keeps what it has.
+
+        Raises
+        ------
+        InputError
+            A process trains in this folder, or it holds a training and `resume` is not set.
+        OutputError
+            The folder may not be written to.
+        """
+        folder = Path(folder).expanduser().absolute()
+        other = running_process(folder)
+        if other is not None:
+            raise InputError("folder", f"process {other} is training in {folder}", "Stop it or choose another folder")
+        if has_checkpoint(folder) and not resume:
+            raise InputError("folder", f"{folder} holds a training already", "Resume it or choose another folder")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if pairs is not None:
+                data = config.data.replace(source="pairs", path=str(save_pairs(pairs, folder / "pairs")))
+                config = config.replace(data=data)
+            if validation is not None:
+                data = config.data.replace(source="pairs", path=str(save_pairs(validation, folder / "validation")))
+                config = config.replace(validation={"data": data.to_dict()})
+            config.to_yaml(folder / CONFIG)
+            (folder / COMMAND).unlink(missing_ok=True)
+            if not resume:
+                (folder / EVENTS).unlink(missing_ok=True)
+            size = (folder / EVENTS).stat().st_size if (folder / EVENTS).exists() else 0
+            errors = (folder / ERRORS).open("wb")
+        except OutputError:
+            raise
+        except OSError as error:
+            raise OutputError(str(folder), f"may not be written to ({error.strerror})", "Choose another") from error
+        command = [sys.executable, "-m", "napari_ran.train.child", str(folder)]
+        command += ["--resume"] * resume + ([] if outlive else ["--parent", str(os.getpid())])
+        with errors:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,  # an interrupt at the terminal is not meant for it
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        return cls(folder, process, size)
+
+    @classmethod
+    def attach(cls, folder: str | Path) -> TrainingProcess:
+        """Return a handle on the training that runs, or ran, in a folder; `poll` then tells its story so far.
+
+        Raises
+        ------
+        InputError
+            There is none.
+        """
+        folder = Path(folder).expanduser().absolute()
+        if not (folder / EVENTS).exists():
+            raise InputError("folder", f"there is no training in {folder}", "Choose the folder of a training")
+        return cls(folder)
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process, None when it has ended."""
+        if self._process is not None:
+            return self._process.pid if self._process.poll() is None else None
+        return running_process(self.folder)
+
+    @property
+    def state(self) -> State:
+        """What the training does, as far as it has been polled."""
+        if isinstance(self._seen, TrainFinished):
+            return "stopped" if self._seen.reason == "closed" else "finished"
+        if isinstance(self._seen, TrainFailed):
+            return "failed"
+        return "starting" if self._seen is None else "paused" if self._paused else "running"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event has been polled."""
+        return isinstance(self._seen, TrainFinished | TrainFailed)
+
+    def poll(self) -> list[TrainEvent]:
+        """Return the events since the last call; the end of the process without a word is a `TrainFailed`."""
+        if self.ended:
+            return []
+        pid = self.pid  # before the file is read: what a process wrote before it ended must not be missed
+        found = self._read()
+        if pid is None and not (found and isinstance(found[-1], TrainFinished | TrainFailed)):
+            self._gone = self._gone or time.monotonic()
+            if time.monotonic() - self._gone > _GRACE:
+                found.append(self._death(found))
+        for event in found:
+            self._step = getattr(event, "step", self._step)
+        self._seen = found[-1] if found else self._seen
+        return found
+
+    def events(self, interval: float = 0.1) -> Iterator[TrainEvent]:
+        """Yield events until the training ends, looking for new ones every `interval` seconds."""
+        while not self.ended:
+            yield from self.poll()
+            if not self.ended:
+                time.sleep(interval)
+
+    def pause(self) -> None:
+        """Let the training wait after the step that it takes."""
+        self._send("pause")
+        self._paused = True
+
+    def resume(self) -> None:
+        """Let a paused training go on."""
+        self._send("resume")
+        self._paused = False
+
+    def stop(self) -> None:
+        """End the training after the step that it takes; it writes a checkpoint, and the best weights are kept."""
+        self._send("stop")
+
+    def kill(self) -> None:
+        """End the process at once; the run can be resumed from its last checkpoint."""
+        pid = self.pid
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        if self._process is not None:
+            self._process.wait()
+
+    def wait(self, timeout: float = 60.0) -> State:
+        """Wait until the training and its process have ended, at most `timeout` seconds, and return its state."""
+        end = time.monotonic() + timeout
+        while (not self.ended or self.pid is not None) and time.monotonic() < end:
+            self.poll()
+            time.sleep(0.02)
+        return self.state
+
+    def _send(self, word: str) -> None:
+        part = self.folder / f"{COMMAND}.part"
+        part.write_text(word, encoding="utf-8")
+        os.replace(part, self.folder / COMMAND)
+
+    def _read(self) -> list[TrainEvent]:
+        """Return the events of the whole lines that have been added to the file."""
+        path = self.folder / EVENTS
+        if not path.exists():
+            return []
+        first = self._offset == 0
+        with path.open("rb") as file:
+            file.seek(self._offset)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        found = [decoded for line in whole.splitlines() if (decoded := decode(line.decode("utf-8"))) is not None]
+        return straightened(found) if first else found
+
+    def _death(self, found: Sequence[TrainEvent]) -> TrainFailed:
+        code = self._process.returncode if self._process is not None else None
+        how = f"by signal {-code}" if code is not None and code < 0 else "" if code is None else f"with code {code}"
+        step = next((event.step for event in reversed(found) if hasattr(event, "step")), self._step)
+        kept = "It can be resumed." if has_checkpoint(self.folder) else "It had not written a checkpoint yet."
+        lines = (self.folder / ERRORS).read_text(errors="replace").strip().splitlines() if code else []
+        why = f" Its last words: {lines[-1]}" if lines else ""
+        return TrainFailed(step, f"The training process ended unexpectedly {how}".rstrip() + f". {kept}{why}")
+
+
+def history(folder: str | Path) -> list[TrainEvent]:
+    """Return the whole story of the training in a folder, all its parts as one: what a resumed part took again is gone.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    return TrainingProcess.attach(folder)._read()
