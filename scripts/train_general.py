@@ -15,7 +15,7 @@ import yaml
 
 from napari_ran import __version__
 from napari_ran.config import PairConfig, TrainConfig
-from napari_ran.io.checkpoints import load_weights, save_weights
+from napari_ran.io.checkpoints import ModelCard, load_weights, save_weights
 from napari_ran.models import RAN
 from napari_ran.train import TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, evaluate_model, fit
 
@@ -118,15 +118,16 @@ def export(args: argparse.Namespace) -> None:
     model = load_weights(args.out / "best.safetensors")
     config = TrainConfig(**model.card.recipe)
     found = evaluate_model(model, config.data.generated, TEST_SEED, args.pairs)
-    card = model.card.replace(
-        name=args.name or f"general-{args.ndim}d",
-        data="generated pairs (napari_ran.synthetic.generator, see recipe); "
+    changes = {
+        "name": args.name or f"general-{args.ndim}d",
+        "data": "generated pairs (napari_ran.synthetic.generator, see recipe); "
         f"figures on unseen pairs of seed {TEST_SEED}",
-        figures={key: round(value, 4) for key, value in found.to_dict().items()},
-        command=(args.out / "command.txt").read_text(encoding="utf-8").strip(),
-        limits=LIMITS.format(minutes=model.card.minutes, steps=model.card.steps, peak=config.data.generated.peak[1]),
-        version=__version__,
-    )
+        "figures": {key: round(value, 4) for key, value in found.to_dict().items()},
+        "command": (args.out / "command.txt").read_text(encoding="utf-8").strip(),
+        "limits": LIMITS.format(minutes=model.card.minutes, steps=model.card.steps, peak=config.data.generated.peak[1]),
+        "version": __version__,
+    }
+    card = ModelCard(**(model.card.to_dict() | changes))
     path = args.out / f"{card.name}.safetensors"
     save_weights(model, path, card)
     print(f"{path}: {card.figures}")

@@ -1,4 +1,4 @@
-"""The command line: ``napari-ran register | demo | models``.
+"""The command line: ``napari-ran register | demo | inspect | train | models``.
 
 Every setting of a registration is an option whose name, choices and help come from its config, so that nothing is
 listed twice. Results and tables go to standard output, progress and errors to standard error.
@@ -107,6 +107,21 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--quiet", action="store_true", help="print errors only")
     inspect.set_defaults(run=_inspect)
 
+    train = commands.add_parser("train", parents=[common], help="train a network as a YAML file says")
+    train.add_argument("config", metavar="CONFIG", help="settings of the training, as the viewer exports them")
+    train.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the weights and the log")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder, if there is one")
+    train.add_argument("--quiet", action="store_true", help="print errors only")
+    train.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="assignments",
+        help="replace a setting of the file, such as budget.minutes=30",
+    )
+    train.set_defaults(run=_train)
+
     models = commands.add_parser("models", parents=[common], help="list the bundled weights")
     models.set_defaults(run=_models)
     return parser
@@ -163,14 +178,17 @@ def _configured(arguments: argparse.Namespace) -> ran.RegistrationConfig:
     }
     for option, value in given.items():
         _assign(overrides, f"instance.{INSTANCE_OPTIONS[option]}" if option in INSTANCE_OPTIONS else option, value)
-    for assignment in arguments.assignments:
+    _assign_all(overrides, arguments.assignments, "instance.similarity=ncc")
+    return config.replace(**overrides)
+
+
+def _assign_all(values: dict[str, Any], assignments: Sequence[str], example: str) -> None:
+    """Put every ``KEY=VALUE`` of ``--set`` into nested values."""
+    for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise InputError(
-                "--set", f"expected KEY=VALUE, got '{assignment}'", "Write for example --set instance.similarity=ncc"
-            )
-        _assign(overrides, key.strip(), _value(text))
-    return config.replace(**overrides)
+            raise InputError("--set", f"expected KEY=VALUE, got '{assignment}'", f"Write for example --set {example}")
+        _assign(values, key.strip(), _value(text))
 
 
 def _value(text: str) -> Any:
@@ -184,7 +202,9 @@ def _value(text: str) -> Any:
 def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for part in parents:
-        values = values.setdefault(part, {})
+        if not isinstance(values.get(part), dict):
+            values[part] = {}
+        values = values[part]
     values[last] = value
 
 
@@ -243,6 +263,17 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         terminal.print_page(page, inspection.note)
     return DONE
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from napari_ran.config import TrainConfig
+    from napari_ran.dashboard import follow_training
+
+    values = TrainConfig.from_yaml(arguments.config).to_dict()
+    _assign_all(values, arguments.assignments, "budget.minutes=30")
+    _check_output(arguments.output)
+    reason = follow_training(TrainConfig(**values), Path(arguments.output), arguments.resume, arguments.quiet)
+    return INTERRUPTED if reason == "closed" else DONE
 
 
 def _models(arguments: argparse.Namespace) -> int:

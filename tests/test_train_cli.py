@@ -1,0 +1,118 @@
+"""``napari-ran train``: the settings file, what is shown, Ctrl-C and refusals."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from napari_ran import dashboard
+from napari_ran.cli import main
+from napari_ran.config import RANConfig, TrainConfig
+from napari_ran.dashboard import Dashboard
+from napari_ran.train import fit
+
+TINY = RANConfig.preset("RAN3", 2).replace(
+    encoder_channels=(4, 4, 4, 4), decoder_channels=(4, 4, 4, 4, 4), skip_channels=4, heads=2
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    settings = TrainConfig(
+        name="small",
+        model={"structure": TINY.to_dict()},
+        data={"generated": {"shapes": [[16, 32]]}},
+        validation={"every": 2, "pairs": 2},
+        budget={"steps": 4},
+    )
+    settings.to_yaml(tmp_path / "train.yaml")
+    return settings
+
+
+def test_a_training_from_a_file(
+    tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard, "LINE_SECONDS", 0.0)
+    command = ["train", str(tmp_path / "train.yaml"), "-o", str(tmp_path / "run")]
+    assert main([*command, "--set", "optimiser.rate=0.001", "--set", "data.generated.still=0"]) == 0
+    text = capsys.readouterr().err
+    assert "Started at step 0. Objective" in text
+    assert re.search(r"Step 3, 0:\d\d, 0:\d\d left: loss", text)
+    assert re.search(r"Validation at step 2: Objective .* Dice 0\.\d+ \(identity 0\.\d+\)", text)
+    assert "The budget is spent. The best weights are in" in text
+    used = TrainConfig.from_yaml(tmp_path / "run" / "config.yaml")
+    assert used.optimiser.rate == 0.001
+    assert used.data.generated.still == 0
+    assert used.data.generated.shapes == ((16, 32),)
+
+    assert main(command) == 2
+    assert "holds a training already. Resume it" in capsys.readouterr().err
+    assert main([*command, "--resume", "--set", "budget.steps=5", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 6
+
+
+def test_bad_files_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, words in {
+        "version: 9\nnew: 1": "version: these settings are of version 9, and this napari-ran knows versions up to 1",
+        "optimiser: {rat: 1}": "optimiser.rat: unknown key of OptimiserSettings. Did you mean 'rate'?",
+        "data: {source: folder}": "data.path: the source 'folder' has no path",
+        "objective: {similarity: 0}": "objective.similarity: nothing draws the images together",
+    }.items():
+        (tmp_path / "bad.yaml").write_text(text)
+        assert main(["train", str(tmp_path / "bad.yaml"), "-o", str(tmp_path / "run")]) == 2
+        error = capsys.readouterr().err
+        assert words in error.replace("\n", " ")
+        assert "Traceback" not in error
+
+
+def test_the_dashboard_shows_everything_against_the_identity(tmp_path: Path, config: TrainConfig) -> None:
+    console = Console(file=io.StringIO(), width=110, force_terminal=True, color_system=None)
+    board = Dashboard(console, config)
+    console.print(board)  # before anything has come
+    for event in fit(config, tmp_path / "run"):
+        board.take(event)
+        console.print(board)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"small +step 4 .* 0:\d\d +0:00 left", text)
+    assert re.search(r"loss [\d.]+  similarity [\d.]+  smooth", text)
+    row = next(line for line in reversed(text.splitlines()) if "Dice" in line)
+    assert len(re.findall(r"0\.\d{4}", row)) == 3
+    assert board.share == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_best_and_the_run_goes_on(tmp_path: Path, config: TrainConfig) -> None:
+    config.replace(budget={"steps": 100_000}).to_yaml(tmp_path / "long.yaml")
+    command = [
+        sys.executable,
+        "-m",
+        "napari_ran.cli",
+        "train",
+        str(tmp_path / "long.yaml"),
+        "-o",
+        str(tmp_path / "run"),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    end = time.monotonic() + 90
+    while not (tmp_path / "run" / "last.ckpt").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Stopped. The best weights are in" in error
+    assert "Go on with --resume" in error
+    assert "Traceback" not in error
+    assert (tmp_path / "run" / "best.safetensors").exists()
+    assert not (tmp_path / "run" / "run.lock").exists()
