@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from napari_ran.synthetic.deformations import centred_grid, rotation_matrix, spline_noise
+from napari_ran.synthetic.deformations import centred_grid, length, rotation_matrix, spline_noise
 from napari_ran.synthetic.records import ObjectRecord, PairRecord, PlacingRecord
 
 WALL = 1.14
@@ -18,15 +18,25 @@ def background(record: PairRecord, canvas: Sequence[int], generator: torch.Gener
     """Label map (1, 1, *canvas): 0 outside the body, 1..regions blobs, regions + 1 tubes."""
     scores = spline_noise(canvas, record.region_spacing, record.regions, generator)
     scores = scores + 0.35 * spline_noise(canvas, max(2.0, 0.4 * record.region_spacing), record.regions, generator)
-    labels = 1 + scores.argmax(dim=1, keepdim=True)
+    labels = 1 + _largest(scores)
     lines = spline_noise(canvas, 1.3 * record.region_spacing, 2, generator)
-    labels = torch.where(lines.norm(dim=1, keepdim=True) < record.tubes, record.regions + 1, labels)
+    labels = torch.where(length(lines) < record.tubes, record.regions + 1, labels)
     if record.body:
         half = torch.tensor(record.shape).view(1, -1, *[1] * record.ndim) * 0.46
-        radius = (centred_grid(canvas) / half).norm(dim=1, keepdim=True)
+        radius = length(centred_grid(canvas) / half)
         wavy = radius * (1 + 0.06 * spline_noise(canvas, 0.3 * min(record.shape), 1, generator))
         labels = torch.where(wavy < 1.05, labels, 0)
     return labels
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """Return which channel of (B, C, *S) is largest, (B, 1, *S); several times as fast as argmax on a CPU."""
+    best, index = scores[:, :1], torch.zeros_like(scores[:, :1], dtype=torch.long)
+    for channel in range(1, scores.shape[1]):
+        score = scores[:, channel : channel + 1]
+        index = torch.where(score > best, channel, index)
+        best = torch.maximum(best, score)
+    return index
 
 
 def ellipsoid(item: ObjectRecord, canvas: Sequence[int]) -> Tensor:
@@ -35,8 +45,7 @@ def ellipsoid(item: ObjectRecord, canvas: Sequence[int]) -> Tensor:
     shift = torch.tensor(item.centre).view(1, ndim, *[1] * ndim)
     local = torch.einsum("ij,bj...->bi...", rotation_matrix(item.angles), centred_grid(canvas) - shift)
     relative = local / torch.tensor(item.radii).view(1, ndim, *[1] * ndim)
-    radius: Tensor = torch.linalg.vector_norm(relative, dim=1, keepdim=True)
-    return radius
+    return length(relative)
 
 
 def placed(placing: PlacingRecord, label_map: Tensor, canvas: Sequence[int]) -> Tensor:

@@ -153,7 +153,7 @@ def _placing(config: PairConfig, dice: _Dice, shape: tuple[int, ...], label_maps
     if chosen.ndim != len(shape) + 2:
         problem = f"label map {number} has {chosen.ndim - 2} dimensions, and images of {len(shape)} are wanted"
         raise InputError("label_maps", problem, "Give label maps (1, 1, *S) of the images' dimension")
-    labels = tuple(int(value) for value in torch.unique(chosen) if value > 0)
+    labels = tuple((torch.bincount(chosen.flatten().clamp_min(0))[1:].nonzero().flatten() + 1).tolist())
     if not labels:
         raise InputError("label_maps", f"label map {number} holds no label above zero", "Leave it out")
     widest = min(m / n for m, n in zip(chosen.shape[2:], shape, strict=True))

@@ -116,7 +116,7 @@ def generate_batch(
 
 
 def without_motion(record: PairRecord) -> PairRecord:
-    """Return the record of the same anatomy at rest: the fixed image then shows what the moving image shows."""
+    """Return a record of such anatomy at rest: the fixed image then shows what the moving image shows."""
     still = (0.0,) * record.ndim
     objects = tuple(replace(item, motion=still) for item in record.objects)
     organs = tuple(replace(item, motion=still) for item in record.organs)
@@ -135,9 +135,11 @@ def _place(canvas: _Canvas, record: PairRecord, placing: PlacingRecord, label_ma
     for item in record.organs:
         values = torch.tensor([placing.labels.index(label) + 1 + first for label in item.labels])
         mask = torch.isin(canvas.labels, values)
+        if not any(item.motion):
+            continue
         if item.along:
             canvas.slipping.append((mask, item.motion))
-        elif any(item.motion):
+        else:
             canvas.loose.append(_Loose(mask, canvas.labels, item.motion))
             canvas.labels = anatomy.without(canvas.labels, mask)
 
@@ -146,7 +148,8 @@ def _put_objects(canvas: _Canvas, record: PairRecord, wobble: Tensor) -> None:
     first = record.regions + 2 + (len(record.placing.labels) if record.placing else 0)
     for index, item in enumerate(record.objects):
         value = first + 2 * index
-        distance = anatomy.ellipsoid(item, canvas.labels.shape[2:]) * wobble
+        waviness = (2 + wobble) / 3 if item.hollow else wobble  # large shapes would look crumpled
+        distance = anatomy.ellipsoid(item, canvas.labels.shape[2:]) * waviness
         inside = distance < 1
         if item.hollow:
             canvas.labels = torch.where(~inside & (distance < anatomy.WALL), value, canvas.labels)
@@ -162,12 +165,10 @@ def _put_objects(canvas: _Canvas, record: PairRecord, wobble: Tensor) -> None:
 
 def _slip(points: Tensor, canvas: _Canvas) -> Tensor:
     """Return how far the points (1, D, *S) move on within regions that slip; the last put owns what several cover."""
-    owned = torch.zeros_like(points[:, :1], dtype=torch.bool)
     shift = torch.zeros_like(points)
     for mask, motion in reversed(canvas.slipping):
-        moved, inside = slip(points, mask, motion)
-        shift = torch.where(inside & ~owned, moved - points, shift)
-        owned = owned | inside
+        moved = slip(points, mask, motion) - points
+        shift = torch.where((shift != 0).any(dim=1, keepdim=True), shift, moved)
     return shift
 
 

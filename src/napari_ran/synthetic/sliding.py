@@ -6,9 +6,13 @@ import torch
 from torch import Tensor
 
 from napari_ran import functional as F
+from napari_ran.synthetic.deformations import length
 
 REACH = 14
 """Voxels around a border in which distances are exact; further away they are this large."""
+
+_ROUNDING = 1.2
+"""Standard deviation in voxels by which a border's corners are rounded, so that directions along it are smooth."""
 
 _STEPS = 8
 """Steps in which points follow a region's motion."""
@@ -39,8 +43,7 @@ def _distance(target: Tensor, reach: int) -> Tensor:
             torch.minimum(near, squared.narrow(axis, step, size - step) + step**2, out=near)
             torch.minimum(far, squared.narrow(axis, 0, size - step) + step**2, out=far)
         squared = nearest
-    distance: Tensor = torch.sqrt(squared)
-    return distance
+    return torch.sqrt(squared)
 
 
 def slip_velocity(distance: Tensor, motion: tuple[float, ...], width: float) -> Tensor:
@@ -58,13 +61,13 @@ def slip_velocity(distance: Tensor, motion: tuple[float, ...], width: float) -> 
     ndim = len(motion)
     own = torch.tensor(motion).view(1, ndim, *[1] * ndim)
     gradient = torch.cat([torch.gradient(distance, dim=axis)[0] for axis in range(2, ndim + 2)], dim=1)
-    normal = gradient / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp_min(1e-3)
+    normal: Tensor = gradient / length(gradient).clamp_min(1e-3)
     near = (1 - distance.abs() / width).clamp(0, 1)
     near = near * near * (3 - 2 * near)
     return own - near * (normal * own).sum(dim=1, keepdim=True) * normal
 
 
-def slip(points: Tensor, mask: Tensor, motion: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+def slip(points: Tensor, mask: Tensor, motion: tuple[float, ...]) -> Tensor:
     """Move the points inside a region along its motion; those outside stay.
 
     Points follow the motion in small steps, and it is tangential at the border: they neither leave the region nor
@@ -82,15 +85,39 @@ def slip(points: Tensor, mask: Tensor, motion: tuple[float, ...]) -> tuple[Tenso
     Returns
     -------
     moved : (1, D, *T) tensor
-        Where the points get to.
-    inside : (1, 1, *T) bool tensor
-        Which points lie in the region.
+        Where the points get to; equal to `points` outside the region.
     """
-    length = sum(m * m for m in motion) ** 0.5
-    distance = F.gaussian_smooth(border_distance(mask), 1.0)
-    velocity = slip_velocity(distance, motion, min(max(3.0, 2 * length), REACH - 2.0))
-    inside = F.sample(distance, points, padding="border") < 0
-    moved = points
+    ndim, amount = len(motion), sum(m * m for m in motion) ** 0.5
+    if not bool(mask.any()):
+        return points
+    width = min(max(4.0, 2 * amount), REACH - 2.0)
+    box, corner = _around(mask, int(width) + 3)
+    distance = F.gaussian_smooth(border_distance(box, int(width) + 2), _ROUNDING)
+    velocity = slip_velocity(distance, motion, width)
+
+    local = (points - points.new_tensor(corner).view(1, ndim, *[1] * ndim)).flatten(2)
+    inside = (F.sample(distance, _listed(local), padding="border") < 0).flatten()
+    chosen = _listed(local[:, :, inside])
+    moved = chosen
     for _ in range(_STEPS):
         moved = moved + F.sample(velocity, moved, padding="border") / _STEPS
-    return torch.where(inside, moved, points), inside
+    result = points.flatten(2).clone()
+    result[:, :, inside] += (moved - chosen).flatten(2)
+    return result.view_as(points)
+
+
+def _around(mask: Tensor, pad: int) -> tuple[Tensor, list[float]]:
+    """Cut a mask to its region and `pad` voxels around; also return the first corner. Borders repeat outwards."""
+    corner = []
+    for axis in range(2, mask.ndim):
+        others = [a for a in range(mask.ndim) if a != axis]
+        filled = mask.amax(others).nonzero()
+        first = max(0, int(filled[0]) - pad)
+        mask = mask.narrow(axis, first, min(mask.shape[axis], int(filled[-1]) + pad + 1) - first)
+        corner.append(float(first))
+    return mask, corner
+
+
+def _listed(points: Tensor) -> Tensor:
+    """Give a list of points (1, D, N) the D axes that sampling wants, (1, D, N, 1, ...)."""
+    return points.reshape(1, points.shape[1], -1, *[1] * (points.shape[1] - 1))

@@ -17,7 +17,7 @@ from torch.nn import functional as nnf
 
 from napari_ran import functional as F
 from napari_ran.config.generated import StageOneConfig
-from napari_ran.synthetic.deformations import centred_grid
+from napari_ran.synthetic.deformations import centred_grid, length
 
 _CHUNK = 1 << 16
 """Voxels at which a thin-plate spline is evaluated at a time."""
@@ -138,7 +138,7 @@ def thin_plate(where: Tensor, points: Vectors, shifts: Vectors) -> Tensor:
     control = torch.tensor(points, dtype=torch.float64)
     count = len(control)
     system = torch.zeros(count + ndim + 1, count + ndim + 1, dtype=torch.float64)
-    system[:count, :count] = _kernel(torch.cdist(control, control), ndim)
+    system[:count, :count] = _kernel(control, control)
     system[:count, count:] = system[count:, :count].T.copy_(torch.cat([torch.ones(count, 1), control], dim=1))
     system[count:, :count] = system[:count, count:].T
     target = torch.zeros(count + ndim + 1, ndim, dtype=torch.float64)
@@ -149,13 +149,16 @@ def thin_plate(where: Tensor, points: Vectors, shifts: Vectors) -> Tensor:
     result = torch.empty_like(flat)
     for start in range(0, len(flat), _CHUNK):
         part = flat[start : start + _CHUNK]
-        kernel = _kernel(torch.cdist(part, control), ndim)
+        kernel = _kernel(part, control)
         result[start : start + _CHUNK] = kernel @ weights[:count] + weights[count] + part @ weights[count + 1 :]
     return result.T.reshape(where.shape)
 
 
-def _kernel(distance: Tensor, ndim: int) -> Tensor:
-    return distance if ndim == 3 else torch.special.xlogy(distance**2, distance)
+def _kernel(where: Tensor, control: Tensor) -> Tensor:
+    """Radial functions (N, K) of the points (N, D) about the control points (K, D)."""
+    # the default goes by matrix products, which lose the digits of short distances
+    distance: Tensor = torch.cdist(where, control, compute_mode="donot_use_mm_for_euclid_dist")
+    return distance if control.shape[1] == 3 else torch.special.xlogy(distance**2, distance)
 
 
 def gaussian_bumps(shape: Sequence[int], centres: Vectors, vectors: Vectors, width: float) -> Tensor:
@@ -181,8 +184,7 @@ def held_near(field: Tensor, beyond: float) -> Tensor:
 
 
 def _scaled_to(field: Tensor, peak: float) -> Tensor:
-    largest = float(torch.linalg.vector_norm(field, dim=1).max())
-    return field * (peak / max(largest, 1e-6))
+    return field * (peak / max(float(length(field).max()), 1e-6))
 
 
 def _vectors(values: Tensor) -> Vectors:
