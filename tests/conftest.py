@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,3 +70,33 @@ def smooth_image() -> Callable[..., Image]:
         return Image(50 * functional.resize(coarse, grid.shape)[0], grid, name)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def inspectable() -> Any:
+    """A tiny phantom pair, registered with everything that an inspection can show: levels, labels, landmarks."""
+    import napari_ran as ran
+
+    pair = ran.sliding_phantom(shape=(24, 20, 16))
+    names = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+    given: dict[str, Any] = {name: getattr(pair, name) for name in names}
+    instance = {"steps": 4, "search": 0}
+    return ran.register(pair.fixed, pair.moving, affine="none", instance=instance, keep_levels=True, **given)
+
+
+@pytest.fixture(scope="session")
+def inspectable_folder(inspectable: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, as `Registration.save` writes it; do not write to it."""
+    return Path(inspectable.save(tmp_path_factory.mktemp("inspectable") / "saved"))
+
+
+@pytest.fixture(scope="session")
+def quick_report() -> Iterator[None]:
+    """Let a report draw fewer pairs of points and coarser pictures than one for readers, for the sake of time."""
+    from napari_ran.webpage import page, sections
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sections, "PAIRS", 50_000)
+        patch.setattr(sections, "LEVEL_PAIRS", 20_000)
+        patch.setattr(page, "DOTS_PER_INCH", 40)
+        yield

@@ -268,6 +268,7 @@ def test_the_viewer_is_opened_on_the_results_where_there_is_a_screen(
     assert len(started) == 1
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_inspect_writes_a_page_of_a_result_that_kept_its_levels(
     pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,10 +288,9 @@ def test_inspect_writes_a_page_of_a_result_that_kept_its_levels(
 
 
 def test_ctrl_c_while_the_page_is_written_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, inspectable_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result, pages = str(tmp_path / "result"), tmp_path / "pages"
-    assert main(["register", *pair, "-o", result, *QUICK, "--quiet"]) == 0
+    result, pages = str(inspectable_folder), tmp_path / "pages"
     pages.mkdir()
     monkeypatch.setattr(terminal.Progress, "update", lambda *_, **values: 1 / (values["completed"] < 2))
     assert main(["inspect", result, "-o", str(pages / "out")]) == 1
@@ -306,6 +306,7 @@ def test_ctrl_c_while_the_page_is_written_leaves_nothing(
     assert "nothing was written" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_inspect_says_what_a_result_without_levels_lacks(
     pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 import napari_ran as ran
 from napari_ran.data import DisplacementField
 from napari_ran.errors import InputError
-from napari_ran.introspect import Inspection
+from napari_ran.introspect import QUANTITIES, Inspection
 from napari_ran.io import load_field, load_image
 from napari_ran.synthetic.phantom import phantom_2d
-from napari_ran.webpage import provenance, report_steps, write_report
+from napari_ran.webpage import Page, provenance, report_steps, write_report
+from napari_ran.webpage.manifest import KEY, MANIFEST, written_before
 from napari_ran.webpage.sections import SECTIONS, _percent
 
 HEADINGS = re.compile(r"<h2[^>]*>([^<]*)</h2>")
 
 
 @pytest.fixture(scope="module")
-def written(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(inspectable_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = write_report(
-        Inspection.load(saved), tmp_path_factory.mktemp("report") / "out", ablation=True, details=provenance(saved)
+        Inspection.load(inspectable_folder),
+        tmp_path_factory.mktemp("report") / "out",
+        ablation=True,
+        details=provenance(inspectable_folder),
     )
     return page.parent
 
 
-def test_the_page_has_every_section_with_its_pictures(written: Path, result: ran.Registration) -> None:
+def test_the_page_has_every_section_with_its_pictures(written: Path, inspectable: ran.Registration) -> None:
     text = (written / "index.html").read_text(encoding="utf-8")
     assert len(HEADINGS.findall(text)) == len(SECTIONS) + 2  # and ablation and provenance
     assert text.count("data:image/png") >= 7
-    inspection = Inspection.from_registration(result)
+    inspection = Inspection.from_registration(inspectable)
     for stage in inspection.stages:
         assert f"<td>{stage.title}</td>" in text
     final = inspection.metrics(len(inspection.stages) - 1)
@@ -44,9 +50,9 @@ def test_the_page_has_every_section_with_its_pictures(written: Path, result: ran
     assert ran.__version__ in text
 
 
-def test_the_summary_names_the_stage_that_added_most(written: Path, result: ran.Registration) -> None:
+def test_the_summary_names_the_stage_that_added_most(written: Path, inspectable: ran.Registration) -> None:
     text = (written / "index.html").read_text(encoding="utf-8")
-    inspection = Inspection.from_registration(result)
+    inspection = Inspection.from_registration(inspectable)
     added = {s.title: float(inspection.get("increment", s.index).magnitude.mean()) for s in inspection.stages}
     most = max(added, key=lambda title: added[title])
     assert f"Most was added by: {most}." in text
@@ -65,8 +71,8 @@ def test_contributions_of_the_points_sum_to_their_displacement(written: Path) ->
     assert max(errors) < 1e-4
 
 
-def test_arrays_are_those_of_the_inspection(written: Path, result: ran.Registration) -> None:
-    inspection = Inspection.from_registration(result)
+def test_arrays_are_those_of_the_inspection(written: Path, inspectable: ran.Registration) -> None:
+    inspection = Inspection.from_registration(inspectable)
     for direction in ("forward", "inverse"):
         with np.load(written / "arrays" / f"level-3-{direction}.npz") as level:
             masks = inspection.get("masks", 3, direction)
@@ -81,7 +87,7 @@ def test_arrays_are_those_of_the_inspection(written: Path, result: ran.Registrat
     np.testing.assert_allclose(mask.grid.affine, inspection.get("masks", 4, "inverse").grid.affine, atol=1e-4)
 
 
-def test_ablation_and_provenance_are_files_too(written: Path, result: ran.Registration) -> None:
+def test_ablation_and_provenance_are_files_too(written: Path, inspectable: ran.Registration) -> None:
     lines = (written / "ablation.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + 5 * 6
     details = json.loads((written / "provenance.json").read_text(encoding="utf-8"))
@@ -90,10 +96,10 @@ def test_ablation_and_provenance_are_files_too(written: Path, result: ran.Regist
 
 
 def test_a_field_of_another_tool_gets_a_page_that_says_what_is_missing(
-    result: ran.Registration, tmp_path: Path
+    inspectable: ran.Registration, tmp_path: Path
 ) -> None:
-    field = DisplacementField(result.field.tensor, result.field.grid)
-    inspection = Inspection.from_field(field, result.fixed, result.moving)
+    field = DisplacementField(inspectable.field.tensor, inspectable.field.grid)
+    inspection = Inspection.from_field(field, inspectable.fixed, inspectable.moving)
     text = write_report(inspection, tmp_path / "out", formats=()).read_text(encoding="utf-8")
     assert inspection.note in text
     assert "There is no network." in text
@@ -103,13 +109,15 @@ def test_a_field_of_another_tool_gets_a_page_that_says_what_is_missing(
     assert not (tmp_path / "other").exists()
 
 
-def test_a_field_without_images_gets_a_page(result: ran.Registration, tmp_path: Path) -> None:
-    text = write_report(Inspection.from_field(result.field), tmp_path / "out", formats=()).read_text(encoding="utf-8")
+def test_a_field_without_images_gets_a_page(inspectable: ran.Registration, tmp_path: Path) -> None:
+    text = write_report(Inspection.from_field(inspectable.field), tmp_path / "out", formats=()).read_text(
+        encoding="utf-8"
+    )
     assert "Not measured" in text
 
 
-def test_stopping_leaves_nothing_behind(saved: Path, tmp_path: Path) -> None:
-    steps = report_steps(Inspection.load(saved), tmp_path / "out")
+def test_stopping_leaves_nothing_behind(inspectable_folder: Path, tmp_path: Path) -> None:
+    steps = report_steps(Inspection.load(inspectable_folder), tmp_path / "out")
     messages = [next(steps).message for _ in range(3)]
     steps.close()
     assert messages == list(SECTIONS)[:3]
@@ -125,9 +133,9 @@ def test_provenance_names_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert found["Settings"].startswith("settings.yaml cannot be read")
 
 
-def test_an_unknown_format_is_refused(saved: Path, tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused(inspectable_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="formats: unknown: tiff"):
-        report_steps(Inspection.load(saved), tmp_path / "out", formats=["tiff"])  # type: ignore[list-item]
+        report_steps(Inspection.load(inspectable_folder), tmp_path / "out", formats=["tiff"])  # type: ignore[list-item]
 
 
 def test_two_dimensions_without_labels(tmp_path: Path) -> None:
@@ -136,3 +144,87 @@ def test_two_dimensions_without_labels(tmp_path: Path) -> None:
     text = write_report(Inspection.from_registration(result), tmp_path / "out").read_text(encoding="utf-8")
     assert "labels of both images" in text
     assert (tmp_path / "out" / "arrays" / "level-0-forward" / "disp-field.nii.gz").is_file()
+
+
+def test_both_directions_have_a_table_of_stages(written: Path, inspectable: ran.Registration) -> None:
+    text = (written / "index.html").read_text(encoding="utf-8")
+    inspection = Inspection.from_registration(inspectable)
+    last = len(inspection.stages) - 1
+    stages = text[text.index('<h2 id="stages">') : text.index('<h2 id="filmstrip">')]
+    assert stages.count("<table>") == 2
+    for direction, part in zip(("forward", "inverse"), stages.split("<table>")[1:], strict=True):
+        level = inspection.metrics(2, direction)
+        assert f"<td>{level.mean_mm:.4g}</td>" in part
+        assert f"<td>{level.tre_mm:.4g}</td>" in part
+        assert (f"<td>{inspection.stages[last].title}</td>" in part) == (
+            not inspection.why_not("field", last, direction)
+        )
+    assert "On the moving image: the fixed image is pulled to it." in stages
+
+
+def test_a_stage_that_lacks_a_direction_is_named(inspectable: ran.Registration, tmp_path: Path) -> None:
+    inspection = Inspection.from_registration(inspectable)
+    without = Inspection.from_trace(replace(inspection.trace, refined_inverse=None))
+    page = Page("x")
+    SECTIONS["stages"](without, page)
+    title = without.stages[-1].title
+    assert f"{title} is not in it: the instance optimisation kept the forward direction only." in page.html()
+    assert page.html().count(f"<td>{title}</td>") == 1
+
+
+def test_files_say_their_unit(written: Path, inspectable: ran.Registration) -> None:
+    header = nib.load(written / "arrays" / "level-2-forward" / "disp-field.nii.gz").header
+    assert header["descrip"].item().decode() == "displacement in voxels along the array axes ijk (Learn2Reg)"
+    about = (written / "arrays" / "README.txt").read_text(encoding="utf-8")
+    assert "displacements IN VOXELS" in about
+    for quantity in QUANTITIES.values():
+        assert quantity.help in about
+    # what it says of millimetres holds
+    stored = nib.load(written / "arrays" / "level-2-forward" / "disp-field.nii.gz")
+    in_mm = np.linalg.norm(stored.get_fdata() @ stored.affine[:3, :3].T, axis=-1)
+    expected = Inspection.from_registration(inspectable).get("field", 2).magnitude[0]
+    np.testing.assert_allclose(in_mm, expected, atol=1e-4)
+
+
+def test_a_smaller_report_removes_what_the_one_before_wrote_and_only_that(
+    inspectable: ran.Registration, tmp_path: Path
+) -> None:
+    inspection, out = Inspection.from_field(inspectable.field), tmp_path / "out"
+
+    def left() -> set[str]:
+        return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+    write_report(inspection, out, formats=["npz", "nifti"], details={"Settings": {}})
+    assert {"arrays/field-forward.npz", "arrays/field-forward/disp-field.nii.gz", "provenance.json"} < left()
+    theirs = {"notes.txt", "arrays/mine.npz", "arrays/field-forward/mask.nii.gz"}
+    for name in theirs:
+        (out / name).write_text("keep me", encoding="utf-8")
+    write_report(inspection, out, formats=["npz"])
+    assert left() == theirs | {"index.html", MANIFEST, "arrays/field-forward.npz", "arrays/README.txt"}
+    (out / "arrays" / "field-forward" / "mask.nii.gz").unlink()
+    (out / "arrays" / "field-forward").rmdir()
+    write_report(inspection, out, formats=[])
+    assert left() == {"notes.txt", "arrays/mine.npz", "index.html", MANIFEST}
+    assert all((out / name).read_text(encoding="utf-8") == "keep me" for name in ("notes.txt", "arrays/mine.npz"))
+
+
+@pytest.mark.parametrize(
+    "listed", ["nonsense", "[]", '{"other": []}', f'{{"{KEY}": 3}}', f'{{"{KEY}": [3, "", "../outside", "/abs", "."]}}']
+)
+def test_a_damaged_or_malicious_list_removes_nothing(tmp_path: Path, listed: str) -> None:
+    (tmp_path / "outside").write_text("x", encoding="utf-8")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / MANIFEST).write_text(listed, encoding="utf-8")
+    assert written_before(out) == []
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("x", encoding="utf-8")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "link").symlink_to(tmp_path / "elsewhere")
+    (out / "own").write_text("x", encoding="utf-8")
+    (out / MANIFEST).write_text(json.dumps({KEY: ["link/file", "own"]}), encoding="utf-8")
+    assert written_before(out) == ["own"]

@@ -27,6 +27,9 @@ from napari_ran.io.files import existing, replacing, suffix_of, unreadable
 from napari_ran.io.geometry import array_from_itk, grid_from_itk, itk_image, lps, quiet_itk
 from napari_ran.io.images import nifti_image
 
+LEARN2REG_UNIT = "displacement in voxels along the array axes ijk (Learn2Reg)"
+"""What the header of a Learn2Reg field says of its numbers."""
+
 _NIFTI = (".nii", ".nii.gz")
 _KNOWN = "an ITK transform (.h5) or a Learn2Reg field (disp*.nii.gz)"
 
@@ -55,7 +58,9 @@ def save_field(field: DisplacementField, path: str | Path) -> Path:
     elif suffix in _NIFTI and Path(path).name.lower().startswith("disp"):
         displacement = field.tensor.movedim(0, -1).cpu().numpy()
         with replacing(path) as temporary:
-            nib.save(nifti_image(np.ascontiguousarray(displacement), field.grid), temporary)
+            image = nifti_image(np.ascontiguousarray(displacement), field.grid)
+            image.header["descrip"] = LEARN2REG_UNIT
+            nib.save(image, temporary)
     else:
         raise InputError(str(path), "the name does not say a known field format", f"Name it as {_KNOWN}")
     return Path(path)

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_ran.data import DisplacementField, Image
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.introspect.quantities import QuantityArray, Stage
+from napari_ran.introspect.quantities import QUANTITIES, QuantityArray, Stage
 from napari_ran.io import save_field, save_image
 
 Format = Literal["npz", "nifti"]
@@ -29,9 +29,10 @@ def write_arrays(inspection: Inspection, folder: Path, formats: Collection[Forma
     ``level-0-forward.npz`` holds every quantity by its name as (C, *S), and as ``affine_NAME`` the matrix from voxels
     of its grid to world mm (RAS+). NIfTI files lie in a folder of the stage's name: ``disp-field.nii.gz`` and
     ``disp-increment.nii.gz`` in voxels of their grid (the Learn2Reg convention, array axes), and one image per head
-    mask, confidence, Jacobian determinant and warped image.
+    mask, confidence, Jacobian determinant and warped image. ``README.txt`` says what is in which unit.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.txt").write_text(explanation(formats), encoding="utf-8")
     for direction in inspection.directions:
         for stage in inspection.stages:
             name = f"{stage_name(stage)}-{direction}"
@@ -42,6 +43,30 @@ def write_arrays(inspection: Inspection, folder: Path, formats: Collection[Forma
             if "nifti" in formats:
                 yield name
                 _write_nifti(arrays, folder / name)
+
+
+ABOUT = """\
+The arrays of every stage in both directions: forward lies on the fixed image, inverse on the moving image.
+"""
+
+ABOUT_NPZ = """
+STAGE-DIRECTION.npz: every quantity as (C, X, Y, Z), or (C, X, Y), and as affine_NAME the matrix from voxels of its
+grid to the world in mm (RAS+). Name, unit, meaning:
+"""
+
+ABOUT_NIFTI = """
+STAGE-DIRECTION/disp-*.nii.gz: displacements IN VOXELS of the file's own grid, components along its array axes i, j, k
+(the Learn2Reg convention). A coarse level's voxels are larger than the image's. In mm, axes RAS+, they are
+affine[:3, :3] @ displacement, with the file's affine.
+STAGE-DIRECTION/, all other files: masks, confidences and Jacobian determinants, which have no unit; and warped, an
+image scaled to [0, 1].
+"""
+
+
+def explanation(formats: Collection[Format]) -> str:
+    """Return what the files hold, and in which unit."""
+    units = "".join(f"  {q.name:20} {q.unit:20} {q.help}\n" for q in QUANTITIES.values())
+    return ABOUT + (ABOUT_NPZ + units if "npz" in formats else "") + (ABOUT_NIFTI if "nifti" in formats else "")
 
 
 def stage_name(stage: Stage) -> str:

@@ -88,7 +88,7 @@ class Page:
     def figure(self, figure: Figure, caption: str) -> None:
         """Add a matplotlib figure as an embedded picture; the caption is also its text for screen readers."""
         stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", facecolor="white")
+        figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, facecolor="white")
         data = base64.b64encode(stream.getvalue()).decode("ascii")
         words = html.escape(caption, quote=True)
         self._body.append(

@@ -17,6 +17,7 @@ from napari_ran.introspect.inspection import Inspection
 from napari_ran.io.folders import filling
 from napari_ran.steps import last, relay
 from napari_ran.webpage.files import FORMATS, Format, write_arrays
+from napari_ran.webpage.manifest import list_files, written_before
 from napari_ran.webpage.page import Page
 from napari_ran.webpage.sections import SECTIONS, ablation_section, provenance_section
 
@@ -53,7 +54,7 @@ def report_steps(
     inspection : Inspection
         What is reported.
     folder : path
-        Where; made if needed. Files of the same names are replaced.
+        Where; made if needed. Files that an earlier report wrote there go, whatever else lies there stays.
     ablation : bool
         Also switch off every head one at a time. It runs the network's levels again for each, which takes minutes on a
         large volume.
@@ -94,7 +95,7 @@ def _report(
         page.note(inspection.note)
     files = len(inspection.stages) * len(inspection.directions) * len(set(formats))
     total, done = len(SECTIONS) + files + int(ablation) + 1, 0
-    with filling(folder) as new:
+    with filling(folder, obsolete=written_before(folder)) as new:
         for name, section in SECTIONS.items():
             yield ReportStep(done, total, name)
             section(inspection, page)
@@ -111,6 +112,7 @@ def _report(
         (new / "index.html").write_text(page.html(), encoding="utf-8")
         if details:
             (new / "provenance.json").write_text(json.dumps(details, indent=2, default=str), encoding="utf-8")
+        list_files(new)
     return Path(folder) / "index.html"
 
 
@@ -153,6 +155,3 @@ def _ablation(
     table = yield from relay(ablation_study(inspection.trace, which, **given), event)
     table.to_csv(folder / "ablation.csv")
     ablation_section(table, page)
-
-
-__all__ = ["ReportStep", "report_steps", "write_report"]

@@ -70,9 +70,25 @@ def stages_section(inspection: Inspection, page: Page) -> None:
         "Similarity is the mean squared local cross correlation of the warped and the fixed image.",
         "Dice and TRE are there where labels and landmarks were given.",
     )
+    for direction in inspection.directions:
+        _stages_table(inspection, direction, page)
+
+
+ON = {
+    "forward": "On the fixed image: the moving image is pulled to it.",
+    "inverse": "On the moving image: the fixed image is pulled to it.",
+}
+"""What the directions are."""
+
+
+def _stages_table(inspection: Inspection, direction: str, page: Page) -> None:
     rows: list[list[Cell]] = []
+    missing = []
     for stage in inspection.stages:
-        found = inspection.metrics(stage.index)
+        if why := inspection.why_not("field", stage.index, direction):
+            missing.append(f"{stage.title} is not in it: {why[0].lower()}{why[1:]}.")
+            continue
+        found = inspection.metrics(stage.index, direction)
         rows.append(
             [
                 stage.title,
@@ -91,6 +107,7 @@ def stages_section(inspection: Inspection, page: Page) -> None:
     header += ["Dice", "TRE mm"]
     used = [i for i in range(len(header)) if any(row[i] is not None for row in rows)]
     caption = "Voxel and capture range in voxels of the network's image; smoothness is the mean squared gradient."
+    page.text(ON[direction], *missing)
     page.table([header[i] for i in used], [[row[i] for i in used] for row in rows], caption)
 
 
