@@ -48,3 +48,28 @@ def test_the_command_line_page_names_every_setting() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     missing = [name for name in ran.RegistrationConfig.model_fields if f"--{name.replace('_', '-')}" not in text]
     assert not missing
+
+
+def test_the_training_page_names_every_setting() -> None:
+    from pydantic import BaseModel
+
+    from napari_ran.config import TrainConfig
+
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for name, field in TrainConfig.model_fields.items():
+        section = field.get_default(call_default_factory=True)
+        if isinstance(section, BaseModel):
+            part = text.split(f"### {name}\n")[1].split("\n### ")[0]
+            assert [key for key in type(section).model_fields if f"| `{key}` |" not in part] == [], name
+
+
+def test_the_settings_files_on_the_training_page_and_of_the_examples_are_valid(tmp_path: Path) -> None:
+    from napari_ran.config import TrainConfig
+
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "training.md").read_text(), re.MULTILINE | re.DOTALL)
+    files = sorted((ROOT / "examples" / "training").glob("*.yaml"))
+    assert blocks
+    assert files
+    for text in [*blocks, *(file.read_text(encoding="utf-8") for file in files)]:
+        (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+        TrainConfig.from_yaml(tmp_path / "config.yaml")

@@ -299,7 +299,15 @@ class ComputeSettings(FrozenConfig):
 
 
 class BudgetSettings(FrozenConfig):
-    """When a run ends: after so many steps, or minutes over all its parts together, whichever comes first."""
+    """When a run ends, whichever comes first.
+
+    Attributes
+    ----------
+    steps : int
+        Number of steps.
+    minutes : float, optional
+        Time over all parts of the run together, validation included.
+    """
 
     steps: PositiveInt = 10_000
     minutes: PositiveFloat | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,7 @@ def fabric_for(settings: ComputeSettings) -> Fabric:
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say is in the settings
     device = resolve_device(settings.device)
     if settings.precision == "fp16" and device.type == "cpu":
         raise InputError("compute.precision", "fp16 is slow and too coarse on a CPU", "Use bf16 or fp32")
