@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_ran import functional as F
 from napari_ran import losses
 from napari_ran.errors import InputError
 
@@ -36,6 +37,22 @@ def test_dice_loss_is_zero_with_the_true_motion_and_equals_counting_without() ->
     assert float(losses.dice_loss(fixed, moving, field, labels=[2])) == pytest.approx(1 - counted[1])
     field[:, 0] = 2
     assert float(losses.dice_loss(fixed, moving, field)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_dice_loss_equals_warping_each_region(ndim: int) -> None:
+    shape = (9, 8, 7)[:ndim]
+    fixed, moving = ((5 * noise(2, 1, *shape, seed=seed)).long() * 30 for seed in (1, 2))
+    field = (6 * noise(2, ndim, *shape, seed=3) - 3).requires_grad_()  # some points leave the image
+    expected = []
+    for value in (30, 60, 90, 120):
+        target = (fixed == value).double().flatten(1)
+        warped = F.warp((moving == value).double(), field).flatten(1)
+        expected.append(2 * (warped * target).sum(1) / (warped.sum(1) + target.sum(1)))
+    direct = 1 - torch.stack(expected).mean()
+    found = losses.dice_loss(fixed, moving, field)
+    torch.testing.assert_close(found, direct)
+    torch.testing.assert_close(*(torch.autograd.grad(one, field)[0] for one in (found, direct)))
 
 
 def test_dice_loss_leads_to_the_true_motion() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from napari_ran.errors import InputError
-from napari_ran.functional import sample, warp
+from napari_ran.functional import sample, voxel_grid, warp
 from napari_ran.losses.regularity import released_smoothness
 from napari_ran.losses.similarity import mse
 
@@ -41,22 +42,56 @@ def dice_loss(fixed: Tensor, moving: Tensor, field: Tensor, labels: Sequence[int
         The labels that count; all above zero when left out. A label that is missing in one of a pair's images does not
         count for this pair, and a pair without any common label counts as if it were matched, with no gradient.
     """
-    wanted = torch.unique(torch.cat([fixed.flatten(), moving.flatten()])) if labels is None else labels
-    values = [int(value) for value in wanted if int(value) > 0]
-    lost = [_pair_dice_loss(fixed[i : i + 1], moving[i : i + 1], field[i : i + 1], values) for i in range(len(fixed))]
+    if labels is None:
+        labels = torch.unique(torch.cat([fixed.flatten(), moving.flatten()])).tolist()
+    wanted = [int(value) for value in labels if int(value) > 0]
+    lost = [_pair_dice_loss(fixed[i, 0], moving[i, 0], field[i], wanted) for i in range(len(fixed))]
     return torch.stack(lost).mean()
 
 
 def _pair_dice_loss(fixed: Tensor, moving: Tensor, field: Tensor, labels: Sequence[int]) -> Tensor:
+    """One minus the mean overlap of the common labels of two maps (*S), with a field (D, *S)."""
     common = [value for value in labels if bool((fixed == value).any()) and bool((moving == value).any())]
     if not common:
         return 0 * field.sum()
-    regions = torch.cat([moving == value for value in common], dim=1).to(field.dtype)
-    target = torch.cat([fixed == value for value in common], dim=1).to(field.dtype)
-    warped = warp(regions, field).flatten(2)
-    target = target.flatten(2)
-    overlap = 2 * (warped * target).sum(dim=2) / (warped.sum(dim=2) + target.sum(dim=2))
-    return 1 - overlap.mean()
+    known = torch.tensor(sorted(common), device=fixed.device)
+    target = _numbered(fixed, known).flatten()
+    warped, overlap = _soft_sizes(_numbered(moving, known), target, field, len(known) + 1)
+    sizes = torch.bincount(target, minlength=len(known) + 1).to(field.dtype)
+    return 1 - (2 * overlap / (warped + sizes))[1:].mean()
+
+
+def _numbered(labels: Tensor, known: Tensor) -> Tensor:
+    """Return 1, 2, ... for the known labels (sorted) in their order, 0 for all others."""
+    place = torch.searchsorted(known, labels.long()).clamp_max(len(known) - 1)
+    return torch.where(known[place] == labels, place + 1, 0)
+
+
+def _soft_sizes(moving: Tensor, target: Tensor, field: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the size of each warped label in voxels and the part of it that meets the same label of the target.
+
+    Each voxel shares its unit among the labels at the 2**D voxels around the point that it reads, by the weights of the
+    linear interpolation. So the cost does not grow with the number of labels, as it would by warping each region.
+    """
+    shape = moving.shape
+    points = (voxel_grid(shape, field)[0] + field).flatten(1)
+    low = points.detach().floor()
+    above = points - low
+    sizes, overlap = field.new_zeros(count), field.new_zeros(count)
+    values = moving.flatten()
+    for corner in product((0, 1), repeat=len(shape)):
+        weight = torch.ones_like(above[0])
+        index = torch.zeros_like(target)
+        inside = torch.ones_like(target, dtype=torch.bool)
+        for axis, (side, n) in enumerate(zip(corner, shape, strict=True)):
+            weight = weight * (above[axis] if side else 1 - above[axis])
+            place = low[axis].long() + side
+            inside &= (place >= 0) & (place < n)
+            index = index * n + place.clamp(0, n - 1)
+        label = torch.where(inside, values[index], 0)
+        sizes = sizes.index_add(0, label, weight)
+        overlap = overlap.index_add(0, torch.where(label == target, label, 0), weight)
+    return sizes, overlap
 
 
 def landmark_loss(
