@@ -265,3 +265,21 @@ def test_an_error_in_the_background_reaches_the_training(folder: Path, settings:
     config = settings(data=folder_settings(folder).to_dict(), objective={"field": 0.0}, budget={"steps": 60})
     with pytest.raises(InputError, match=r"sub-9"):
         list(fit(config, folder / "run"))
+
+
+def test_pairs_generated_from_label_maps(folder: Path, settings: Settings) -> None:
+    generated = {"shapes": [[16, 32]], "still": 0.0}
+    data = {"labels": str(folder / "labels"), "generated": generated}
+    source = find_sources(settings(data=data, validation={"holdout": 2, "pairs": 2}), 2)
+    assert isinstance(source.training, GeneratedSource)
+    assert [tuple(found.shape[2:]) for found in source.training.label_maps] == [(20, 30), (21, 29), (22, 28)]
+    pair = source.training.pair(0)
+    assert pair.fixed_labels is not None
+    assert torch.equal(pair.fixed, source.training.pair(0).fixed)
+    made_up = find_sources(settings(data={"generated": generated}), 2).training.pair(0)
+    assert not torch.equal(pair.fixed, made_up.fixed)
+    half = find_sources(settings(data=data | {"spacing": 2.0, "first": 1}), 2).training
+    assert isinstance(half, GeneratedSource)
+    assert [tuple(found.shape[2:]) for found in half.label_maps] == [(10, 15)]
+    with pytest.raises(InputError, match=r"validation.holdout: keeps 5 of 5 label maps"):
+        find_sources(settings(data=data, validation={"holdout": 5}), 2)

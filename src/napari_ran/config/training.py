@@ -64,8 +64,9 @@ class DataSettings(FrozenConfig):
     generated : PairConfig
         What generated pairs look like.
     labels : str, optional
-        For ``folder``: the folder of the label maps, which are called like their images. For ``dataset`` of BIDS: the
-        suffix of the label files, ``dseg`` when left out.
+        For ``generated``: a folder of label maps to make the images from, in place of made-up regions; `spacing` is
+        theirs. For ``folder``: the folder of the label maps, which are called like their images. For ``dataset`` of
+        BIDS: the suffix of the label files, ``dseg`` when left out.
     suffix : str
         For ``dataset`` of BIDS: the suffix of the images.
     include, exclude : tuple of str
@@ -247,7 +248,7 @@ class ValidationSettings(FrozenConfig):
         Number of pairs.
     holdout : int
         For a folder or a data set without `data`: this many subjects, the last by name, are kept for validation. For
-        pairs: this many of the last pairs.
+        pairs: this many of the last pairs. For generated pairs: this many of the last label maps.
     data : DataSettings, optional
         Other data to validate on.
     best : {"auto", "dice", "tre", "epe", "similarity", "loss"}

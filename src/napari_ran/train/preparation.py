@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -175,6 +177,17 @@ class Preparation:
                 "Each pair counts the labels that both of its images have."
             )
             self._labels = ("", known)
+
+
+def load_label_map(path: Path, spacing: float | Sequence[float] | None) -> Tensor:
+    """Return a label map (1, 1, *S) from a file, in its own voxels or in those of a spacing in mm, in few bytes."""
+    from napari_ran.io.images import load_labels
+
+    labels = load_labels(path)
+    if spacing is not None:
+        labels = resample(labels, labels.grid.with_spacing(spacing))
+    small = int(labels.tensor.min()) >= 0 and int(labels.tensor.max()) < 256
+    return (labels.tensor.to(torch.uint8) if small else labels.tensor)[None, None]
 
 
 def centred(grid: Grid, shape: tuple[int, ...], spacing: NDArray[np.float64]) -> Grid:

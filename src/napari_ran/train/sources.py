@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from napari_ran.config import TrainConfig
 from napari_ran.config.generated import PairConfig
 from napari_ran.config.training import DataSettings
+from napari_ran.errors import InputError
 from napari_ran.synthetic.generator import draw_pair, render_pair
 from napari_ran.train.augment import apply, draw
 from napari_ran.train.batch import PairBatch, stack
-from napari_ran.train.preparation import Preparation
-from napari_ran.train.subjects import TrainPair, cohort_of, find_cohort
+from napari_ran.train.preparation import Preparation, load_label_map
+from napari_ran.train.subjects import TrainPair, cohort_of, find_cohort, find_label_maps
 
 HELD_OUT = 500_009
 """Added to the seed for generated pairs that a run is measured on."""
@@ -44,16 +46,16 @@ class GeneratedSource:
 
     count: int | None = None
 
-    def __init__(self, config: PairConfig, seed: int, group: int = 1) -> None:
-        self.config, self.seed, self.group = config, seed, group
+    def __init__(self, config: PairConfig, seed: int, group: int = 1, label_maps: Sequence[Tensor] = ()) -> None:
+        self.config, self.seed, self.group, self.label_maps = config, seed, group, label_maps
         self.notes: list[str] = []
 
     def pair(self, index: int) -> PairBatch:
         """Return generated pair number `index`."""
         shapes = self.config.shapes
         choice = torch.randint(len(shapes), (), generator=generator_for(self.seed + 1, index // self.group))
-        record = draw_pair(self.config, generator_for(self.seed, index), shapes[int(choice)])
-        made = render_pair(record)
+        record = draw_pair(self.config, generator_for(self.seed, index), shapes[int(choice)], self.label_maps)
+        made = render_pair(record, self.label_maps)
         return PairBatch(
             made.fixed,
             made.moving,
@@ -202,8 +204,12 @@ def find_sources(
     notes: list[str] = []
     if settings.source == "generated":
         group = config.optimiser.batch * config.optimiser.accumulate * world
-        training = GeneratedSource(settings.generated, config.seed, group)
-        checked = GeneratedSource(settings.generated, seed)
+        maps = [load_label_map(file, settings.spacing) for file in find_label_maps(settings)]
+        held = wanted.holdout if own else 0
+        if held and held >= len(maps):
+            raise InputError("validation.holdout", f"keeps {held} of {len(maps)} label maps", "Hold out fewer")
+        training = GeneratedSource(settings.generated, config.seed, group, maps[: len(maps) - held])
+        checked = GeneratedSource(settings.generated, seed, label_maps=maps[len(maps) - held :] if held else maps)
     else:
         cohort, rest = find_cohort(settings, pairs).split(wanted.holdout if own else 0)
         training = CohortSource(Preparation(cohort, settings, ndim), config.seed)
@@ -221,7 +227,8 @@ def find_sources(
 
 def _of(data: DataSettings, ndim: int, seed: int) -> PairSource:
     if data.source == "generated":
-        return GeneratedSource(data.generated, seed)
+        maps = [load_label_map(file, data.spacing) for file in find_label_maps(data)]
+        return GeneratedSource(data.generated, seed, label_maps=maps)
     return CohortSource(Preparation(find_cohort(data), data, ndim), seed, shuffle=False)
 
 

@@ -125,6 +125,23 @@ def find_cohort(settings: DataSettings, pairs: Sequence[TrainPair] | None = None
     return _chosen(cohort, settings)
 
 
+def find_label_maps(settings: DataSettings) -> list[Path]:
+    """Return the label maps that generated pairs are made from, chosen by name; none if the settings name no folder.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or no label map is left in it.
+    """
+    if settings.labels is None:
+        return []
+    folder = existing(settings.labels)
+    files = [file for file in _images(folder) if _wanted(stem_of(file), settings)][: settings.first]
+    if not files:
+        raise InputError("data.labels", f"no label map in {folder} is left", "Name a folder of label maps")
+    return files
+
+
 def cohort_of(pairs: Sequence[TrainPair]) -> Cohort:
     """Return the cohort of pairs in memory; an image that occurs in several of them is prepared once."""
     if not pairs:
@@ -224,12 +241,7 @@ def _from_bids(path: Path, suffix: str, labels: str) -> Cohort:
 def _chosen(cohort: Cohort, settings: DataSettings) -> Cohort:
     """Return the subjects that the names and numbers of the settings leave, ordered by name."""
     order = sorted(range(len(cohort.subjects)), key=lambda i: cohort.subjects[i].name)
-    kept = [
-        i
-        for i in order
-        if (not settings.include or _fits(cohort.subjects[i].name, settings.include))
-        and not _fits(cohort.subjects[i].name, settings.exclude)
-    ][: settings.first]
+    kept = [i for i in order if _wanted(cohort.subjects[i].name, settings)][: settings.first]
     if len(kept) < 2:
         what = f"leaves {len(kept)} of {len(cohort.subjects)} images, and a pair needs two"
         raise InputError("data.include" if len(cohort.subjects) > 1 else "data.path", what, "Give two images or more")
@@ -238,6 +250,10 @@ def _chosen(cohort: Cohort, settings: DataSettings) -> Cohort:
     if cohort.pairs and not pairs:
         raise InputError("data.include", "leaves no pair of the list", "Choose more subjects")
     return Cohort(tuple(cohort.subjects[i] for i in kept), pairs)
+
+
+def _wanted(name: str, settings: DataSettings) -> bool:
+    return (not settings.include or _fits(name, settings.include)) and not _fits(name, settings.exclude)
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
