@@ -13,7 +13,7 @@ from pathlib import Path
 import napari
 import numpy as np
 from napari._qt.qt_event_loop import get_qapp
-from qtpy.QtWidgets import QScrollArea
+from qtpy.QtWidgets import QScrollArea, QWidget
 
 from napari_ran.contributions import sample_phantom, sample_phantom_2d
 from napari_ran.models.ablation import Ablation
@@ -62,10 +62,8 @@ class Photographer:
         return self.widget.register_button.isEnabled()
 
     def scroll_to_end(self, page: int) -> None:
-        """Scroll a page of the widget down."""
-        area = self.widget.tabs.widget(page)
-        assert isinstance(area, QScrollArea)
-        area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+        """Scroll a page of the Register widget down."""
+        scroll(self.widget.tabs.widget(page), to_end=True)
 
     def show_only(self, *names: str) -> None:
         """Show some layers and hide all others."""
@@ -137,6 +135,14 @@ def photograph_run(camera: Photographer, seconds: float) -> None:
     camera.show_only("warped")
 
 
+def scroll(page: QWidget, to_end: bool) -> bool:
+    """Scroll a page of a dock; returns whether it can be scrolled at all."""
+    bar = page.verticalScrollBar() if isinstance(page, QScrollArea) else None
+    if bar is not None:
+        bar.setValue(bar.maximum() if to_end else 0)
+    return bar is not None and bar.maximum() > 0
+
+
 def photograph_inspect(camera: Photographer) -> None:
     """Photograph every view of the Inspect widget on the latest result."""
     camera.show_only("phantom fixed")
@@ -189,9 +195,12 @@ def photograph_inspect(camera: Photographer) -> None:
             camera.wait(30, lambda: inspect.separability.found is not None)
             inspect.separability.light_up(((3, 8), (5, 9)))
         camera.wait(2.0)
-        camera.shoot(f"22_{page}_{name}")
-        camera.viewer.theme = "light"
-        camera.shoot(f"22_{page}_{name}_light")
+        for theme, suffix in (("dark", ""), ("light", "_light")):
+            camera.viewer.theme = theme
+            camera.shoot(f"22_{page}_{name}{suffix}")
+            if scroll(inspect.tabs.currentWidget(), to_end=True):
+                camera.shoot(f"22_{page}_{name}_end{suffix}")
+            scroll(inspect.tabs.currentWidget(), to_end=False)
         camera.viewer.theme = "dark"
     camera.viewer.window.remove_dock_widget(inspect)
 

@@ -41,7 +41,7 @@ LABELS = {
     "spacing": "Spacing (mm)",
     "preset": "Network preset",
     "network_voxels": "Network voxels",
-    "keep_levels": "Keep the levels to inspect",
+    "keep_levels": "Keep levels",
     "instance.network_learning_rate": "Network rate",
     "instance.control": "Control spacing",
 }
@@ -209,8 +209,13 @@ class ResultPage(QWidget):
         self.inspect_button.setToolTip(
             "<p>See what each level of the network did: displacements, heads, confidences, at any voxel</p>"
         )
-        for part in (self.plot, self.table, self.notes, self.inspect_button, self.save_button):
-            layout.addWidget(part)
+        row = QHBoxLayout()
+        row.addWidget(self.inspect_button)
+        row.addWidget(self.save_button)
+        layout.addWidget(self.plot)
+        layout.addLayout(row)
+        layout.addWidget(self.table)
+        layout.addWidget(self.notes)
         layout.addStretch(1)
 
     def show_report(self, report: Any) -> None:

@@ -22,7 +22,40 @@ _SMALLEST_RANGE = 0.01
 _EMPTY = "The similarity of each step appears here"
 
 
-class MetricPlot(QWidget):
+class ThemedPlot(QWidget):
+    """A widget that is painted in the colours of the viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose theme gives the colours; `apply_theme` takes them anew.
+    name, tip : str
+        What it is, for screen readers, and what is said when the mouse rests on it.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    def __init__(self, viewer: Any, name: str, tip: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.setAccessibleName(name)
+        if tip:
+            self.setToolTip(f"<p>{tip}</p>")
+        self.apply_theme()
+
+    def apply_theme(self, event: Any = None) -> None:
+        """Take the viewer's colours."""
+        theme = get_theme(self._viewer.theme)
+        self._text, self._faint = QColor(theme.text.as_hex()), QColor(theme.foreground.as_hex())
+        self.update()
+
+    def visible(self, colour: QColor) -> QColor:
+        """Return a colour dark enough for lines and words where the theme is light."""
+        on_light = self._text.lightness() < 128
+        return colour.darker(100 + max(0, colour.green() - 110)) if on_light else colour
+
+
+class MetricPlot(ThemedPlot):
     """The similarity of a run against its step, drawn at most five times a second.
 
     Parameters
@@ -34,17 +67,14 @@ class MetricPlot(QWidget):
     """
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
         self.values: dict[str, list[float]] = {}
         self._last = 0.0
+        tip = "Similarity of the warped and the fixed image at each step (higher is better)."
+        super().__init__(viewer, "Similarity during the run", tip, parent)
         self.setMinimumHeight(160)
-        self.setAccessibleName("Similarity during the run")
-        self.setToolTip("<p>Similarity of the warped and the fixed image at each step (higher is better).</p>")
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
         self._redraw.timeout.connect(self._update_now)
-        self.apply_theme()
 
     @property
     def steps(self) -> int:
@@ -63,11 +93,9 @@ class MetricPlot(QWidget):
 
     def apply_theme(self, event: Any = None) -> None:
         """Take the viewer's colours."""
+        super().apply_theme()
         theme = get_theme(self._viewer.theme)
-        self._text = QColor(theme.text.as_hex())
-        self._faint = QColor(theme.foreground.as_hex())
         self._curves = [QColor(getattr(theme, name).as_hex()) for name in ("warning", "current", "text")]
-        self._schedule()
 
     def _schedule(self) -> None:
         if not self._redraw.isActive():

@@ -182,8 +182,10 @@ class RegisterWidget(DockedWidget):
             self.progress.say(WELCOME if missing else "")
 
     def inspect(self) -> None:
-        """Open the Inspect widget, which shows this result."""
-        self.viewer.window.add_plugin_dock_widget("napari-ran", "Inspect (RAN)")
+        """Open the Inspect widget, which shows this result, in the place of this one: a tab leads back."""
+        dock, _ = self.viewer.window.add_plugin_dock_widget("napari-ran", "Inspect (RAN)", tabify=True)
+        dock.show()
+        dock.raise_()
 
     # ---------------------------------------------------------------- files
 

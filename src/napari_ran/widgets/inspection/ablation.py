@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtGui import QBrush, QColor
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -40,6 +40,7 @@ from napari_ran.widgets.inspection.ablation_work import (
 )
 from napari_ran.widgets.inspection.colours import head_colours
 from napari_ran.widgets.inspection.session import Session
+from napari_ran.widgets.inspection.tables import WholeTable, badge
 
 SETTLE_MS = 250
 """Several boxes ticked in a row are one run."""
@@ -93,7 +94,7 @@ class AblationPage(QWidget):
     def _build(self) -> None:
         self.intro = QLabel("Untick a part: the network runs again without it.")
         self.intro.setWordWrap(True)
-        self.matrix = QTableWidget(0, 0)
+        self.matrix = WholeTable()
         self.matrix.setAccessibleName("Parts of the network by level")
         self.matrix.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.matrix.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
@@ -189,10 +190,10 @@ class AblationPage(QWidget):
         titles = [*(str(head) for head in range(heads)), *(title for _, title, _ in WHOLE)]
         helps = [*(f"Head {head}" for head in range(heads)), *(text for _, _, text in WHOLE)]
         for column in range(self.matrix.columnCount()):
-            item = QTableWidgetItem(titles[column])
+            item = QTableWidgetItem("" if column < heads else titles[column])
             item.setToolTip(f"<p>{helps[column]}</p>")
             if column < heads:
-                item.setForeground(QBrush(QColor.fromRgbF(*head_colours(heads)[column]).lighter(140)))
+                item.setIcon(badge(titles[column], QColor.fromRgbF(*head_colours(heads)[column])))
             self.matrix.setHorizontalHeaderItem(column, item)
         self.matrix.setVerticalHeaderLabels([f"level {level}" for level in range(levels)])
         for level in range(levels):
@@ -206,10 +207,13 @@ class AblationPage(QWidget):
                     what = f"head {column}" if name is None else helps[column].split(";")[0].split(".")[0].lower()
                     item.setToolTip(f"Level {level}: {what}")
                 self.matrix.setItem(level, column, item)
-        self.matrix.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.matrix.horizontalHeader().setMinimumSectionSize(22)
+        header = self.matrix.horizontalHeader()
+        header.setMinimumSectionSize(22)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        for column in range(heads, self.matrix.columnCount()):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.matrix.verticalHeader().setDefaultSectionSize(24)
-        self.matrix.setFixedHeight(self.matrix.horizontalHeader().sizeHint().height() + 24 * levels + 4)
+        self.matrix.updateGeometry()
         self.matrix.blockSignals(False)
 
     @staticmethod

@@ -52,7 +52,7 @@ def without(inspection: Inspection, found: Ablated) -> Inspection:
 def outcome_text(found: Ablated, ablator: Ablator) -> str:
     """Return what an ablation changed, as a small table in rich text."""
     before, after = ablator.baseline, found.score
-    rows = [("Field changes by", "", f"{found.mean_mm:.2f} mm", f"at most {found.max_mm:.1f}")]
+    rows = [("Field changes", "", f"{found.mean_mm:.2f} mm", f"at most {found.max_mm:.1f}")]
     for name, old, new, digits in (
         ("Similarity", before.similarity, after.similarity, 3),
         ("Dice", before.dice_mean, after.dice_mean, 3),

@@ -79,7 +79,9 @@ class FilmstripWindow(QDialog):
         label = QLabel()
         label.setPixmap(picture)
         label.setAccessibleName("All levels at the current slice")
+        label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         area = QScrollArea()
+        area.setWidgetResizable(True)  # bars show up only where the picture is larger than the window
         area.setWidget(label)
         save = QPushButton("Save…")
         save.clicked.connect(self._ask)
@@ -89,7 +91,7 @@ class FilmstripWindow(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(area)
         layout.addLayout(row)
-        self.resize(min(picture.width() + 40, 1300), min(picture.height() + 80, 820))
+        self.resize(min(picture.width() + 48, 1320), min(picture.height() + 104, 840))
 
     def _ask(self) -> None:
         kinds = "Picture (*.png);;Drawing (*.svg *.pdf)"

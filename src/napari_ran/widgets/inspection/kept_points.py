@@ -27,6 +27,7 @@ from napari_ran.introspect.probe import Probe
 from napari_ran.introspect.quantities import Stage
 from napari_ran.widgets.inspection.colours import head_colours
 from napari_ran.widgets.inspection.probe_plot import SHORT
+from napari_ran.widgets.inspection.tables import WholeTable
 
 CAPTION = "Kept points: displacement in mm after each stage"
 
@@ -71,7 +72,7 @@ class KeptPoints(QWidget):
         self.hide()
 
     def _new_table(self) -> QTableWidget:
-        table = QTableWidget(0, 0)
+        table = WholeTable()
         table.setAccessibleName(CAPTION)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -104,18 +105,19 @@ class KeptPoints(QWidget):
         self.table.setColumnCount(len(heads))
         self.table.setHorizontalHeaderLabels(heads)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         self.table.setRowCount(len(self.points))
         for row, pin in enumerate(self.points):
-            lengths = [f"{np.linalg.norm(stage.displacement):.2f}" for stage in pin.stages]
+            lengths = [_short(float(np.linalg.norm(stage.displacement))) for stage in pin.stages]
             for column, text in enumerate([f"P{row + 1}", *lengths]):
                 item = QTableWidgetItem(text)
                 item.setToolTip("({}) mm, {}".format(", ".join(f"{v:.1f}" for v in pin.point), pin.direction))
                 if column == 0:
-                    item.setForeground(pin_colour(row))
+                    item.setData(Qt.ItemDataRole.DecorationRole, pin_colour(row))
                 item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 self.table.setItem(row, column, item)
         self.table.blockSignals(False)
-        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + 22 * len(self.points) + 4)
+        self.table.updateGeometry()
         self.setVisible(bool(self.points))
         self.changed.emit()
 
@@ -155,6 +157,10 @@ def write_points(pins: list[Probe], path: Path) -> None:
                     mask = None if part.head is None or stage.masks is None else stage.masks[part.head]
                     row = [*head, stage.confidence, stage.previous_confidence, part.kind, part.head, mask, *part.mm]
                     writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
+
+
+def _short(length: float) -> str:
+    return f"{length:.2f}" if length < 10 else f"{length:.1f}"
 
 
 def pin_colour(index: int) -> QColor:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.utils.theme import get_theme
 from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_ran.widgets._plot import ticks
+from napari_ran.widgets._plot import ThemedPlot, ticks
 from napari_ran.widgets.inspection.colours import ramp, wheel_channel
 from napari_ran.widgets.inspection.views import Legend
 
@@ -18,7 +17,7 @@ BAR = 12
 WHEEL = 76
 
 
-class LegendWidget(QWidget):
+class LegendWidget(ThemedPlot):
     """The legend of the view that is shown.
 
     Parameters
@@ -28,12 +27,9 @@ class LegendWidget(QWidget):
     """
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
+        super().__init__(viewer, "Legend", parent=parent)
         self.legend = Legend()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("Legend")
-        self.apply_theme()
 
     def show_legend(self, legend: Legend) -> None:
         """Show another legend."""
@@ -41,12 +37,6 @@ class LegendWidget(QWidget):
             self.legend = legend
             self.updateGeometry()
             self.update()
-
-    def apply_theme(self, event: Any = None) -> None:
-        """Take the viewer's colours."""
-        theme = get_theme(self._viewer.theme)
-        self._text = QColor(theme.text.as_hex())
-        self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """As high as the legend needs."""
@@ -70,7 +60,7 @@ class LegendWidget(QWidget):
     def _bar(self, painter: QPainter) -> None:
         legend, line = self.legend, self.fontMetrics().height()
         painter.drawText(0, line - 3, f"{legend.title} ({legend.unit})" if legend.unit else legend.title)
-        frame = QRectF(8, line + 2, self.width() - 24, BAR)
+        frame = QRectF(4, line + 2, self.width() - 8, BAR)
         table = ramp(legend.colormap)
         painter.drawImage(frame, as_image(np.repeat(table[None], 2, 0)))
         low, high = legend.limits
@@ -80,8 +70,10 @@ class LegendWidget(QWidget):
         for mark in marks:
             x = frame.left() + (mark - low) / max(high - low, 1e-12) * frame.width()
             painter.drawLine(int(x), int(frame.bottom()), int(x), int(frame.bottom()) + 3)
-            box = QRectF(x - 40, frame.bottom() + 3, 80, line)
-            painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, f"{mark:.{decimals}f}")
+            words = f"{mark:.{decimals}f}"
+            wide = painter.fontMetrics().horizontalAdvance(words) + 2
+            left = min(max(0.0, x - wide / 2), self.width() - wide)  # the outermost numbers stay inside
+            painter.drawText(QRectF(left, frame.bottom() + 3, wide, line), Qt.AlignmentFlag.AlignHCenter, words)
 
     def _heads(self, painter: QPainter) -> None:
         line = self.fontMetrics().height()

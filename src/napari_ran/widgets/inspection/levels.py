@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon
+from qtpy.QtGui import QBrush, QColor, QIcon
 from qtpy.QtWidgets import (
     QButtonGroup,
     QFormLayout,
@@ -144,7 +144,7 @@ class LevelsPage(QWidget):
         self.quantities.setResizeMode(QListView.ResizeMode.Adjust)
         self.quantities.setWordWrap(True)
         self.quantities.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
-        self.quantities.setGridSize(QSize(100, THUMBNAIL + 38))
+        self.quantities.setGridSize(QSize(100, THUMBNAIL + 52))
         self.quantities.setFixedHeight(2 * (THUMBNAIL + 40) + 8)
         self.quantities.setAccessibleName("Quantity")
         font = self.quantities.font()
@@ -335,7 +335,7 @@ class LevelsPage(QWidget):
         for row in range(self.quantities.count()):
             item = self.quantities.item(row)
             name = item.data(Qt.ItemDataRole.UserRole)
-            item.setForeground(self.palette().windowText() if name in found else QColor(128, 128, 128))
+            item.setForeground(QBrush() if name in found else QColor(128, 128, 128))  # no brush: the theme's colour
             why = "" if name in found else f"<br><i>{inspection.why_not(name, stage, self.direction)}.</i>"
             item.setToolTip(f"<p>{helps[name]}{why}</p>")
         self.stage_title.setText(stage_text(inspection, stage))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.utils.theme import get_theme
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_ran.introspect.separability import Separability, SeparabilityDifference
-from napari_ran.widgets._plot import ticks
+from napari_ran.widgets._plot import ThemedPlot, ticks
 from napari_ran.widgets.inspection.colours import ramp
 from napari_ran.widgets.inspection.legend import as_image
 
@@ -25,7 +24,7 @@ SHOWN = 0.9995
 Range = tuple[int, int]
 
 
-class PdfPlot(QWidget):
+class PdfPlot(ThemedPlot):
     """Distance of two points against the difference of their displacements, with the bound of the theory.
 
     Parameters
@@ -42,8 +41,11 @@ class PdfPlot(QWidget):
     brushed = Signal(object)
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
+        tip = (
+            "How often two points at a distance (right) move differently (up), in voxels. The line is the largest "
+            "difference that the network's layout can make. Drag over cells to see their point pairs."
+        )
+        super().__init__(viewer, "Motion-separability PDF", tip, parent)
         self._image: Any = None
         self._extent = (0.5, 1.5, -0.5, 1.5)
         self._bounds: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
@@ -52,18 +54,6 @@ class PdfPlot(QWidget):
         self.setFixedHeight(290)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.CrossCursor)
-        self.setAccessibleName("Motion-separability PDF")
-        self.setToolTip(
-            "<p>How often two points at a distance (right) move differently (up), in voxels. The line is the largest "
-            "difference that the network's layout can make. Drag over cells to see their point pairs.</p>"
-        )
-        self.apply_theme()
-
-    def apply_theme(self, event: Any = None) -> None:
-        """Take the viewer's colours."""
-        theme = get_theme(self._viewer.theme)
-        self._text, self._ground = QColor(theme.text.as_hex()), QColor(theme.foreground.as_hex())
-        self.update()
 
     def clear(self) -> None:
         """Show nothing."""
@@ -111,7 +101,7 @@ class PdfPlot(QWidget):
         """Draw the plane, the bound, the axes and the brush."""
         painter = QPainter(self)
         frame, line = self._frame, self.fontMetrics().height()
-        painter.setPen(self._ground)
+        painter.setPen(self._faint)
         painter.drawRect(frame)
         if self._image is None:
             return

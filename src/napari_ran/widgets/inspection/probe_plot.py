@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.utils.theme import get_theme
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_ran.introspect.probe import Contribution, Probe, StageProbe
+from napari_ran.widgets._plot import ThemedPlot
 from napari_ran.widgets.inspection.colours import head_colours, ramp
 
 PATH_HEIGHT = 150
@@ -35,7 +35,7 @@ def along(stage: StageProbe) -> list[tuple[Contribution, float]]:
     return [(part, float(part.mm @ towards)) for part in stage.contributions]
 
 
-class ProbePlot(QWidget):
+class ProbePlot(ThemedPlot):
     """Path of one point through the stages, and bars of what each head and the carried field contributed.
 
     Parameters
@@ -45,29 +45,19 @@ class ProbePlot(QWidget):
     """
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
+        tip = (
+            "Above: the point's path through the levels, as seen on the screen. Below, per level: how far each head "
+            "(upper bar) and the field carried from the level before (lower bar) pushed the point along its "
+            "displacement, in mm. The parts sum to the displacement (black and white mark). They are exact for this "
+            "input; what a head causes is for the Ablation page to say."
+        )
+        super().__init__(viewer, "Path and contributions of the point under the mouse", tip, parent)
         self.probe: Probe | None = None
         self.path: NDArray[np.float64] = np.zeros((0, 2))
         self.others: list[tuple[NDArray[np.float64], QColor]] = []
         self.outside = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(PATH_HEIGHT + 40)
-        self.setAccessibleName("Path and contributions of the point under the mouse")
-        self.setToolTip(
-            "<p>Above: the point's path through the levels, as seen on the screen. Below, per level: how far each head "
-            "(upper bar) and the field carried from the level before (lower bar) pushed the point along its "
-            "displacement, in mm. The parts sum to the displacement (black and white mark). They are exact for this "
-            "input; what a head causes is for the Ablation page to say.</p>"
-        )
-        self.apply_theme()
-
-    def apply_theme(self, event: Any = None) -> None:
-        """Take the viewer's colours."""
-        theme = get_theme(self._viewer.theme)
-        self._text = QColor(theme.text.as_hex())
-        self._ground = QColor(theme.foreground.as_hex())
-        self.update()
 
     def show_probe(
         self, probe: Probe | None, path: NDArray[np.float64], others: list[tuple[NDArray[np.float64], QColor]]
@@ -103,7 +93,7 @@ class ProbePlot(QWidget):
 
     def _draw_path(self, painter: QPainter, frame: QRectF) -> None:
         """Draw the path as it looks on the screen, one scale for both axes."""
-        painter.setPen(QPen(self._ground, 1))
+        painter.setPen(QPen(self._faint, 1))
         painter.drawRect(frame.adjusted(0.5, 0.5, -0.5, -0.5))
         paths = [path - path[0] for path, _ in self.others] + [self.path - self.path[0]]
         everything = np.concatenate(paths)
@@ -116,7 +106,7 @@ class ProbePlot(QWidget):
             return QPointF(*(scale * point + shift))
 
         for (_, colour), path in zip(self.others, paths, strict=False):
-            painter.setPen(QPen(colour, 1.5, Qt.PenStyle.DashLine))
+            painter.setPen(QPen(self.visible(colour), 1.5, Qt.PenStyle.DashLine))
             painter.drawPolyline(QPolygonF([place(point) for point in path]))
         own, colours = paths[-1], stage_colours(len(self.path) - 1)
         for index in range(len(own) - 1):

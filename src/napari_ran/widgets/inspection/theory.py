@@ -6,7 +6,6 @@ from collections.abc import Generator
 from typing import Any
 
 import numpy as np
-from napari.utils.theme import get_theme
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt, QTimer
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
@@ -18,7 +17,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QSizePolicy,
     QSpinBox,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -29,9 +27,10 @@ from napari_ran.config import PRESETS, RANConfig
 from napari_ran.models.cost import multiply_accumulates, parameters
 from napari_ran.theory import level_table, separability_area, separability_curve
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._plot import ticks
+from napari_ran.widgets._plot import ThemedPlot, ticks
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.colours import head_colours
+from napari_ran.widgets.inspection.tables import WholeTable
 
 FARTHEST = 96
 """Distances of Delta_inf that are drawn, in voxels: there the layouts differ."""
@@ -89,7 +88,7 @@ class TheoryPage(QWidget):
         form.addRow("Start from", self.preset_box)
         form.addRow("Compared with", self.against_box)
         form.addRow("Image size", self.shape_edit)
-        self.table = QTableWidget(0, len(HEADS))
+        self.table = WholeTable(0, len(HEADS))
         self.table.setAccessibleName("Levels of the layout")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
@@ -140,7 +139,7 @@ class TheoryPage(QWidget):
                 box.setFixedWidth(SPIN_WIDTH - 2)
                 box.valueChanged.connect(self._changed)
                 self.table.setCellWidget(level, column, box)
-        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + 28 * config.levels + 4)
+        self.table.updateGeometry()
         self._changed()
 
     def values(self, column: int) -> tuple[int, ...]:
@@ -199,11 +198,9 @@ class TheoryPage(QWidget):
         self.worker.start(cost_work(self.config, other, shape))
 
     def _on_cost(self, rows: list[tuple[str, ...]]) -> None:
-        cells = "".join(
-            "<tr>" + "".join(f"<td>{cell}&nbsp;&nbsp;&nbsp;</td>" for cell in row) + "</tr>" for row in rows
-        )
-        head = f"<tr><td></td><td><i>this layout</i></td><td><i>{self.against_box.currentData()}</i></td></tr>"
-        self.figures.setText(f"<table>{head}{cells}</table>")
+        head = ("", "<i>this layout</i>", f"<i>{self.against_box.currentData()}</i>")
+        cells = (f"<tr>{''.join(f'<td>{cell}&nbsp;&nbsp;&nbsp;</td>' for cell in row)}</tr>" for row in (head, *rows))
+        self.figures.setText(f"<table>{''.join(cells)}</table>")
 
     def _on_cost_failed(self, error: Exception) -> None:
         self.figures.setText(f"{error.problem}." if isinstance(error, ran.InputError) else str(error))
@@ -229,7 +226,7 @@ def cost_work(config: RANConfig, other: RANConfig, shape: tuple[int, ...]) -> Wo
     return work
 
 
-class CurvePlot(QWidget):
+class CurvePlot(ThemedPlot):
     """Delta_inf(p) of some layouts, as steps.
 
     Parameters
@@ -239,21 +236,12 @@ class CurvePlot(QWidget):
     """
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
+        tip = "Largest difference of two displacements that can be made at a distance p (Eq. 9)"
+        super().__init__(viewer, "Largest difference of displacement against distance", tip, parent)
         self._distances: NDArray[np.int64] = np.arange(1)
         self._curves: dict[str, NDArray[np.float64]] = {}
         self.setFixedHeight(210)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("Largest difference of displacement against distance")
-        self.setToolTip("<p>Largest difference of two displacements that can be made at a distance p (Eq. 9)</p>")
-        self.apply_theme()
-
-    def apply_theme(self, event: Any = None) -> None:
-        """Take the viewer's colours."""
-        theme = get_theme(self._viewer.theme)
-        self._text, self._ground = QColor(theme.text.as_hex()), QColor(theme.foreground.as_hex())
-        self.update()
 
     def show_curves(self, distances: NDArray[np.int64], curves: dict[str, NDArray[np.float64]]) -> None:
         """Show other curves over the same distances."""
@@ -273,7 +261,7 @@ class CurvePlot(QWidget):
             return QPointF(frame.left() + p / right * frame.width(), frame.bottom() - q / top * frame.height())
 
         for mark in marks:
-            painter.setPen(QPen(self._ground, 1))
+            painter.setPen(QPen(self._faint, 1))
             painter.drawLine(place(0, mark), place(right, mark))
             painter.setPen(self._text)
             box = QRectF(0, place(0, mark).y() - line / 2, 32, line)
@@ -285,7 +273,7 @@ class CurvePlot(QWidget):
         below = QRectF(frame.left(), frame.bottom() + 2 + line, frame.width(), line)
         painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "distance p (voxels)")
         painter.drawText(QPointF(0, line - 3), "separable difference (voxels)")
-        colours = [QColor.fromRgbF(*colour) for colour in head_colours(2)]
+        colours = [self.visible(QColor.fromRgbF(*colour)) for colour in head_colours(2)]
         for index, (name, curve) in enumerate(self._curves.items()):
             colour = colours[1 - index % 2]
             points = [place(p + step, q) for p, q in zip(self._distances, curve, strict=True) for step in (0, 1)]
