@@ -194,19 +194,13 @@ def follow_training(
     console = console or Console(stderr=True, quiet=quiet or not main)
     board = Dashboard(console, config)
     live = Live(board, console=console, refresh_per_second=4) if console.is_terminal and main else nullcontext()
-    run = fit(config, folder, resume)
     reason = "closed"
     with live, _interruptible() as interrupted:
-        for event in run:
+        for event in fit(config, folder, resume, stop=interrupted):
             board.take(event)
             if isinstance(event, TrainFinished):
                 reason = event.reason
-            elif interrupted():
-                run.close()  # type: ignore[attr-defined]
-                break
     if reason == "closed":
-        best = next((folder / name for name in ("best.safetensors", "best.ckpt") if (folder / name).exists()), folder)
-        board.finished(reason, best if best != folder else folder / "best.safetensors")
         console.print("Go on with --resume.", highlight=False)
     return reason
 

@@ -13,14 +13,9 @@ from types import FrameType
 
 from napari_ran.config import TrainConfig
 from napari_ran.errors import RanError
-from napari_ran.train.checkpoint import LAST
 from napari_ran.train.engine import fit
-from napari_ran.train.events import TrainEvent, TrainFailed, TrainFinished, TrainStarted, TrainStep, Validated
+from napari_ran.train.events import TrainEvent, TrainFailed, TrainStarted
 from napari_ran.train.wire import CONFIG, EVENTS, command_in, encode
-
-
-class StopAsked(Exception):  # noqa: N818  # not an error
-    """The training was asked to stop."""
 
 
 class Child:
@@ -38,8 +33,7 @@ class Child:
 
     def __init__(self, folder: Path, resume: bool, parent: int | None) -> None:
         self.folder, self.resumed, self.parent = folder, resume, parent
-        self.step, self.seconds = 0, 0.0
-        self.best = folder / "best.safetensors"
+        self.step = 0
         self.told_to_stop = False
 
     def run(self) -> int:
@@ -47,22 +41,21 @@ class Child:
         with contextlib.suppress(OSError, AttributeError):
             os.nice(5)  # a viewer on the same machine comes first
         signal.signal(signal.SIGTERM, self._stop)
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes, of which the first one talks
+            for _ in fit(TrainConfig.from_yaml(self.folder / CONFIG), self.folder, self.resumed):
+                pass
+            return 0
         with (self.folder / EVENTS).open("a", buffering=1, encoding="utf-8") as file:
 
             def tell(event: TrainEvent) -> None:
+                self.step = event.steps_done if isinstance(event, TrainStarted) else event.step
                 with contextlib.suppress(OSError):  # a full disk must not end the training
                     file.write(encode(event) + "\n")
 
-            run = fit(TrainConfig.from_yaml(self.folder / CONFIG), self.folder, self.resumed)
             try:
-                for event in run:
+                config = TrainConfig.from_yaml(self.folder / CONFIG)
+                for event in fit(config, self.folder, self.resumed, stop=self._asked_to_stop):
                     tell(event)
-                    self._note(event)
-                    if not isinstance(event, TrainFinished):
-                        self._obey()
-            except StopAsked:
-                run.close()  # type: ignore[attr-defined]
-                tell(TrainFinished(self.step, self.seconds, "closed", self.best, self.folder / LAST))
             except RanError as error:
                 tell(TrainFailed(self.step, str(error)))
                 return 2
@@ -71,22 +64,14 @@ class Child:
                 raise
         return 0
 
-    def _note(self, event: TrainEvent) -> None:
-        if isinstance(event, TrainStep):
-            self.step, self.seconds = event.step, event.seconds
-        elif isinstance(event, TrainStarted):
-            self.step = event.steps_done
-        elif isinstance(event, Validated) and event.best:
-            self.best = event.checkpoint
-
-    def _obey(self) -> None:
-        """Do what the command file says, as long as it says so."""
+    def _asked_to_stop(self) -> bool:
+        """Wait as long as the command file says so, and return whether to stop."""
         while True:
             word = command_in(self.folder)
             if self.told_to_stop or word == "stop" or not self._wanted():
-                raise StopAsked
+                return True
             if word != "pause":
-                return
+                return False
             time.sleep(0.05)
 
     def _wanted(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -51,6 +51,7 @@ def fit(
     model: nn.Module | None = None,
     pairs: Sequence[TrainPair] | None = None,
     validation: Sequence[TrainPair] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[TrainEvent]:
     """Train a network, yielding what happens.
 
@@ -71,6 +72,9 @@ def fit(
         weights when the run has ended.
     pairs, validation : sequence of TrainPair, optional
         Pairs in memory to train on and to validate with, in place of those that the config names.
+    stop : callable, optional
+        Asked after every step; the run ends when it says yes in any of several processes, which cannot be closed one
+        by one.
 
     Raises
     ------
@@ -90,7 +94,7 @@ def fit(
         network = model if model is not None else network_for(config.model, config.seed)
         ndim = max(parameter.ndim for parameter in network.parameters()) - 2
         found = find_sources(config, ndim, fabric.world_size, pairs, validation)
-        run = _Run(fabric, network, config, folder, found)
+        run = _Run(fabric, network, config, folder, found, stop or (lambda: False))
         yield from run.events(resume)
 
 
@@ -108,7 +112,15 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 class _Run:
     """One run: its counters, and the story from the first event to the last."""
 
-    def __init__(self, fabric: Fabric, network: nn.Module, config: TrainConfig, folder: Path, sources: Sources) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        network: nn.Module,
+        config: TrainConfig,
+        folder: Path,
+        sources: Sources,
+        stop: Callable[[], bool],
+    ) -> None:
         self.fabric, self.network, self.config, self.folder = fabric, network, config, folder
         self.source = sources.training
         self.held_out = sources.validation[fabric.global_rank :: fabric.world_size]
@@ -118,6 +130,7 @@ class _Run:
         self.step, self.seconds, self.skipped, self.bad = 0, 0.0, 0, 0
         self.lowest, self.stale, self.saved = math.inf, 0, -1
         self._uncounted = 0.0
+        self._stop, self._asked_to_stop = stop, False
 
     @property
     def progress(self) -> float:
@@ -132,7 +145,7 @@ class _Run:
         patience = self.config.validation.patience
         if patience is not None and self.stale >= patience:
             return "early stop"
-        return "budget" if self.progress >= 1 else None
+        return "budget" if self.progress >= 1 else "closed" if self._asked_to_stop else None
 
     def events(self, resume: bool) -> Generator[TrainEvent]:
         """Yield the whole run."""
@@ -148,7 +161,7 @@ class _Run:
             yield self._logged(log, TrainStarted(self.config, self.step, self._measured(None)))
             while not self.reason:
                 yield self._logged(log, self.advance(batches))
-                due = self.step % every == 0 or self.reason
+                due = self.step % every == 0 or self.reason not in (None, "closed")
                 check = self._logged(log, self.validated()) if due else None
                 if self.step % (save_every or every) == 0 or self.reason:
                     self.save()  # after the log and before the event: who sees it can rely on both
@@ -179,7 +192,7 @@ class _Run:
             self.step += 1
             self.skipped += not taken.finite
             self.bad = 0 if taken.finite else self.bad + 1
-        self._count_time()
+        self._agree()
         if self.bad >= self.config.optimiser.not_finite:
             raise InputError(
                 "optimiser.rate",
@@ -262,10 +275,12 @@ class _Run:
         yield
         self._uncounted += time.perf_counter() - start
 
-    def _count_time(self) -> None:
-        """Count the time taken; all processes agree on the first one's, or they would not end at the same step."""
+    def _agree(self) -> None:
+        """Count the time as the first process took it, and stop if any is asked to: all end at the same step."""
         mine = self._uncounted if self.fabric.is_global_zero else 0.0
-        self.seconds += float(self.optimisation.add(torch.tensor(mine)))
+        seconds, asked = self.optimisation.add(torch.tensor([mine, float(self._stop())])).tolist()
+        self.seconds += seconds
+        self._asked_to_stop = asked > 0
         self._uncounted = 0.0
 
     @contextmanager
