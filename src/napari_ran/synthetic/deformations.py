@@ -69,12 +69,16 @@ def centred_grid(shape: Sequence[int]) -> Tensor:
 
 
 def length(vectors: Tensor) -> Tensor:
-    """Return the lengths of vectors (B, D, *S), (B, 1, *S): a norm over axis 1 that is 40 times as fast on a CPU."""
+    """Return the lengths of vectors (B, D, *S), (B, 1, *S).
+
+    Equal to `torch.linalg.vector_norm` over axis 1 in every bit, as older seeds' pairs rest on it, and several times
+    as fast on a CPU: that too adds squares in the vectors' precision and takes the root in double precision.
+    """
     first, *others = vectors.unbind(1)
     squared = first * first
     for component in others:
-        squared = torch.addcmul(squared, component, component)
-    return torch.sqrt(squared)[:, None]
+        squared = squared + component * component
+    return torch.sqrt(squared.double()).to(vectors.dtype)[:, None]
 
 
 def smooth_field(
