@@ -60,7 +60,7 @@ class LayerChoices(QObject):
             "The same points on the fixed image, in the same order: with both, the distance (TRE, mm) is reported.",
         ),
     }
-    OPTIONAL = ("moving_labels", "fixed_labels", "moving_landmarks", "fixed_landmarks")
+    OPTIONAL: tuple[str, ...] = ("moving_labels", "fixed_labels", "moving_landmarks", "fixed_landmarks")
 
     def __init__(self, viewer: Any, parent: QObject) -> None:
         super().__init__(parent)

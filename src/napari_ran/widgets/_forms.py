@@ -118,6 +118,19 @@ class ConfigForm(QObject):
                 inner = inner[part]
             _show(editor, inner)
 
+    def set_choices(self, path: str, choices: list[tuple[str, str]]) -> None:
+        """Offer other values for a setting that is chosen from a list; what is chosen stays chosen."""
+        box = self.editors[path]
+        if not isinstance(box, QComboBox):
+            raise TypeError(f"{path} is not chosen from a list")
+        value = box.currentData()
+        blocked = box.blockSignals(True)
+        box.clear()
+        for one, text in choices:
+            box.addItem(text, one)
+        _show(box, value)
+        box.blockSignals(blocked)
+
 
 class _Combo(QComboBox):
     """A combo box that leaves the wheel to the scroll area unless it has the focus."""
@@ -199,6 +212,7 @@ def _editor(info: FieldInfo, choices: list[tuple[str, str]] | None) -> QWidget:
     if annotation in (int, float):
         return _number(annotation, info, optional)
     line = QLineEdit()
+    line.setProperty("optional", optional)
     if annotation is not str:
         line.setProperty("yaml", True)
     return line
@@ -264,7 +278,7 @@ def _value(editor: QWidget, path: str) -> Any:
         return None if editor.property("optional") and editor.value() == 0 else editor.value()
     text = editor.text().strip()
     if not editor.property("yaml"):
-        return text
+        return None if editor.property("optional") and not text else text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -287,4 +301,4 @@ def _show(editor: QWidget, value: Any) -> None:
     elif editor.property("yaml"):
         editor.setText(yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip())
     else:
-        editor.setText(str(value))
+        editor.setText("" if value is None else str(value))

@@ -26,6 +26,7 @@ from napari_ran.device import describe_device, resolve_device
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._forms import ConfigForm
 from napari_ran.widgets._layers import RESULTS
+from napari_ran.widgets._models import models
 from napari_ran.widgets._panels import ResultTable
 from napari_ran.widgets._plot import MetricPlot
 
@@ -116,6 +117,11 @@ class SetupPage(QWidget):
         layout.addWidget(self._results_section())
         layout.addLayout(self._files_row())
         layout.addStretch(1)
+        models.changed.connect(self.refresh_models)
+
+    def refresh_models(self) -> None:
+        """Offer the weights that there are now."""
+        self.form.set_choices("weights", _weights())
 
     def wanted_results(self) -> set[str]:
         """Return the keys of the results that are to become layers."""
@@ -123,7 +129,7 @@ class SetupPage(QWidget):
 
     def _images_group(self) -> QWidget:
         group = QGroupBox("Images")
-        form = _form(group)
+        form = form_layout(group)
         for role in ("fixed", "moving"):
             form.addRow(self._caption(role), self.choices.boxes[role])
         self.swap_button = QPushButton("Swap fixed and moving")
@@ -134,20 +140,20 @@ class SetupPage(QWidget):
     def _annotations_section(self) -> QWidget:
         self.annotations = Section("Labels and points (optional)")
         content = QWidget()
-        form = _form(content)
+        form = form_layout(content)
         for role in LayerChoices.OPTIONAL:
             form.addRow(self._caption(role), self.choices.boxes[role])
         return self.annotations.fill(content)
 
     def _method_group(self) -> QWidget:
         group = QGroupBox("Method")
-        self.form.add_to(_form(group), *PLAIN)
+        self.form.add_to(form_layout(group), *PLAIN)
         return group
 
     def _advanced_section(self) -> QWidget:
         self.advanced = Section("Advanced settings")
         content = QWidget()
-        self.form.add_to(_form(content), *self.form.rest(*PLAIN))
+        self.form.add_to(form_layout(content), *self.form.rest(*PLAIN))
         return self.advanced.fill(content)
 
     def _results_section(self) -> QWidget:
@@ -231,17 +237,21 @@ def _choices() -> dict[str, list[tuple[str, str]]]:
     devices += [(f"cuda:{i}", describe_device(torch.device(f"cuda:{i}"))) for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append(("mps", describe_device(torch.device("mps"))))
-    weights = [("auto", "auto (bundled)"), ("none", "none (identity)")]
-    weights += [(card.name, card.name) for card in ran.available_weights()]
     return {
         **TEXTS,
         "device": devices,
-        "weights": weights,
+        "weights": _weights(),
         "preset": [(name, name) for name in PRESETS],
     }
 
 
-def _form(owner: QWidget) -> QFormLayout:
+def _weights() -> list[tuple[str, str]]:
+    fixed = [("auto", "auto (bundled)"), ("none", "none (identity)")]
+    return fixed + [(card.name, card.name) for card in ran.available_weights()]
+
+
+def form_layout(owner: QWidget) -> QFormLayout:
+    """Return a new form layout for a widget, as all our forms have."""
     form = QFormLayout(owner)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)

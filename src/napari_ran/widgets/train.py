@@ -1,0 +1,337 @@
+"""The Train widget: layers, a folder or generated pairs in, a model in every chooser out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QProgressBar, QPushButton, QTabWidget, QVBoxLayout
+
+import napari_ran as ran
+from napari_ran.config import TrainConfig
+from napari_ran.train import TrainFailed, TrainFinished
+from napari_ran.train.process import TrainingProcess
+from napari_ran.train.wire import CONFIG
+from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._models import models
+from napari_ran.widgets._pages import scrolled
+from napari_ran.widgets._panels import MessagePanel, ProgressPanel
+from napari_ran.widgets._worker import Worker
+from napari_ran.widgets.training.models import ModelsPage
+from napari_ran.widgets.training.preview import preview_layers
+from napari_ran.widgets.training.progress import ProgressPage
+from napari_ran.widgets.training.runs import (
+    folder_of,
+    open_runs,
+    resuming_work,
+    runs_folder,
+    saving_work,
+    starting_work,
+    take_up,
+)
+from napari_ran.widgets.training.setup import TrainSetup
+
+POLL_MS = 200
+"""How often the training is asked for news."""
+
+WELCOME = "Open two images, or learn from generated pairs."
+
+
+class TrainWidget(DockedWidget):
+    """Train a network in a child process and watch it learn.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer whose layers can be learned from.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.run: TrainingProcess | None = None
+        self._state = "ready"
+        self._draws = 0
+        self.setup, self.page, self.models = TrainSetup(napari_viewer), ProgressPage(napari_viewer), ModelsPage()
+        self.starter, self.saver, self.painter = Worker(self), Worker(self), Worker(self)
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._build()
+        self._connect()
+        self._show_state("ready", WELCOME)
+        self._follow_viewer(True)
+
+    # ---------------------------------------------------------------- layout
+
+    def _build(self) -> None:
+        self.tabs = QTabWidget()
+        for page, title in ((self.setup, "Set up"), (self.page, "Progress"), (self.models, "Models")):
+            self.tabs.addTab(scrolled(page), title)
+        self.progress = ProgressPanel()
+        self.bar: QProgressBar = self.progress.bar
+        self.bar.setAccessibleName("Share of the budget that is used up")
+        self.message = MessagePanel(self.viewer)
+        self.start_button, self.pause_button, self.stop_button = (
+            QPushButton(text) for text in ("Train", "Pause", "Stop")
+        )
+        self.stop_button.setToolTip("End the training; the best weights so far become a model")
+        self.resume_button = QPushButton("Resume")
+        self.resume_button.setToolTip("<p>Let the training of this page go on from where it ended</p>")
+        self.open_button = QPushButton("Open…")
+        self.open_button.setToolTip("<p>Show another training by its folder: it may run, have ended or be resumed</p>")
+        upper, lower = QHBoxLayout(), QHBoxLayout()
+        upper.addWidget(self.start_button, 2)
+        upper.addWidget(self.pause_button, 1)
+        upper.addWidget(self.stop_button, 1)
+        lower.addWidget(self.resume_button)
+        lower.addWidget(self.open_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.message)
+        layout.addWidget(self.progress)
+        layout.addLayout(upper)
+        layout.addLayout(lower)
+        self.setMinimumWidth(340)
+
+    def _connect(self) -> None:
+        self.start_button.clicked.connect(self.start)
+        self.pause_button.clicked.connect(self.pause)
+        self.stop_button.clicked.connect(self.stop)
+        self.resume_button.clicked.connect(self.resume)
+        self.open_button.clicked.connect(self._ask_what_to_open)
+        self.setup.load_button.clicked.connect(self._ask_what_to_load)
+        self.setup.save_button.clicked.connect(self._ask_where_to_save)
+        self.setup.preview_button.clicked.connect(self.preview)
+        self.starter.finished.connect(self._on_started)
+        self.saver.finished.connect(lambda path: self.progress.say(f"Settings written to {path}."))
+        self.painter.finished.connect(self._on_preview)
+        for worker in (self.starter, self.saver, self.painter):
+            worker.failed.connect(self._on_failed)
+            self.destroyed.connect(worker.current.drop)  # not a method of this widget, which is gone by then
+        self.models.failed.connect(self._complain)
+        self.models.said.connect(self.progress.say)
+        self._timer.timeout.connect(self._look)
+        models.changed.connect(self.setup.refresh_models)
+
+    # ---------------------------------------------------------------- a training
+
+    def start(self) -> None:
+        """Start a training with the chosen data and settings."""
+        self.message.hide()
+        try:
+            config, pairs, validation = self.setup.get()
+            folder = folder_of(config.name)
+        except ran.RanError as error:
+            self._complain(error)
+            return
+        self._begin("Writing the data and starting the process…")
+        self.starter.start(starting_work(config, folder, pairs, validation, self.setup.outlive.isChecked()))
+
+    def pause(self) -> None:
+        """Let the training wait after its step, or go on."""
+        if self.run is None:
+            return
+        if self._state == "paused":
+            self.run.resume()
+            self._show_state("running")
+        else:
+            self.run.pause()
+            self._show_state("paused", f"Paused. {self.page.status()}")
+
+    def stop(self) -> None:
+        """End the training; the best weights so far become a model."""
+        if self.run is not None:
+            self.run.stop()
+            self._show_state("stopping", "Stopping after this step…")
+
+    def resume(self) -> None:
+        """Let the training that ended go on from its checkpoint, with the budget that the form shows."""
+        self.message.hide()
+        if self.run is None:
+            return
+        try:
+            config = TrainConfig.from_yaml(self.run.folder / CONFIG)
+            config = config.replace(budget=self.setup.form.get().budget)
+        except ran.RanError as error:
+            self._complain(error)
+            return
+        self._show_state("starting", "Starting the process…")
+        self.starter.start(resuming_work(config, self.run.folder, self.setup.outlive.isChecked()))
+
+    def attach(self, folder: str | Path) -> None:
+        """Show the training of a folder, from its beginning."""
+        self.message.hide()
+        try:
+            run = TrainingProcess.attach(folder)
+        except ran.RanError as error:
+            self._complain(error)
+            return
+        self._begin("Reading what the training has told so far…")
+        self._listen(run)
+
+    def _begin(self, text: str) -> None:
+        self.run = None
+        self.page.clear()
+        self._show_state("starting", text)
+        self.tabs.setCurrentIndex(1)
+
+    def _on_started(self, run: TrainingProcess) -> None:
+        self._listen(run)
+
+    def _listen(self, run: TrainingProcess) -> None:
+        self.run = run
+        self._timer.start()
+        self._look()
+
+    def _look(self) -> None:
+        """Take in what the training has told since the last time."""
+        run = self.run
+        if run is None:
+            return
+        events = run.poll()
+        for event in events:
+            self.page.show_event(event)
+        if run.ended:
+            self._timer.stop()
+            self._on_end(events[-1])
+        elif self._state != "stopping":
+            self._show_state("paused" if run.state == "paused" else "running")
+
+    def _on_end(self, event: Any) -> None:
+        if isinstance(event, TrainFailed):
+            self._show_state("ready", "")
+            problem, _, cure = event.message.rstrip(".").partition(". ")
+            self._complain(ran.InputError("The training failed", problem, cure or "See the settings"))
+        elif isinstance(event, TrainFinished) and self.run is not None:
+            how = {"closed": "Stopped", "early stop": "No longer getting better"}.get(event.reason, "Done")
+            name = self.page.config.name if self.page.config else self.run.folder.name
+            try:
+                name = take_up(self.run.folder, event.best, name)
+            except ran.RanError as error:
+                self._show_state("ready", f"{how} at step {event.step}.")
+                self._complain(error)
+                return
+            models.changed.emit()
+            self.models.choose(name)
+            self._show_state("ready", f"{how} at step {event.step}. The model '{name}' can be chosen now.")
+
+    def _on_failed(self, error: Exception) -> None:
+        if self._state == "starting":
+            self._show_state("ready", "")
+        self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        self.progress.say("")
+        self.message.show_error(error, self.setup.titles())
+
+    def _show_state(self, state: str, text: str = "") -> None:
+        """Enable what can be done now and say what is going on."""
+        self._state = state
+        at_work = state in ("running", "paused")
+        self.start_button.setEnabled(state == "ready")
+        self.open_button.setEnabled(state == "ready")
+        self.resume_button.setEnabled(state == "ready" and self.run is not None)
+        self.pause_button.setEnabled(at_work)
+        self.pause_button.setText("Go on" if state == "paused" else "Pause")
+        self.stop_button.setEnabled(at_work)
+        self.setup.outlive.setEnabled(state == "ready")
+        if state == "ready":
+            self.progress.rest(text)
+            return
+        self.bar.show()
+        self.bar.setValue(int(1000 * self.page.fraction()))
+        paused = "Paused. " if state == "paused" else ""
+        self.progress.say(text or paused + self.page.status())
+
+    # ---------------------------------------------------------------- a generated pair
+
+    def preview(self) -> None:
+        """Add one generated pair to the viewer; another one each time."""
+        self.message.hide()
+        try:
+            config = self.setup.form.get()
+        except ran.InputError as error:
+            self._complain(error)
+            return
+        self._draws += 1
+        seed = self._draws
+        shapes = config.data.generated.shapes
+
+        def work(task: Any) -> Any:
+            yield
+            return preview_layers(
+                config.data.generated, shapes[seed % len(shapes)], torch.Generator().manual_seed(seed)
+            )
+
+        self.painter.start(work)
+
+    def _on_preview(self, layers: list[Any]) -> None:
+        for data, kwargs, kind in layers:
+            if kwargs["name"] in self.viewer.layers:
+                self.viewer.layers.remove(kwargs["name"])
+            getattr(self.viewer, f"add_{kind}")(data, **kwargs)
+
+    # ---------------------------------------------------------------- files
+
+    def load_settings(self, path: str | Path) -> None:
+        """Show the settings of a YAML file."""
+        try:
+            self.setup.set(TrainConfig.from_yaml(path))
+        except ran.RanError as error:
+            self._complain(error)
+        else:
+            self.message.hide()
+            self.progress.say(f"Settings loaded from {path}.")
+
+    def save_settings(self, path: str | Path) -> None:
+        """Write the settings that the form shows to a YAML file, with the layers beside it."""
+        self.message.hide()
+        try:
+            config, pairs, validation = self.setup.get()
+        except ran.RanError as error:
+            self._complain(error)
+            return
+        self.saver.start(saving_work(Path(path), config, pairs, validation))
+
+    def _ask_what_to_load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load settings", "", "Settings (*.yaml *.yml)")
+        if path:
+            self.load_settings(path)
+
+    def _ask_where_to_save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save settings", "training.yaml", "Settings (*.yaml *.yml)")
+        if path:
+            self.save_settings(path)
+
+    def _ask_what_to_open(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a training", str(runs_folder()))
+        if path:
+            self.attach(path)
+
+    # ---------------------------------------------------------------- end of life
+
+    def shut(self) -> None:
+        """Stop listening; the training stops or goes on, as chosen."""
+        if not self._open:
+            return
+        self._timer.stop()
+        if self.run is not None and not self.run.ended and not self.setup.outlive.isChecked():
+            self.run.stop()
+        for worker in (self.starter, self.saver, self.painter):
+            worker.drop()
+        self._follow_viewer(False)
+
+    def _follow_viewer(self, follow: bool) -> None:
+        self._open = follow
+        self.setup.pair.follow_viewer(follow)
+        self.setup.validation.follow_viewer(follow)
+        theme = self.viewer.events.theme
+        for slot in (self.page.apply_theme, self.message.apply_theme):
+            (theme.connect if follow else theme.disconnect)(slot)
+        if follow and self._state == "ready":
+            waiting = open_runs()
+            if waiting:
+                self.attach(waiting[0])

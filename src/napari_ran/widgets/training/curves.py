@@ -1,0 +1,163 @@
+"""The curves of a training: what it learned from, what it was measured at, and the line of doing nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QPointF, QRectF, Qt
+from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QWidget
+
+from napari_ran.widgets._plot import Axes, ThemedPlot, ticks
+
+MOST_POINTS = 1500
+"""A longer curve keeps every second point: it is not wider than the screen."""
+
+_SMALLEST_RANGE = 0.01
+
+SMOOTHING = 0.9
+"""Share of the running mean that a new value leaves as it is."""
+
+
+class Curve:
+    """Points of one curve, thinned when they are too many; `smooth` makes it the running mean of its values."""
+
+    def __init__(self, smooth: bool = False) -> None:
+        self.points: list[tuple[float, float]] = []
+        self._smooth, self._mean, self._weight = smooth, 0.0, 0.0
+        self._stride = self._count = 0
+
+    def add(self, step: float, value: float) -> None:
+        """Append a value; what is not finite is left out."""
+        if not math.isfinite(value):
+            return
+        if self._smooth:
+            self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * value
+            self._weight = SMOOTHING * self._weight + (1 - SMOOTHING)
+            value = self._mean / self._weight
+        self._count += 1
+        if self._stride and self._count % self._stride:
+            return
+        self.points.append((step, value))
+        if len(self.points) > MOST_POINTS:
+            self.points = self.points[::2]
+            self._stride = 2 * (self._stride or 1)
+
+
+class CurvePlot(ThemedPlot):
+    """Curves over the steps, and a dashed line for the identity.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose theme gives the colours.
+    title, empty : str
+        What is drawn, and what stands there before anything is.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    def __init__(self, viewer: Any, title: str, empty: str, parent: QWidget | None = None) -> None:
+        self.title, self._empty = title, empty
+        self.curves: dict[str, Curve] = {}
+        self.line: float | None = None
+        super().__init__(viewer, title, parent=parent)
+        self.setMinimumHeight(150)
+
+    def clear(self) -> None:
+        """Start a new run."""
+        self.curves, self.line = {}, None
+        self.update()
+
+    def add(self, name: str, step: float, value: float, smooth: bool = False) -> None:
+        """Append a value of a curve."""
+        self.curves.setdefault(name, Curve(smooth)).add(step, value)
+        self.update()
+
+    def set_line(self, value: float | None) -> None:
+        """Say how good doing nothing is."""
+        self.line = value
+        self.update()
+
+    def apply_theme(self, event: Any = None) -> None:
+        """Take the viewer's colours."""
+        super().apply_theme()
+        theme = get_theme(self._viewer.theme)
+        self._colours = {
+            "training": QColor(theme.current.as_hex()),
+            "validation": self.visible(QColor(theme.warning.as_hex())),
+        }
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Draw the axes, the line of doing nothing and the curves."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = painter.font()
+        font.setPointSizeF(0.85 * font.pointSizeF() if font.pointSizeF() > 0 else 8)
+        painter.setFont(font)
+        painter.setPen(self._text)
+        values = [value for curve in self.curves.values() for _, value in curve.points]
+        if not values:
+            painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self._empty)
+            return
+        values += [] if self.line is None else [self.line]
+        last = max(2.0, *(curve.points[-1][0] for curve in self.curves.values() if curve.points))
+        margin = max(0.0, _SMALLEST_RANGE - (max(values) - min(values))) / 2  # a level curve is drawn level
+        vertical = ticks(min(values) - margin, max(values) + margin)
+        metrics = QFontMetricsF(font)
+        left = 8 + max(metrics.horizontalAdvance(f"{value:.4g}") for value in vertical)
+        height = metrics.height()
+        frame = QRectF(left, 10 + height, self.width() - left - 12, self.height() - 18 - 2.2 * height)
+        area = Axes(frame, (0, last), (vertical[0], vertical[-1]))
+        self._draw_axes(painter, area, ticks(0, last), vertical)
+        self._draw_line(painter, area)
+        for name, curve in self.curves.items():
+            self._draw_curve(painter, area, name, curve)
+        self._draw_legend(painter, frame, height)
+
+    def _draw_axes(self, painter: QPainter, area: Axes, horizontal: list[float], vertical: list[float]) -> None:
+        frame, height = area.frame, painter.fontMetrics().height()
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        for value in vertical:
+            y = area.point(0, value).y()
+            painter.setPen(QPen(self._faint, 1))
+            painter.drawLine(QPointF(frame.left(), y), QPointF(frame.right(), y))
+            painter.setPen(self._text)
+            painter.drawText(QRectF(0, y - height / 2, frame.left() - 5, height), right, f"{value:.4g}")
+        for value in horizontal:
+            if value <= area.steps[1] and value == int(value):
+                x = min(area.point(value, vertical[0]).x(), frame.right() - 14)
+                box = QRectF(x - 30, frame.bottom() + 3, 60, height)
+                painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, str(int(value)))
+        painter.drawText(QPointF(4, height), self.title)
+
+    def _draw_line(self, painter: QPainter, area: Axes) -> None:
+        if self.line is not None:
+            painter.setPen(QPen(self._text, 1, Qt.PenStyle.DashLine))
+            y = area.point(0, self.line).y()
+            painter.drawLine(QPointF(area.frame.left(), y), QPointF(area.frame.right(), y))
+
+    def _draw_curve(self, painter: QPainter, area: Axes, name: str, curve: Curve) -> None:
+        if not curve.points:
+            return
+        colour = self._colours.get(name, self._text)
+        points = [area.point(step, value) for step, value in curve.points]
+        painter.setPen(QPen(colour, 2))
+        painter.drawPolyline(QPolygonF(points))
+        painter.setBrush(colour)
+        for point in points[-1:] if len(points) > 40 else points:
+            painter.drawEllipse(point, 2.5, 2.5)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+
+    def _draw_legend(self, painter: QPainter, frame: QRectF, height: float) -> None:
+        """Name the curves above the plot, from the right."""
+        names = [(name, self._colours.get(name, self._text)) for name, curve in self.curves.items() if curve.points]
+        names += [] if self.line is None else [("┄ identity", self._text)]
+        x = frame.right()
+        for name, colour in reversed(names):
+            x -= painter.fontMetrics().horizontalAdvance(name)
+            painter.setPen(colour)
+            painter.drawText(QPointF(x, height), name)
+            x -= 12

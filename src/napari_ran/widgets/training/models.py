@@ -1,0 +1,160 @@
+"""The page of models: the bundled and the user's own, with their cards."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QInputDialog,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QMessageBox,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+import napari_ran as ran
+from napari_ran.io.checkpoints import ModelCard
+from napari_ran.io.own_models import export_model, own_models, remove_model, rename_model
+from napari_ran.widgets._models import models
+
+UNREADABLE = "The file is damaged or was not written by this package. Remove it, or put a sound copy in its place."
+
+
+class ModelsPage(QWidget):
+    """A list of models, the chosen one's card, and what can be done with it."""
+
+    failed = Signal(object)
+    said = Signal(str)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__()
+        self._cards: dict[str, ModelCard] = {}
+        self.list = QListWidget()
+        self.list.setAccessibleName("Models")
+        self.list.setMinimumHeight(110)
+        self.list.setMaximumHeight(220)
+        self.card = QLabel()
+        self.card.setWordWrap(True)
+        self.card.setTextFormat(Qt.TextFormat.RichText)
+        self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.card.setAccessibleName("Card of the model")
+        self.rename_button, self.export_button, self.remove_button = (
+            QPushButton(text) for text in ("Rename…", "Export…", "Remove…")
+        )
+        self.export_button.setToolTip("Copy the model with its card to a file that others can use")
+        row = QHBoxLayout()
+        for button in (self.rename_button, self.export_button, self.remove_button):
+            row.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 6, 8, 6)
+        layout.addWidget(self.list)
+        layout.addLayout(row)
+        layout.addWidget(self.card)
+        layout.addStretch(1)
+        self.list.currentItemChanged.connect(self._show_card)
+        self.rename_button.clicked.connect(self._ask_for_name)
+        self.export_button.clicked.connect(self._ask_for_file)
+        self.remove_button.clicked.connect(self._ask_to_remove)
+        models.changed.connect(self.refresh)
+        self.refresh()
+
+    @property
+    def chosen(self) -> str:
+        """Name of the chosen model, empty if there is none."""
+        item = self.list.currentItem()
+        return str(item.data(Qt.ItemDataRole.UserRole)) if item is not None else ""
+
+    def refresh(self) -> None:
+        """List the models that there are now."""
+        before, own = self.chosen, own_models()
+        self._cards = {card.name: card for card in ran.available_weights()}
+        self.list.clear()
+        for name in sorted(self._cards.keys() | own.keys(), key=lambda name: (name not in own, name)):
+            kind = "yours" if name in own else "bundled"
+            item = QListWidgetItem(f"{name}   ({kind}{'' if name in self._cards else ', damaged'})")
+            item.setData(Qt.ItemDataRole.UserRole, name)
+            self.list.addItem(item)
+        self.choose(before)
+
+    def choose(self, name: str) -> None:
+        """Choose a model by its name; the first one where there is none of that name."""
+        names = [self.list.item(row).data(Qt.ItemDataRole.UserRole) for row in range(self.list.count())]
+        if names:
+            self.list.setCurrentRow(names.index(name) if name in names else 0)
+        self._show_card()
+
+    def rename(self, new: str) -> None:
+        """Give the chosen model another name."""
+        name = self.chosen
+        if self._done(lambda: rename_model(name, new), f"'{name}' is called '{new}' now."):
+            self.choose(new)
+
+    def export(self, path: str | Path) -> None:
+        """Copy the chosen model to a file."""
+        self._done(lambda: export_model(self.chosen, path), f"Exported to {path}.")
+
+    def remove(self) -> None:
+        """Delete the chosen model."""
+        name = self.chosen
+        self._done(lambda: remove_model(name), f"'{name}' was removed.")
+
+    def _done(self, action: object, text: str) -> bool:
+        try:
+            action()  # type: ignore[operator]
+        except ran.RanError as error:
+            self.failed.emit(error)
+            return False
+        models.changed.emit()
+        self.said.emit(text)
+        return True
+
+    def _show_card(self) -> None:
+        name = self.chosen
+        own = name in own_models()
+        self.rename_button.setEnabled(own)
+        self.remove_button.setEnabled(own)
+        self.export_button.setEnabled(own)
+        self.card.setText(card_text(self._cards[name]) if name in self._cards else UNREADABLE if name else "")
+
+    def _ask_for_name(self) -> None:
+        new, sure = QInputDialog.getText(self, "Rename the model", "New name:", text=self.chosen)
+        if sure and new != self.chosen:
+            self.rename(new.strip())
+
+    def _ask_for_file(self) -> None:
+        name = f"{self.chosen}.safetensors"
+        path, _ = QFileDialog.getSaveFileName(self, "Export the model", name, "Weights (*.safetensors)")
+        if path:
+            self.export(path)
+
+    def _ask_to_remove(self) -> None:
+        question = f"Remove the model '{self.chosen}' for good?"
+        if QMessageBox.question(self, "Remove the model", question) == QMessageBox.StandardButton.Yes:
+            self.remove()
+
+
+def card_text(card: ModelCard) -> str:
+    """Return a card as rich text."""
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in card.figures.items())
+    rows = {
+        "Structure": f"{card.preset}, {card.ndim}-D",
+        "Learned from": card.data,
+        "Objective": card.objective,
+        "Training": f"{card.steps} steps, {card.minutes:g} minutes, seed {card.seed}",
+        "Figures": figures,
+        "Limits": card.limits,
+        "Licence": card.licence,
+    }
+    lines = "".join(
+        f"<tr><td style='padding-right:8px'><b>{head}</b></td><td>{html.escape(text)}</td></tr>"
+        for head, text in rows.items()
+        if text
+    )
+    return f"<table>{lines}</table>"

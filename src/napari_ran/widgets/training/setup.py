@@ -1,0 +1,324 @@
+"""The first page of the Train widget: what to learn from, from where to start, for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+import napari_ran as ran
+from napari_ran.config import PRESETS, TrainConfig
+from napari_ran.device import describe_device, resolve_device
+from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._forms import ConfigForm, combo
+from napari_ran.widgets._pages import Section, form_layout
+from napari_ran.widgets.training.pairs import LayerPairs, PairChoices, ValidationChoices, all_pairs, chosen_pair
+
+SOURCES = {
+    "layers": ("two layers of the viewer", "pairs"),
+    "all": ("all pairs of image layers", "pairs"),
+    "generated": ("generated pairs", "generated"),
+    "folder": ("a folder of images", "folder"),
+    "dataset": ("a data set (Learn2Reg, BIDS)", "dataset"),
+    "pairs": ("a list of pairs (CSV)", "pairs"),
+}
+"""Where pairs may come from: what it is called here, and in the settings."""
+
+LABELS = {
+    "data.source": "Learn from",
+    "data.path": "Where",
+    "data.labels": "Label maps",
+    "data.shape": "Grid (voxels)",
+    "model.start": "Start from",
+    "model.preset": "Structure",
+    "model.ndim": "Axes",
+    "objective.compare": "Likeness",
+    "objective.dice": "Weight of labels",
+    "objective.smooth": "Smoothness",
+    "objective.field": "Weight of true field",
+    "budget.minutes": "Minutes",
+    "budget.steps": "Steps, at most",
+    "validation.holdout": "Held out",
+    "validation.every": "Measure every (steps)",
+    "compute.device": "Compute on",
+    "name": "Name",
+}
+"""What a setting is called in the form, where its name does not say it."""
+
+PLAIN = {
+    "method": ("model.start", "model.preset", "objective.compare", "objective.smooth", "objective.dice"),
+    "budget": ("name", "budget.minutes", "budget.steps", "compute.device"),
+    "data": ("data.source", "data.path", "data.labels", "data.shape", "validation.holdout"),
+}
+"""Settings in plain sight; all others, but for the version, are in the advanced part."""
+
+TEXTS = {
+    "objective.compare": [
+        ("ncc", "local correlation (NCC)"),
+        ("mse", "equal intensities (MSE)"),
+        ("mind", "equal structure (MIND, multimodal)"),
+    ],
+    "objective.smoothness": [("plain", "everywhere"), ("edges", "not across edges"), ("released", "as released")],
+}
+
+
+def first_settings() -> TrainConfig:
+    """Return what the form shows at first: five minutes, measured often enough to see something move."""
+    return TrainConfig(
+        objective={"window": 5, "smooth": 0.5},
+        optimiser={"warmup": 10},
+        validation={"every": 20, "pairs": 4},
+        budget={"minutes": 5.0},
+    )
+
+
+class TrainSetup(QWidget):
+    """The settings of a training and the layers that it learns from.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers can be chosen.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.pair, self.validation = PairChoices(viewer, self), ValidationChoices(viewer, self)
+        self.form = ConfigForm(TrainConfig, _choices(), LABELS, self)
+        self.source = combo("Learn from", "Where the pairs come from that the network learns from.")
+        for value, (text, _) in SOURCES.items():
+            self.source.addItem(text, value)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 6, 8, 6)
+        layout.setSpacing(8)
+        for part in (self._data_group(), self._validation_section(), self._method_group(), self._budget_group()):
+            layout.addWidget(part)
+        layout.addWidget(self._advanced_section())
+        layout.addLayout(self._files_row())
+        layout.addStretch(1)
+        self.source.currentIndexChanged.connect(self._show_source)
+        self.form.editors["model.start"].currentIndexChanged.connect(self._show_start)
+        self.form.editors["budget.minutes"].setSpecialValueText("no limit")  # type: ignore[attr-defined]
+        self.form.set(first_settings())
+        self._show_source()
+        self._show_start()
+
+    # ---------------------------------------------------------------- both ways
+
+    def get(self) -> tuple[TrainConfig, LayerPairs | None, LayerPairs | None]:
+        """Return the settings, and the layers to train on and to validate with where layers are chosen.
+
+        Raises
+        ------
+        InputError
+            A value cannot be used, or layers are missing or do not fit.
+        """
+        chosen = self.source.currentData()
+        config: TrainConfig = self.form.get()
+        config = config.replace(data={"source": SOURCES[chosen][1]})
+        dice = config.objective.dice > 0
+        if chosen not in ("layers", "all"):
+            if chosen != "generated" and config.data.path is None:
+                raise ran.InputError("data.path", "nothing is named", "Name the folder or file to learn from")
+            return config, None, None
+        pairs = chosen_pair(self.pair, dice) if chosen == "layers" else all_pairs(list(self._viewer.layers), dice)
+        ndim = pairs.ndim
+        validation = None
+        if any(self.validation.layer(role) is not None for role in ("fixed", "moving")):
+            validation = chosen_pair(self.validation, False, "validation ")
+            if validation.ndim != ndim:
+                problem = f"these images have {validation.ndim} axes, the ones to train on {ndim}"
+                raise ran.InputError("validation fixed", problem, "Choose layers of the same number of axes")
+        config = config.replace(model={"ndim": ndim}, data={"path": None}, validation={"holdout": 0})
+        return config, pairs, validation
+
+    def set(self, config: TrainConfig) -> None:
+        """Show settings; pairs that are not layers of this viewer are a list."""
+        self.form.set(config)
+        kind = config.data.source
+        self.source.setCurrentIndex(self.source.findData(kind))
+        self._show_start()
+
+    def refresh_models(self) -> None:
+        """Show the models that there are now."""
+        self.form.set_choices("model.start", _starts())
+
+    def titles(self) -> dict[str, str]:
+        """Return what arguments are called here, for messages."""
+        roles = {role: self.pair.title(role) for role in self.pair.ROLES}
+        validation = {f"validation {role}": f"Validation: {title.lower()}" for role, title in roles.items()}
+        return LABELS | roles | validation | {"source": "Learn from"}
+
+    # ---------------------------------------------------------------- layout
+
+    def _data_group(self) -> QWidget:
+        group = QGroupBox("Data")
+        form = form_layout(group)
+        form.addRow("Learn from", self.source)
+        self._layer_rows = _rows(self.pair, PairChoices.ROLES)
+        self._all_note = QLabel(
+            "Every image layer is brought onto every other one. A labels layer belongs to the image whose name its own "
+            "begins with."
+        )
+        self._all_note.setWordWrap(True)
+        self._path_rows = self._files_rows()
+        self._generated_rows = QWidget()
+        generated = form_layout(self._generated_rows)
+        generated.setContentsMargins(0, 0, 0, 0)
+        self.form.add_to(generated, "model.ndim", "data.generated.shapes")
+        self.preview_button = QPushButton("Show one")
+        self.preview_button.setToolTip("<p>Add a generated pair to the viewer: images, labels and the true motion</p>")
+        generated.addRow("", self.preview_button)
+        for part in (self._layer_rows, self._all_note, self._path_rows, self._generated_rows):
+            form.addRow(part)
+        self.form.add_to(form, "data.shape")
+        self.form.editors["data.shape"].setToolTip(
+            "<p>Images are brought to this many voxels before the network, such as [96, 80, 128]; null keeps their own."
+            " Half the resolution trains several times as fast.</p>"
+        )
+        return group
+
+    def _files_rows(self) -> QWidget:
+        content = QWidget()
+        form = form_layout(content)
+        form.setContentsMargins(0, 0, 0, 0)
+        for path in ("data.path", "data.labels"):
+            editor: Any = self.form.editors[path]
+            button = QPushButton("…")
+            button.setFixedWidth(30)
+            button.setAccessibleName(f"Choose: {self.form.label(path)}")
+            button.clicked.connect(lambda _=False, editor=editor: self._ask_for(editor))
+            row = QHBoxLayout()
+            row.addWidget(editor, 1)
+            row.addWidget(button)
+            form.addRow(self.form.label(path), row)
+        self.form.add_to(form, "validation.holdout")
+        return content
+
+    def _validation_section(self) -> QWidget:
+        self.validation_section = Section("Validation pair (optional)")
+        return self.validation_section.fill(_rows(self.validation, ValidationChoices.ROLES))
+
+    def _method_group(self) -> QWidget:
+        group = QGroupBox("Method")
+        self.form.add_to(form_layout(group), *PLAIN["method"])
+        self.form.editors["objective.dice"].setToolTip(
+            "<p>Weak supervision: how much the overlap of labels counts beside the likeness of the images. 0 trains "
+            "without labels.</p>"
+        )
+        return group
+
+    def _budget_group(self) -> QWidget:
+        group = QGroupBox("Training")
+        form = form_layout(group)
+        self.form.add_to(form, *PLAIN["budget"])
+        self.outlive = QCheckBox("Go on when the viewer is closed")
+        self.outlive.setToolTip(
+            "<p>A training that goes on is found again when this widget is opened the next time. Otherwise closing the "
+            "widget or the viewer stops it; the best weights so far are kept, and it can be resumed.</p>"
+        )
+        form.addRow(self.outlive)
+        return group
+
+    def _advanced_section(self) -> QWidget:
+        self.advanced = Section("Advanced settings")
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(8, 0, 0, 0)
+        used = {path for paths in PLAIN.values() for path in paths}
+        used |= {"version", "model.ndim", "data.generated.shapes"}
+        for title, prefix in _PARTS:
+            paths = [p for p in self.form.rest(*used) if _part_of(p) == prefix]
+            section = Section(title)
+            inside = QWidget()
+            self.form.add_to(form_layout(inside), *paths)
+            column.addWidget(section.fill(inside))
+        return self.advanced.fill(content)
+
+    def _files_row(self) -> QHBoxLayout:
+        self.load_button = QPushButton("Load settings…")
+        self.load_button.setToolTip("Read the settings from a YAML file of 'napari-ran train'")
+        self.save_button = QPushButton("Save settings…")
+        self.save_button.setToolTip(
+            "<p>Write the YAML file that 'napari-ran train' takes, with the layers beside it</p>"
+        )
+        row = QHBoxLayout()
+        row.addWidget(self.load_button)
+        row.addWidget(self.save_button)
+        return row
+
+    def _show_source(self) -> None:
+        chosen = self.source.currentData()
+        self._layer_rows.setVisible(chosen == "layers")
+        self._all_note.setVisible(chosen == "all")
+        self._generated_rows.setVisible(chosen == "generated")
+        self._path_rows.setVisible(chosen in ("folder", "dataset", "pairs"))
+        self.validation_section.setVisible(chosen in ("layers", "all"))
+
+    def _show_start(self) -> None:
+        start: Any = self.form.editors["model.start"]
+        self.form.editors["model.preset"].setEnabled(start.currentData() == "scratch")
+
+    def _ask_for(self, editor: QLineEdit) -> None:
+        if self.source.currentData() == "pairs":
+            path, _ = QFileDialog.getOpenFileName(self, "List of pairs", "", "Lists (*.csv)")
+        else:
+            path = QFileDialog.getExistingDirectory(self, "Choose a folder")
+        if path:
+            editor.setText(path)
+
+
+_PARTS = (
+    ("Network", "model"),
+    ("Data", "data"),
+    ("Generated pairs", "data.generated"),
+    ("Augmentation", "augment"),
+    ("Objective", "objective"),
+    ("Optimiser", "optimiser"),
+    ("Validation", "validation"),
+    ("Computation", "compute"),
+    ("Other", ""),
+)
+
+
+def _part_of(path: str) -> str:
+    return "data.generated" if path.startswith("data.generated.") else path.rpartition(".")[0].partition(".")[0]
+
+
+def _rows(choices: LayerChoices, roles: Any) -> QWidget:
+    content = QWidget()
+    form: QFormLayout = form_layout(content)
+    form.setContentsMargins(0, 0, 0, 0)
+    for role in roles:
+        caption = QLabel(choices.title(role))
+        caption.setBuddy(choices.boxes[role])
+        form.addRow(caption, choices.boxes[role])
+    return content
+
+
+def _starts() -> list[tuple[str, str]]:
+    cards = ran.available_weights()
+    return [("scratch", "scratch"), *((card.name, f"{card.name} ({card.ndim}-D)") for card in cards)]
+
+
+def _choices() -> dict[str, list[tuple[str, str]]]:
+    devices = [("auto", f"auto ({describe_device(resolve_device('auto'))})"), ("cpu", "CPU")]
+    devices += [(f"cuda:{i}", describe_device(torch.device(f"cuda:{i}"))) for i in range(torch.cuda.device_count())]
+    return TEXTS | {
+        "model.start": _starts(),
+        "model.preset": [(name, name) for name in PRESETS],
+        "compute.device": devices,
+    }
