@@ -111,7 +111,7 @@ class TrainSetup(QWidget):
         layout.addStretch(1)
         self.source.currentIndexChanged.connect(self._show_source)
         self.form.editors["model.start"].currentIndexChanged.connect(self._show_start)
-        self.form.editors["budget.minutes"].setSpecialValueText("no limit")  # type: ignore[attr-defined]
+        self.form.editors["budget.minutes"].setSpecialValueText("no limit")
         self.form.set(first_settings())
         self._show_source()
         self._show_start()
