@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_drawing_is_throttled(make_napari_viewer: Any, qtbot: Any) -> None:
     plot._update_now = lambda: painted.append(1)  # type: ignore[method-assign]
     plot._redraw.timeout.disconnect()
     plot._redraw.timeout.connect(plot._update_now)
-    plot._last = 1e12  # as if it had just been drawn
+    plot._last = time.monotonic()  # as if it had just been drawn
     for value in range(100):
         plot.add("instance", value)
     assert plot._redraw.isActive()
