@@ -34,7 +34,10 @@ for event in fit(config, folder, model=model):
         torch.save({name: value.grad for name, value in model.named_parameters()}, folder + "/gradients.pt")
 """
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
+def environment() -> dict[str, str]:
+    """Sums come out alike to the last bit only with the same number of threads in every process."""
+    return os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "OMP_WAIT_POLICY": "passive"}
 
 
 def script_in(folder: Path, config: TrainConfig) -> list[str]:
@@ -50,7 +53,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path: Path, settings: 
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517"]
     done = subprocess.run(
         [*command, *script_in(tmp_path, config), str(tmp_path / "two")],
-        env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False,
+        env=environment(), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -85,7 +88,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path, settings: Se
         budget={"steps": 24},
     )
     folder = tmp_path / "killed"
-    child = subprocess.Popen([sys.executable, *script_in(tmp_path, config), str(folder)], env=ENVIRONMENT)
+    child = subprocess.Popen([sys.executable, *script_in(tmp_path, config), str(folder)], env=environment())
     log = folder / "log.csv"
     end = time.monotonic() + 120
     while time.monotonic() < end and (not log.exists() or len(log.read_text().splitlines()) < 6):
