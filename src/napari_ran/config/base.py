@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,12 +44,16 @@ class FrozenConfig(BaseModel):
         return self.model_dump(mode="json")
 
     def to_yaml(self, path: str | Path | None = None) -> str:
-        """Return the config as YAML, and write it to `path` when one is given."""
+        """Return the config as YAML, and write it to `path`, whole or not at all, when one is given."""
         text = yaml.safe_dump(self.to_dict(), sort_keys=False)
         if path is not None:
+            part = Path(path).with_name(f"{Path(path).name}.part")
             try:
-                Path(path).write_text(text, encoding="utf-8")
+                part.write_text(text, encoding="utf-8")
+                os.replace(part, path)
             except OSError as error:
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
                 raise OutputError(
                     str(path), f"settings could not be written ({error.strerror})", "Choose another folder"
                 ) from error
