@@ -31,12 +31,10 @@ from napari_ran.train.optimisation import Optimisation, learning_rate
 from napari_ran.train.sources import Batches, Sources, find_sources
 from napari_ran.train.subjects import TrainPair
 from napari_ran.train.validation import figure_of, validate
+from napari_ran.train.wire import CONFIG
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-CONFIG = "config.yaml"
-"""Name of a run's settings in its folder."""
 
 _COUNTERS = ("step", "seconds", "skipped", "bad", "lowest", "stale")
 
