@@ -173,17 +173,8 @@ class Bench:
         return float(figure), float(viewer)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=160, help="voxels a side")
-    parser.add_argument("--seconds", type=float, default=6.0, help="how long the mouse moves")
-    arguments = parser.parse_args()
-    start = time.perf_counter()
-    inspection = Inspection.from_trace(traced(arguments.size), "phantom")
-    load = os.getloadavg()[0]
-    print(f"{arguments.size}^3 voxels, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {load:.1f}")
-    print(f"network with all levels kept: {time.perf_counter() - start:.1f} s")
-    bench = Bench(inspection)
+def views(bench: Bench) -> None:
+    """Print the steps of every view."""
     heads = ("step", "first", "own", "slice")
     print(
         f"{'view':<22}" + "".join(f"{head + ', ms':>20}" for head in heads) + f"{'whole, ms':>12}   (median, largest)"
@@ -192,6 +183,10 @@ def main() -> None:
         *pairs, whole = ([1000 * value for value in row] for row in bench.view(quantity, style))
         cells = "".join(f"{np.median(row):12.0f}{max(row):8.0f}" for row in pairs)
         print(f"{quantity + ', ' + style:<22}{cells}{whole[0]:12.0f}", flush=True)
+
+
+def probing(bench: Bench, inspection: Inspection, seconds: float) -> None:
+    """Print how long one point takes, and the rates while the mouse moves."""
     times = []
     grid = inspection.trace.grid
     for voxel in np.random.default_rng(0).uniform(0.2, 0.8, (20, 3)) * np.array(grid.shape):
@@ -199,8 +194,26 @@ def main() -> None:
         probe(inspection, grid.to_world(voxel))
         times.append(1000 * (time.perf_counter() - begin))
     print(f"probe alone: median {np.median(times):.0f} ms, largest {max(times):.0f} ms")
-    figure, viewer = bench.probes(arguments.seconds)
+    figure, viewer = bench.probes(seconds)
     print(f"probe following the mouse, per second: figure {figure:.1f}, path in the viewer {viewer:.1f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=160, help="voxels a side")
+    parser.add_argument("--only", default="views,probe", help="views, probe, or both")
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long the mouse moves")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    inspection = Inspection.from_trace(traced(arguments.size), "phantom")
+    load = os.getloadavg()[0]
+    print(f"{arguments.size}^3 voxels, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {load:.1f}")
+    print(f"network with all levels kept: {time.perf_counter() - start:.1f} s")
+    bench = Bench(inspection)
+    if "views" in arguments.only:
+        views(bench)
+    if "probe" in arguments.only:
+        probing(bench, inspection, arguments.seconds)
     bench.viewer.close()
 
 

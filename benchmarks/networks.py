@@ -1,9 +1,12 @@
-"""Print what networks do alone on hippocampus pairs: ``python benchmarks/networks.py WEIGHTS [WEIGHTS ...]``.
+"""Print what networks do alone, without instance optimisation: ``python benchmarks/networks.py WEIGHTS [WEIGHTS ...]``.
 
-Each row is a mean over the 24 fixed pairs of `accuracy.py`: of the last 40 subjects by name, which no training reads,
-or with ``--development`` of the first 168. *centred*: the images are brought together by their middles only, resized to
-the network's grid, and the network's field is the result. *affine*: the whole registration with its affine alignment,
-but without instance optimisation. Overlaps are measured on the fixed image's own grid. The first row is doing nothing.
+A row of *hippocampus* is a mean over the 24 fixed pairs of `accuracy.py`, of the last 40 subjects by name, which no
+training reads; *brain* is one pair, *dirlab* three pairs of breathing lungs (TRE in mm), *phantom* the sliding organs
+of seed 0 (end-point error in voxels). With ``--development``: pairs that settings may be tuned on.
+
+*alone*: the images lie where their headers say, the hippocampi by their middles, resized to the network's grid; the
+network's field is the result. *affine*: the whole registration with its affine alignment, but without instance
+optimisation. Everything is measured on the fixed image's own grid. The first row is doing nothing.
 The volumes are read from the folder named by NAPARI_RAN_DATA.
 """
 
@@ -11,7 +14,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +24,8 @@ from accuracy import hippocampus_pairs
 from torch import nn
 
 import napari_ran as ran
-from napari_ran.data import DisplacementField, Grid
-from napari_ran.evaluate import dice
+from napari_ran.data import DisplacementField, Grid, Landmarks
+from napari_ran.evaluate import dice, target_registration_error
 from napari_ran.io.checkpoints import load_weights
 from napari_ran.models import VoxelMorph
 from napari_ran.preprocess import choose_intensity
@@ -29,43 +33,124 @@ from napari_ran.train.checkpoint import read_checkpoint
 from napari_ran.transform import compose_to, resample, warp_labels
 from napari_ran.working import network_grid
 
-Solver = Callable[[ran.Image, ran.Image], DisplacementField]
+VOXELS = 1_000_000
+"""Most voxels of the grid of a network alone."""
 
 
-def centred(network: nn.Module | None) -> Solver:
-    """Return the registration of centred images by a network, or by nothing."""
+@dataclass(frozen=True)
+class Pair:
+    """A pair, how it lies before the network (fixed to moving, in mm), and the figure of a field on the fixed grid."""
 
-    def solve(fixed: ran.Image, moving: ran.Image) -> DisplacementField:
-        shift = np.eye(4)
-        shift[:3, 3] = moving.grid.centre - fixed.grid.centre
-        grid = network_grid(fixed.grid, 1_000_000, 16)
+    fixed: ran.Image
+    moving: ran.Image
+    measure: Callable[[DisplacementField], float]
+    world: np.ndarray
+
+
+Solver = Callable[[Pair], DisplacementField]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Pairs of one kind, and the name of their figure."""
+
+    figure: str
+    reported: Callable[[Path], Iterator[Pair]]
+    development: Callable[[Path], Iterator[Pair]] | None = None
+
+
+def hippocampi(folder: Path, development: bool = False) -> Iterator[Pair]:
+    for names in hippocampus_pairs(folder, development):
+        images, labels = ([folder / "hippocampus" / part / name for name in names] for part in ("images", "labels"))
+        yield labelled(*images, *labels, centred=True)
+
+
+def brains(folder: Path) -> Iterator[Pair]:
+    names = ("l2r2019_subj1_t1", "vxm_test_t1", "l2r2019_subj1_seg", "vxm_test_seg")
+    yield labelled(*(folder / "brain_t1" / f"{name}.nii.gz" for name in names))
+
+
+def hearts(folder: Path) -> Iterator[Pair]:
+    for patient in range(1, 6):
+        first, last = sorted((folder / "cardiac").glob(f"patient{patient:03d}_*_image.nii.gz"))
+        yield labelled(first, last, *(path.with_name(path.name.replace("image", "label")) for path in (first, last)))
+
+
+def labelled(fixed: Path, moving: Path, fixed_labels: Path, moving_labels: Path, *, centred: bool = False) -> Pair:
+    """Return a pair whose figure is the mean Dice overlap of the labels that both images have."""
+    images = [ran.load_image(path) for path in (fixed, moving)]
+    labels = [ran.load_labels(path) for path in (fixed_labels, moving_labels)]
+    ids = sorted(set(labels[0].ids) & set(labels[1].ids))
+
+    def measure(field: DisplacementField) -> float:
+        return float(np.mean(list(dice(labels[0], warp_labels(labels[1], field), ids).values())))
+
+    world = np.eye(4)
+    if centred:
+        world[:3, 3] = images[1].grid.centre - images[0].grid.centre
+    return Pair(images[0], images[1], measure, world)
+
+
+def lungs(folder: Path) -> Iterator[Pair]:
+    for case in ("case_002", "case_003", "case_004"):
+        path = folder / "lung_dirlab" / case
+        fixed, moving = (ran.load_image(path / f"{phase}.nii.gz") for phase in ("T00", "T50"))
+        first, second = (
+            # voxels in the order z, y, x
+            Landmarks.from_voxels(np.loadtxt(path / f"{phase}_landmarks_zyx_vox.txt")[:, ::-1], image.grid)
+            for phase, image in (("T00", fixed), ("T50", moving))
+        )
+
+        def measure(field: DisplacementField, first: Landmarks = first, second: Landmarks = second) -> float:
+            return float(target_registration_error(first, second, field).mean())
+
+        yield Pair(fixed, moving, measure, np.eye(4))
+
+
+def phantom(seed: int) -> Pair:
+    made = ran.sliding_phantom(seed=seed)
+    return Pair(made.fixed, made.moving, lambda field: made.slip(field).epe_voxels, np.eye(4))
+
+
+FAMILIES = {
+    "hippocampus": Family("Dice", hippocampi, lambda folder: hippocampi(folder, development=True)),
+    "brain": Family("Dice", brains),
+    "cardiac": Family("Dice", hearts, hearts),
+    "dirlab": Family("TRE mm", lungs),
+    "phantom": Family("EPE voxels", lambda folder: iter([phantom(0)]), lambda folder: map(phantom, (1, 2, 3))),
+}
+
+
+def alone(network: nn.Module | None) -> Solver:
+    """Return the registration by a network, or by nothing, from where the images lie."""
+
+    def solve(pair: Pair) -> DisplacementField:
+        grid = network_grid(pair.fixed.grid, VOXELS, 16)
         field = torch.zeros(3, *grid.shape)
         if network is not None:
-            field = network_field(network, fixed, moving, grid, shift)
-        return compose_to(DisplacementField(field, grid, "fixed", "moving"), shift, fixed.grid)
+            field = network_field(network, pair, grid)
+        return compose_to(DisplacementField(field, grid, "fixed", "moving"), pair.world, pair.fixed.grid)
 
     return solve
 
 
 @torch.no_grad()
-def network_field(
-    network: nn.Module, fixed: ran.Image, moving: ran.Image, grid: Grid, world: np.ndarray
-) -> torch.Tensor:
+def network_field(network: nn.Module, pair: Pair, grid: Grid) -> torch.Tensor:
     """Return the network's field (3, *S) on `grid`."""
-    choice = choose_intensity(fixed, moving)
+    choice = choose_intensity(pair.fixed, pair.moving)
     scaled = [
         ran.Image(window.apply(image.tensor), image.grid, image.name)
-        for window, image in ((choice.fixed, fixed), (choice.moving, moving))
+        for window, image in ((choice.fixed, pair.fixed), (choice.moving, pair.moving))
     ]
     target = resample(scaled[0], grid, antialias=True).tensor[None]
-    source = resample(scaled[1], grid, world, antialias=True).tensor[None]
+    source = resample(scaled[1], grid, pair.world, antialias=True).tensor[None]
     field: torch.Tensor = network(source, target, both=False).field[0].float()
     return field
 
 
 def affine(weights: str) -> Solver:
     """Return the whole registration without instance optimisation."""
-    return lambda fixed, moving: ran.register(fixed, moving, weights=weights, instance="none").field
+    return lambda pair: ran.register(pair.fixed, pair.moving, weights=weights, instance="none").field
 
 
 def load(weights: str) -> nn.Module:
@@ -77,35 +162,39 @@ def load(weights: str) -> nn.Module:
     return network.eval()
 
 
-def score(folder: Path, solve: Solver, development: bool) -> str:
-    """Return mean and standard deviation of the Dice overlap, and the folding, as text."""
-    overlaps, folding = [], []
-    for names in hippocampus_pairs(folder, development):
-        fixed, moving = (ran.load_image(folder / "hippocampus" / "images" / name) for name in names)
-        target, source = (ran.load_labels(folder / "hippocampus" / "labels" / name) for name in names)
-        field = solve(fixed, moving)
-        overlaps.append(np.mean(list(dice(target, warp_labels(source, field), [1, 2]).values())))
-        folding.append(field.folding_percent)
-    return f"Dice {np.mean(overlaps):.3f} +- {np.std(overlaps):.3f}  folding {np.mean(folding):.3f} %"
+def score(pairs: Iterator[Pair], solve: Solver, figure: str) -> str:
+    """Return mean and standard deviation of the figure, and the mean folding, as text."""
+    found = [(pair.measure(field), field.folding_percent) for pair in pairs for field in [solve(pair)]]
+    values, folding = np.transpose(found)
+    return f"{figure} {values.mean():.3f} +- {values.std():.3f}  folding {folding.mean():.3f} %"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", help="names or files of weights, or best.ckpt of a VoxelMorph")
-    parser.add_argument("--development", action="store_true", help="pairs of the first 168 subjects")
+    parser.add_argument("--only", default="hippocampus", help=f"some of {','.join(FAMILIES)}")
+    parser.add_argument("--development", action="store_true", help="pairs that settings may be tuned on")
     parser.add_argument("--affine", action="store_true", help="also the whole registration with its affine alignment")
     arguments = parser.parse_args()
+    chosen = arguments.only.split(",")
+    if unknown := set(chosen) - set(FAMILIES):
+        parser.error(f"unknown families {', '.join(sorted(unknown))}; known are {', '.join(FAMILIES)}")
     folder = Path(os.environ.get("NAPARI_RAN_DATA", ""))
-    if not (folder / "hippocampus").is_dir():
-        parser.error("set NAPARI_RAN_DATA to the folder of real volumes")
-    rows: list[tuple[str, Solver]] = [("identity, centred", centred(None))]
-    rows += [(f"{name}, centred", centred(load(name))) for name in arguments.weights]
+    if chosen != ["phantom"] and not (folder / "hippocampus").is_dir():
+        parser.error("set NAPARI_RAN_DATA to the folder of real volumes, or use --only phantom")
+    rows: list[tuple[str, Solver]] = [("identity, alone", alone(None))]
+    rows += [(f"{name}, alone", alone(load(name))) for name in arguments.weights]
     if arguments.affine:
-        rows += [("affine alone", affine("none"))]
+        rows += [("none, affine", affine("none"))]
         rows += [(f"{name}, affine", affine(name)) for name in arguments.weights if not name.endswith(".ckpt")]
     width = max(len(name) for name, _ in rows)
-    for name, solve in rows:
-        print(f"{name:{width}s}  {score(folder, solve, arguments.development)}", flush=True)
+    for name in chosen:
+        family = FAMILIES[name]
+        pairs = family.development if arguments.development else family.reported
+        if pairs is None:
+            parser.error(f"{name} has no pairs for development")
+        for row, solve in rows:
+            print(f"{name:12s} {row:{width}s}  {score(pairs(folder), solve, family.figure)}", flush=True)
 
 
 if __name__ == "__main__":

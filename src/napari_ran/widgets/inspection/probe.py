@@ -20,9 +20,9 @@ from napari_ran.widgets.inspection.session import Session
 PAUSE_MS = 5
 """Shortest rest between two probings; moves in between are left out, never queued."""
 
-LINES_MS = 70
+LINES_MS = 40
 """Shortest time between two drawings of the path in the viewer, whose canvas is slow to repaint without a graphics
-card. The figure in the dock follows every probing; on a slow machine the path follows every second one."""
+card. The figure in the dock follows every probing."""
 
 LAYERS = ("path", "pins")
 PIN_KEY = "Shift-P"
@@ -62,7 +62,7 @@ class ProbePage(QWidget):
         self._cost = 0.0
         self.current: Probe | None = None
         self.count = self.drawings = 0
-        self._path, self._drawn, self._lines_last = PathLines(layers), 0.0, False
+        self._path, self._drawn = PathLines(layers), 0.0
         self._timer, self._lines = QTimer(self), QTimer(self)
         for timer, slot in ((self._timer, self._probe_now), (self._lines, self._draw_lines)):
             timer.setSingleShot(True)
@@ -197,10 +197,9 @@ class ProbePage(QWidget):
         others = [(self._path.on_screen(pin), pin_colour(i)) for i, pin in enumerate(kept) if pin is not found]
         self.plot.show_probe(found, self._path.on_screen(found), others)
         rested = 1000 * (time.perf_counter() - self._drawn) >= LINES_MS
-        if rested and not self._lines_last:
+        if rested:
             self._draw_lines()
         else:
-            self._lines_last = False
             self._lines.start(LINES_MS)  # catches up when the mouse stands still
 
     def _draw_lines(self) -> None:
@@ -209,7 +208,7 @@ class ProbePage(QWidget):
         if self.current is not None and self.active:
             self._path.draw(self.current, self._stage)
             self.drawings += 1
-            self._drawn, self._lines_last = time.perf_counter(), True
+            self._drawn = time.perf_counter()
 
     # ---------------------------------------------------------------- kept points
 
