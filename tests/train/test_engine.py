@@ -27,6 +27,7 @@ from napari_ran.train import (
 )
 from napari_ran.train import checkpoint as checkpoints
 from napari_ran.train.checkpoint import read_checkpoint
+from napari_ran.train.keeping import kept_pair, snapshots
 from napari_ran.train.launch import network_for
 from napari_ran.train.optimisation import learning_rate
 
@@ -74,7 +75,12 @@ def test_events_logs_and_files(tmp_path: Path, settings: Settings) -> None:
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= {"log.csv", "validation.csv", "last.ckpt", "previous.ckpt", "best.safetensors", "config.yaml"}
     assert "run.lock" not in names
-    assert len(list((tmp_path / "snapshots").iterdir())) == 2
+    assert list(snapshots(tmp_path)) == [0, 3, 6]
+    assert [load_weights(path).card.steps for path in snapshots(tmp_path).values()] == [0, 3, 6]
+    pair, grid = kept_pair(tmp_path)
+    assert pair.fixed.shape == pair.moving.shape == (1, 1, *grid.shape)
+    output = load_weights(snapshots(tmp_path)[6])(pair.moving, pair.fixed)
+    assert float(output.field.detach().abs().max()) > 0
 
 
 def test_the_best_weights_are_the_averaged_ones_with_their_card(tmp_path: Path, settings: Settings) -> None:

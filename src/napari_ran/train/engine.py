@@ -22,7 +22,7 @@ from napari_ran.config import TrainConfig
 from napari_ran.errors import InputError, OutputError
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
-from napari_ran.train.keeping import best_name, keep_snapshot, save_best
+from napari_ran.train.keeping import best_name, keep_pair, keep_snapshot, save_best
 from napari_ran.train.launch import fabric_for, held, laid_out, network_for
 from napari_ran.train.lock import locked
 from napari_ran.train.log import TrainLog
@@ -54,8 +54,9 @@ def fit(
     """Train a network, yielding what happens.
 
     `folder` receives ``config.yaml``, ``log.csv``, ``validation.csv``, the checkpoints ``last.ckpt`` and
-    ``previous.ckpt``, the weights ``best.safetensors`` with their card, and ``snapshots``. Closing the generator writes
-    a checkpoint; killing the process loses at most the steps since the last one.
+    ``previous.ckpt``, the weights ``best.safetensors`` with their card, and, if wanted, ``snapshots`` with a validation
+    pair to look at. Closing the generator writes a checkpoint; killing the process loses at most the steps since the
+    last one.
 
     Parameters
     ----------
@@ -122,6 +123,7 @@ class _Run:
         self.fabric, self.network, self.config, self.folder = fabric, network, config, folder
         self.source = sources.training
         self.held_out = sources.validation[fabric.global_rank :: fabric.world_size]
+        self.place = sources.place
         self.notes = sources.notes
         laid_out(held(network, config.model.hold), config.compute.channels_last)
         self.optimisation = Optimisation(fabric, Trained(network, config.objective), config)
@@ -154,6 +156,7 @@ class _Run:
         log = TrainLog(self.folder, self.step) if self.fabric.is_global_zero else None
         if self.fabric.is_global_zero:
             self.config.to_yaml(self.folder / CONFIG)
+            self._keep_start()
         batches = self._batches()
         try:
             yield self._logged(log, TrainStarted(self.config, self.step, self._measured(None)))
@@ -210,7 +213,7 @@ class _Run:
                 with self._forgiven():
                     if better:
                         save_best(self.optimisation.average, self.best, self.config, self.step, self.seconds, found)
-                    keep_snapshot(self.optimisation.average, self.folder, self.config, self.step)
+                    keep_snapshot(self.optimisation.average, self.folder, self.config, self.step, self.seconds)
         return Validated(self.step, self.seconds, found, better, self.best if better else self.folder / LAST)
 
     def save(self) -> None:
@@ -249,6 +252,15 @@ class _Run:
     def _measured(self, network: nn.Module | None) -> Validation:
         with self.fabric.autocast():
             return validate(network, self.held_out, self.config.objective, self.fabric.device, self.optimisation.add)
+
+    def _keep_start(self) -> None:
+        """Keep what the course of the run is looked at with: a validation pair, and the weights of the start."""
+        if not self.config.validation.snapshots:
+            return
+        with self._forgiven():
+            keep_pair(self.held_out[0], self.place, self.folder)
+            if self.step == 0:
+                keep_snapshot(self.optimisation.average, self.folder, self.config, 0, 0.0)
 
     def _batches(self) -> Batches:
         rank, world = self.fabric.global_rank, self.fabric.world_size

@@ -1,20 +1,30 @@
-"""The weights that a run leaves behind: the best ones with their card, and snapshots over its course."""
+"""What a run leaves behind: the best weights with their card, snapshots over its course, and a pair to look at."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import nn
 
 from napari_ran._version import __version__
 from napari_ran.config import PRESETS, RANConfig, TrainConfig
+from napari_ran.data import Grid
+from napari_ran.errors import InputError
 from napari_ran.io.checkpoints import SUFFIX, ModelCard, save_weights
+from napari_ran.io.files import replacing
 from napari_ran.models import RAN
+from napari_ran.train.batch import PairBatch
 from napari_ran.train.checkpoint import write_state
 from napari_ran.train.events import Validation
 from napari_ran.train.objective import TERMS
 
 SNAPSHOTS = "snapshots"
+
+PAIR = "validation-pair.safetensors"
+"""The first validation pair as the network sees it: what the snapshots are looked at with."""
 
 
 def best_name(network: nn.Module) -> str:
@@ -38,17 +48,66 @@ def save_best(
         write_state({"average": network.state_dict(), "config": config.to_dict(), "step": step}, path)
 
 
-def keep_snapshot(network: nn.Module, folder: Path, config: TrainConfig, step: int) -> None:
+def keep_snapshot(network: nn.Module, folder: Path, config: TrainConfig, step: int, seconds: float) -> None:
     """Keep the weights of this step; from twice the wanted number on, every second one is given up."""
     wanted = config.validation.snapshots
     if not wanted or not isinstance(network, RAN):
         return
-    card = ModelCard(name=f"{config.name} {step}", preset=preset_of(network), ndim=network.config.ndim, steps=step)
+    card = ModelCard(
+        name=f"{config.name} {step}",
+        preset=preset_of(network),
+        ndim=network.config.ndim,
+        steps=step,
+        minutes=round(seconds / 60, 2),
+    )
     save_weights(network, folder / SNAPSHOTS / f"{step:07d}{SUFFIX}", card)
-    files = sorted((folder / SNAPSHOTS).glob(f"*{SUFFIX}"))
+    files = list(snapshots(folder).values())
     if len(files) >= 2 * wanted:
         for file in files[1:-1:2]:
             file.unlink(missing_ok=True)
+
+
+def snapshots(folder: Path) -> dict[int, Path]:
+    """Return the files of the snapshots of a run by their steps, in their order."""
+    found = (folder / SNAPSHOTS).glob(f"*{SUFFIX}")
+    return {int(path.stem): path for path in sorted(found) if path.stem.isdigit()}
+
+
+def keep_pair(pair: PairBatch, grid: Grid, folder: Path) -> Path:
+    """Write both images of a pair (batch size 1) and the grid on which they lie.
+
+    Raises
+    ------
+    OutputError
+        They could not be written.
+    """
+    path = folder / PAIR
+    tensors = {"fixed": pair.fixed.contiguous(), "moving": pair.moving.contiguous()}
+    with replacing(path) as part:
+        part.write_bytes(save(tensors | {"affine": torch.tensor(grid.affine)}))
+    return path
+
+
+def kept_pair(folder: Path) -> tuple[PairBatch, Grid]:
+    """Return the pair of `keep_pair` and its grid.
+
+    Raises
+    ------
+    InputError
+        It was not kept, or its file is damaged.
+    """
+    path = folder / PAIR
+    if not path.exists():
+        raise InputError(
+            "folder", f"{folder} keeps no validation pair", "Set validation.snapshots in the next training"
+        )
+    try:
+        tensors = load_file(path)
+        fixed, moving = tensors["fixed"], tensors["moving"]
+        grid = Grid(tuple(fixed.shape[2:]), tensors["affine"].numpy())
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(str(path), f"the file is damaged ({error})", "Train again to replace it") from None
+    return PairBatch(fixed, moving, tuple(float(size) for size in grid.spacing)), grid
 
 
 def card_of(network: RAN, config: TrainConfig, step: int, seconds: float, found: Validation) -> ModelCard:

@@ -71,18 +71,24 @@ class Preparation:
 
     def pair(self, fixed: int, moving: int) -> PairBatch:
         """Return the pair of two subjects, given by their numbers, on one grid."""
-        grid = self._working_grid(fixed)
-        ways = self.settings.align
-        if ways == "auto":
-            listed = self.cohort.pairs is not None and self.settings.source == "pairs"
-            ways = "centre" if not listed else "world" if self._grid(fixed) == self._grid(moving) else "affine"
+        grid, ways = self.grid(fixed, moving), self._way(fixed, moving)
         if ways == "centre":
             there = centred(self._grid(moving), grid.shape, grid.spacing)
             return _joined(self._prepared(fixed, grid), self._prepared(moving, there), grid)
-        if self.cohort.pairs is None:  # all subjects share one space, whose grid is the first one's
-            grid = self._working_grid(0)
         matrix = self._aligned(fixed, moving) if ways == "affine" else None
         return _joined(self._prepared(fixed, grid), self._prepared(moving, grid, matrix), grid)
+
+    def grid(self, fixed: int, moving: int) -> Grid:
+        """Return the grid of the pair of two subjects, in the fixed image's world."""
+        apart = self._way(fixed, moving) == "centre" or self.cohort.pairs is not None
+        return self._working_grid(fixed if apart else 0)  # else all subjects share one space: the first one's
+
+    def _way(self, fixed: int, moving: int) -> str:
+        """Return how two subjects are brought together."""
+        if self.settings.align != "auto":
+            return self.settings.align
+        listed = self.cohort.pairs is not None and self.settings.source == "pairs"
+        return "centre" if not listed else "world" if self._grid(fixed) == self._grid(moving) else "affine"
 
     def _working_grid(self, number: int) -> Grid:
         grid, wanted = self._grid(number), self.settings

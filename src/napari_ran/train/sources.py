@@ -19,6 +19,7 @@ from torch import Tensor
 from napari_ran.config import TrainConfig
 from napari_ran.config.generated import PairConfig
 from napari_ran.config.training import DataSettings
+from napari_ran.data import Grid
 from napari_ran.errors import InputError
 from napari_ran.synthetic.generator import draw_pair, render_pair
 from napari_ran.train.augment import apply, draw
@@ -76,17 +77,25 @@ class CohortSource:
 
     def pair(self, index: int) -> PairBatch:
         """Return the pair that is drawn for number `index`."""
+        return self.preparation.pair(*self._drawn(index))
+
+    def grid(self, index: int) -> Grid:
+        """Return where in the world pair number `index` lies."""
+        return self.preparation.grid(*self._drawn(index))
+
+    def _drawn(self, index: int) -> tuple[int, int]:
+        """Return the fixed and the moving subject of pair number `index`."""
         cohort = self.preparation.cohort
         if cohort.pairs is None:
             count = len(cohort.subjects)
             drawn = int(torch.randint(count * (count - 1), (), generator=generator_for(self.seed, index)))
             fixed, further = divmod(drawn, count - 1)
-            return self.preparation.pair(fixed, (fixed + 1 + further) % count)
+            return fixed, (fixed + 1 + further) % count
         count = len(cohort.pairs)
         turn, place = divmod(index, count)
         if self.shuffle:
             place = int(torch.randperm(count, generator=generator_for(self.seed, turn))[place])
-        return self.preparation.pair(*cohort.pairs[place])
+        return cohort.pairs[place]
 
 
 class Batches:
@@ -169,10 +178,11 @@ class Batches:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """The training pairs, the validation pairs, and what is to be said about them."""
+    """The training pairs, the validation pairs, where the first of these lies, and what is to be said about them."""
 
     training: PairSource
     validation: list[PairBatch]
+    place: Grid
     notes: list[str]
 
 
@@ -222,7 +232,10 @@ def find_sources(
     elif wanted.data is not None:
         checked = _of(wanted.data, ndim, seed)
     found = [checked.pair(index) for index in range(min(wanted.pairs, checked.count or wanted.pairs))]
-    return Sources(training, found, notes + checked.notes)
+    place = (
+        checked.grid(0) if isinstance(checked, CohortSource) else Grid.from_spacing(found[0].shape, found[0].spacing)
+    )
+    return Sources(training, found, place, notes + checked.notes)
 
 
 def _of(data: DataSettings, ndim: int, seed: int) -> PairSource:
