@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_ran import InputError
 from napari_ran.config import TrainConfig
@@ -21,9 +22,9 @@ from napari_ran.train.checkpoint import read_checkpoint
 from napari_ran.train.events import Validation
 from napari_ran.train.lock import running_process
 from napari_ran.train.pairs import save_pairs
-from napari_ran.train.process import TrainingProcess, history
+from napari_ran.train.process import TrainingProcess, history, spared_threads
 from napari_ran.train.sources import find_sources
-from napari_ran.train.wire import decode, encode, straightened
+from napari_ran.train.wire import PARENT, command_in, decode, encode, straightened
 
 Settings = Callable[..., TrainConfig]
 MEASURED = Validation(1.0, 0.5, None, None, 2.0, 0.0, 3)
@@ -161,8 +162,31 @@ def test_a_fault_in_the_child_is_told_in_its_own_words(tmp_path: Path, settings:
     assert run.state == "failed"
 
 
+def test_a_training_is_let_go_by_the_process_that_it_is_tied_to(tmp_path: Path) -> None:
+    run = TrainingProcess(tmp_path)
+    assert run.outlives
+    run.let_go()
+    assert command_in(tmp_path) == ""
+    run.tie(False)
+    assert not run.outlives
+    (tmp_path / PARENT).write_text('{"pid": 1, "started": 0.0}')  # another viewer's, long gone
+    run.let_go()
+    assert command_in(tmp_path) == ""
+    run.tie(True)
+    assert run.outlives
+    run.tie(False)
+    run.let_go()
+    assert command_in(tmp_path) == "stop"
+
+
+def test_a_training_leaves_a_core_to_the_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    for cores, threads in ((1, 1), (2, 1), (6, 5), (16, 8)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores), raising=False)
+        assert spared_threads() == threads
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="parents are asked for on POSIX only")
 def test_a_training_ends_with_its_viewer_if_it_should(tmp_path: Path, settings: Settings) -> None:
     config = settings(budget={"steps": 100_000})
     config.to_yaml(tmp_path / "given.yaml")

@@ -15,7 +15,8 @@ from napari_ran.config import TrainConfig
 from napari_ran.errors import RanError
 from napari_ran.train.engine import fit
 from napari_ran.train.events import TrainEvent, TrainFailed, TrainStarted
-from napari_ran.train.wire import CONFIG, EVENTS, command_in, encode
+from napari_ran.train.lock import living
+from napari_ran.train.wire import CONFIG, EVENTS, PARENT, command_in, encode
 
 
 class Child:
@@ -27,12 +28,10 @@ class Child:
         The run; its settings are there.
     resume : bool
         Go on from its checkpoint.
-    parent : int, optional
-        Stop when this process has ended.
     """
 
-    def __init__(self, folder: Path, resume: bool, parent: int | None) -> None:
-        self.folder, self.resumed, self.parent = folder, resume, parent
+    def __init__(self, folder: Path, resume: bool) -> None:
+        self.folder, self.resumed = folder, resume
         self.step = 0
         self.told_to_stop = False
 
@@ -75,11 +74,11 @@ class Child:
             time.sleep(0.05)
 
     def _wanted(self) -> bool:
-        if self.parent is None:
+        """Whether the process with which this one ends is still there, if there is one."""
+        try:
+            return living((self.folder / PARENT).read_text(encoding="utf-8")) is not None
+        except OSError:
             return True
-        import psutil
-
-        return os.getppid() == self.parent if os.name == "posix" else bool(psutil.pid_exists(self.parent))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.told_to_stop = True
@@ -90,9 +89,8 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--parent", type=int)
     arguments = parser.parse_args()
-    return Child(arguments.folder, arguments.resume, arguments.parent).run()
+    return Child(arguments.folder, arguments.resume).run()
 
 
 if __name__ == "__main__":

@@ -14,14 +14,26 @@ LOCK = "run.lock"
 
 
 def running_process(folder: Path) -> int | None:
-    """Return the number of the process that trains in this folder, or None; a lock left by a dead one does not count.
+    """Return the number of the process that trains in this folder, or None; a dead one's lock does not count."""
+    try:
+        return living((folder / LOCK).read_text(encoding="utf-8"))
+    except OSError:
+        return None
 
-    A process that was given the number of a dead one is told apart by when it started.
-    """
+
+def identity() -> str:
+    """Return what tells this process from any other, one that is later given its number included."""
+    import psutil
+
+    return json.dumps({"pid": os.getpid(), "started": psutil.Process().create_time()})
+
+
+def living(text: str) -> int | None:
+    """Return the number of the process of an `identity`, or None if it has ended."""
     import psutil
 
     try:
-        found = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        found = json.loads(text)
         process = psutil.Process(int(found["pid"]))
         same = abs(process.create_time() - float(found["started"])) < 2
         alive = same and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -41,15 +53,12 @@ def locked(folder: Path) -> Iterator[None]:
     OutputError
         The folder may not be written to.
     """
-    import psutil
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         other = running_process(folder)
         if other is not None:
             raise InputError("folder", f"process {other} is training in {folder}", "Stop it or choose another folder")
-        started = psutil.Process().create_time()
-        (folder / LOCK).write_text(json.dumps({"pid": os.getpid(), "started": started}), encoding="utf-8")
+        (folder / LOCK).write_text(identity(), encoding="utf-8")
     except OSError as error:
         if isinstance(error, InputError):
             raise

@@ -16,14 +16,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from napari_ran.config import TrainConfig
 from napari_ran.errors import InputError, OutputError
 from napari_ran.train.checkpoint import has_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFailed, TrainFinished
-from napari_ran.train.lock import running_process
+from napari_ran.train.lock import identity, living, running_process
 from napari_ran.train.pairs import save_pairs
 from napari_ran.train.subjects import TrainPair
-from napari_ran.train.wire import COMMAND, CONFIG, ERRORS, EVENTS, command_in, decode, straightened
+from napari_ran.train.wire import COMMAND, CONFIG, ERRORS, EVENTS, PARENT, command_in, decode, put, straightened
 
 _GRACE = 1.0
 """Seconds between the end of a process, or of its lock, and the conclusion that it will not say why."""
@@ -32,7 +34,7 @@ State = Literal["starting", "running", "paused", "finished", "stopped", "failed"
 
 
 class TrainingProcess:
-    """A handle on the training in a folder; the process outlives it.
+    """A handle on the training in a folder; the process outlives it, and this process too unless it is tied to it.
 
     Make one by `start` or `attach`. Nothing here waits, except for `events` and `wait`.
     """
@@ -66,7 +68,8 @@ class TrainingProcess:
         pairs, validation : sequence of TrainPair, optional
             Pairs in memory. They are written to `folder`, so that the run can be resumed without them.
         outlive : bool
-            Whether the training goes on when this process ends; else it stops then, and keeps what it has.
+            Whether the training goes on when this process ends; else it stops then, and keeps what it has. It can be
+            changed later, see `tie`.
 
         Raises
         ------
@@ -91,6 +94,7 @@ class TrainingProcess:
                 config = config.replace(validation={"data": data.to_dict()})
             config.to_yaml(folder / CONFIG)
             (folder / COMMAND).unlink(missing_ok=True)
+            _tie(folder, outlive)
             if not resume:
                 (folder / EVENTS).unlink(missing_ok=True)
             size = (folder / EVENTS).stat().st_size if (folder / EVENTS).exists() else 0
@@ -100,13 +104,14 @@ class TrainingProcess:
         except OSError as error:
             raise OutputError(str(folder), f"may not be written to ({error.strerror})", "Choose another") from error
         command = [sys.executable, "-m", "napari_ran.train.child", str(folder)]
-        command += ["--resume"] * resume + ([] if outlive else ["--parent", str(os.getpid())])
+        command += ["--resume"] * resume
         with errors:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
+                env={"OMP_NUM_THREADS": str(spared_threads())} | os.environ,
                 start_new_session=True,  # an interrupt at the terminal is not meant for it
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
@@ -183,6 +188,21 @@ class TrainingProcess:
         """End the training after the step that it takes; it writes a checkpoint, and the best weights are kept."""
         self._send("stop")
 
+    @property
+    def outlives(self) -> bool:
+        """Whether the training goes on when every viewer is closed."""
+        return not (self.folder / PARENT).exists()
+
+    def tie(self, outlive: bool) -> None:
+        """Let the training outlive this process, or stop when this process ends or calls `let_go`."""
+        _tie(self.folder, outlive)
+
+    def let_go(self) -> None:
+        """Stop the training if it was to end with this process, before this process ends."""
+        with contextlib.suppress(OSError):
+            if living((self.folder / PARENT).read_text(encoding="utf-8")) == os.getpid():
+                self.stop()
+
     def kill(self) -> None:
         """End the process at once; the run can be resumed from its last checkpoint."""
         pid = self.pid
@@ -201,9 +221,7 @@ class TrainingProcess:
         return self.state
 
     def _send(self, word: str) -> None:
-        part = self.folder / f"{COMMAND}.part"
-        part.write_text(word, encoding="utf-8")
-        os.replace(part, self.folder / COMMAND)
+        put(word, self.folder / COMMAND)
 
     def _read(self) -> list[TrainEvent]:
         """Return the events of the whole lines that have been added to the file."""
@@ -227,6 +245,19 @@ class TrainingProcess:
         lines = (self.folder / ERRORS).read_text(errors="replace").strip().splitlines() if code else []
         why = f" Its last words: {lines[-1]}" if lines else ""
         return TrainFailed(step, f"The training process ended unexpectedly {how}".rstrip() + f". {kept}{why}")
+
+
+def spared_threads() -> int:
+    """Return how many threads a training beside a viewer takes: all but one, so that the viewer answers."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores - 1, torch.get_num_threads()))
+
+
+def _tie(folder: Path, outlive: bool) -> None:
+    if outlive:
+        (folder / PARENT).unlink(missing_ok=True)
+    else:
+        put(identity(), folder / PARENT)
 
 
 def history(folder: str | Path) -> list[TrainEvent]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,9 @@ from napari_ran.train.events import (
 )
 
 EVENTS, COMMAND, ERRORS, CONFIG = "events.jsonl", "command", "errors.txt", "config.yaml"
+PARENT = "parent"
+"""The file that says with which process the training ends; without it, it outlives all."""
+
 _KINDS: dict[str, type] = {
     kind.__name__: kind for kind in (TrainStarted, TrainStep, Validated, TrainNote, TrainFinished, TrainFailed)
 }
@@ -77,3 +81,10 @@ def command_in(folder: Path) -> str:
         return (folder / COMMAND).read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+def put(word: str, path: Path) -> None:
+    """Write a word to a file in one go, so that nobody reads half of it."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(word, encoding="utf-8")
+    os.replace(part, path)
