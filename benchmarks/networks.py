@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accuracy import hippocampus_pairs
-from torch import nn
+from torch import Tensor, nn
 
 import napari_ran as ran
 from napari_ran.data import DisplacementField, Grid, Landmarks
@@ -135,17 +135,24 @@ def alone(network: nn.Module | None) -> Solver:
 
 
 @torch.no_grad()
-def network_field(network: nn.Module, pair: Pair, grid: Grid) -> torch.Tensor:
+def network_field(network: nn.Module, pair: Pair, grid: Grid) -> Tensor:
     """Return the network's field (3, *S) on `grid`."""
+    fixed, moving = network_images(pair, grid)
+    field: Tensor = network(moving, fixed, both=False).field[0].float()
+    return field
+
+
+def network_images(pair: Pair, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Return fixed and moving image (1, 1, *S) as the network sees them on `grid`."""
     choice = choose_intensity(pair.fixed, pair.moving)
-    scaled = [
+    fixed, moving = (
         ran.Image(window.apply(image.tensor), image.grid, image.name)
         for window, image in ((choice.fixed, pair.fixed), (choice.moving, pair.moving))
-    ]
-    target = resample(scaled[0], grid, antialias=True).tensor[None]
-    source = resample(scaled[1], grid, pair.world, antialias=True).tensor[None]
-    field: torch.Tensor = network(source, target, both=False).field[0].float()
-    return field
+    )
+    return (
+        resample(fixed, grid, antialias=True).tensor[None],
+        resample(moving, grid, pair.world, antialias=True).tensor[None],
+    )
 
 
 def affine(weights: str) -> Solver:

@@ -1,0 +1,88 @@
+"""Print how many steps of instance optimisation a network saves: ``python benchmarks/warm_start.py WEIGHTS``.
+
+Each pair of the families of `networks.py` is optimised from zero and from the network's field, with the same steps, by
+the same measure. *needed* are the steps after which the optimisation from zero is within 0.001 of its lowest loss, and
+the steps after which that from the network's field is as low. The loss is looked at every ten steps. Without
+``--search`` both go without the discrete search, which finds large motion before the first step.
+The volumes are read from the folder named by NAPARI_RAN_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from networks import FAMILIES, VOXELS, Pair, load, network_images
+from torch import Tensor, nn
+
+from napari_ran.config import InstanceConfig
+from napari_ran.instance import InstanceStep, optimise_field
+from napari_ran.working import network_grid
+
+NEAR = 1e-3
+"""A loss this close to the lowest counts as reached."""
+
+Course = list[tuple[int, float]]
+
+
+def course(fixed: Tensor, moving: Tensor, start: Tensor | None, config: InstanceConfig, spacing: list[float]) -> Course:
+    """Return the steps of the optimisation and the lowest loss up to each, the start first."""
+    found: list[tuple[int, float]] = []
+    run = optimise_field(fixed, moving, start, config, spacing)
+    first: InstanceStep | None = None
+    for event in run:
+        if np.isfinite(event.loss):
+            first = first or event
+            lowest = min(event.loss, found[-1][1]) if found else event.loss
+            found.append((max(0, event.step - first.step), lowest))
+    return found
+
+
+def needed(steps: Course, loss: float) -> int | None:
+    """Return the first step at which the loss is as low as `loss`."""
+    return next((step for step, value in steps if value <= loss + NEAR), None)
+
+
+def compare(pair: Pair, network: nn.Module, search: bool) -> tuple[Course, Course]:
+    """Return the courses from zero and from the network's field."""
+    grid = network_grid(pair.fixed.grid, VOXELS, 16)
+    fixed, moving = network_images(pair, grid)
+    with torch.no_grad():
+        start: Tensor = network(moving, fixed, both=False).field.float()
+    config = InstanceConfig(similarity="ncc", **({} if search else {"search": 0})).resolved(similarity="ncc")
+    spacing = [float(side) for side in grid.spacing]
+    zero, warm = (course(fixed, moving, field, config, spacing) for field in (None, start))
+    return zero, warm
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights")
+    parser.add_argument("--only", default="hippocampus,brain,dirlab,phantom")
+    parser.add_argument("--pairs", type=int, default=4, help="most pairs of a family")
+    parser.add_argument("--development", action="store_true")
+    parser.add_argument("--search", action="store_true")
+    arguments = parser.parse_args()
+    folder, network = Path(os.environ.get("NAPARI_RAN_DATA", "")), load(arguments.weights)
+    print(f"{'family':12s} {'loss: start':>12s} {'network':>9s} {'lowest':>9s} {'steps needed':>13s} {'network':>8s}")
+    for name in arguments.only.split(","):
+        family = FAMILIES[name]
+        pairs = family.development if arguments.development else family.reported
+        if pairs is None:
+            parser.error(f"{name} has no pairs for development")
+        for pair in itertools.islice(pairs(folder), arguments.pairs):
+            zero, warm = compare(pair, network, arguments.search)
+            target = zero[-1][1]
+            steps = [needed(one, target) for one in (zero, warm)]
+            print(
+                f"{name:12s} {zero[0][1]:12.3f} {warm[0][1]:9.3f} {target:9.3f} {steps[0]!s:>13s} {steps[1]!s:>8s}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
