@@ -215,6 +215,7 @@ def _editor(info: FieldInfo, choices: list[tuple[str, str]] | None) -> QWidget:
     line.setProperty("optional", optional)
     if annotation is not str:
         line.setProperty("yaml", True)
+        line.setPlaceholderText(AUTOMATIC if optional else "")
     return line
 
 
@@ -298,7 +299,7 @@ def _show(editor: QWidget, value: Any) -> None:
     elif isinstance(editor, QDoubleSpinBox):
         editor.setProperty("exact", value)
         editor.setValue(value or 0.0)
-    elif editor.property("yaml"):
+    elif editor.property("yaml") and value is not None:
         editor.setText(yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip())
     else:
         editor.setText("" if value is None else str(value))

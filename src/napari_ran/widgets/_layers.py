@@ -162,7 +162,7 @@ def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Itera
         "difference": lambda: _difference(result),
         "vectors": lambda: convert.vectors_layer(result.field, "displacement vectors", 6_000),
         "magnitude": lambda: convert.magnitude_layer(result.field),
-        "grid": lambda: convert.deformed_grid_layer(result.field, _line_distance(result.field.grid)),
+        "grid": lambda: convert.deformed_grid_layer(result.field, line_distance(result.field.grid)),
         "jacobian": lambda: convert.jacobian_layer(result.field),
         "consistency": lambda: _consistency(result),
     }
@@ -175,7 +175,7 @@ def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Itera
             yield kind.key, _finished(kind.key, makers[kind.key](), look)
 
 
-def _line_distance(grid: ran.Grid) -> float:
+def line_distance(grid: ran.Grid) -> float:
     """Return a distance in mm that leaves the lines of the deformed grid apart: at least seven voxels."""
     return max(float(grid.extent.max()) / 20, 7 * float(grid.spacing[:2].max()))
 

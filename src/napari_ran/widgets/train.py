@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QProgressBar, QPushButton, QTabWidget, QVBoxLayout
 
@@ -20,13 +20,14 @@ from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._panels import MessagePanel, ProgressPanel
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.training.models import ModelsPage
-from napari_ran.widgets.training.preview import preview_layers
+from napari_ran.widgets.training.preview import GeneratedPreview
 from napari_ran.widgets.training.progress import ProgressPage
 from napari_ran.widgets.training.runs import (
+    Leash,
     folder_of,
+    note_failure,
     open_runs,
     resuming_work,
-    runs_folder,
     saving_work,
     starting_work,
     take_up,
@@ -51,17 +52,21 @@ class TrainWidget(DockedWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.run: TrainingProcess | None = None
+        self.leash = Leash()
         self._state = "ready"
-        self._draws = 0
         self.setup, self.page, self.models = TrainSetup(napari_viewer), ProgressPage(napari_viewer), ModelsPage()
-        self.starter, self.saver, self.painter = Worker(self), Worker(self), Worker(self)
+        self.starter, self.saver, self.generated = Worker(self), Worker(self), GeneratedPreview(napari_viewer, self)
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._build()
         self._connect()
         self._show_state("ready", WELCOME)
         self._follow_viewer(True)
+
+    @property
+    def run(self) -> TrainingProcess | None:
+        """The training that is shown."""
+        return self.leash.run
 
     # ---------------------------------------------------------------- layout
 
@@ -79,21 +84,16 @@ class TrainWidget(DockedWidget):
         self.stop_button.setToolTip("End the training; the best weights so far become a model")
         self.resume_button = QPushButton("Resume")
         self.resume_button.setToolTip("<p>Let the training of this page go on from where it ended</p>")
-        self.open_button = QPushButton("Open…")
-        self.open_button.setToolTip("<p>Show another training by its folder: it may run, have ended or be resumed</p>")
-        upper, lower = QHBoxLayout(), QHBoxLayout()
-        upper.addWidget(self.start_button, 2)
-        upper.addWidget(self.pause_button, 1)
-        upper.addWidget(self.stop_button, 1)
-        lower.addWidget(self.resume_button)
-        lower.addWidget(self.open_button)
+        row = QHBoxLayout()
+        row.addWidget(self.start_button, 2)
+        for button in (self.pause_button, self.stop_button, self.resume_button):
+            row.addWidget(button, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.message)
         layout.addWidget(self.progress)
-        layout.addLayout(upper)
-        layout.addLayout(lower)
+        layout.addLayout(row)
         self.setMinimumWidth(340)
 
     def _connect(self) -> None:
@@ -101,16 +101,21 @@ class TrainWidget(DockedWidget):
         self.pause_button.clicked.connect(self.pause)
         self.stop_button.clicked.connect(self.stop)
         self.resume_button.clicked.connect(self.resume)
-        self.open_button.clicked.connect(self._ask_what_to_open)
+        self.page.runs.chosen.connect(self.attach)
+        self.page.runs.deleted.connect(self._on_deleted)
+        self.setup.at_close.activated.connect(self._tie)
         self.setup.load_button.clicked.connect(self._ask_what_to_load)
         self.setup.save_button.clicked.connect(self._ask_where_to_save)
         self.setup.preview_button.clicked.connect(self.preview)
         self.starter.finished.connect(self._on_started)
         self.saver.finished.connect(lambda path: self.progress.say(f"Settings written to {path}."))
-        self.painter.finished.connect(self._on_preview)
-        for worker in (self.starter, self.saver, self.painter):
+        for worker in (self.starter, self.saver):
             worker.failed.connect(self._on_failed)
+        for worker in self._workers():
             self.destroyed.connect(worker.current.drop)  # not a method of this widget, which is gone by then
+        self.destroyed.connect(self.leash.let_go)
+        for part in (self.generated, self.page.replay, self.page.compare_button, self.page.runs):
+            part.failed.connect(self._complain)
         self.models.failed.connect(self._complain)
         self.models.said.connect(self.progress.say)
         self._timer.timeout.connect(self._look)
@@ -128,24 +133,32 @@ class TrainWidget(DockedWidget):
             self._complain(error)
             return
         self._begin("Writing the data and starting the process…")
-        self.starter.start(starting_work(config, folder, pairs, validation, self.setup.outlive.isChecked()))
+        self.starter.start(starting_work(config, folder, pairs, validation, self.setup.at_close.currentData()))
 
     def pause(self) -> None:
         """Let the training wait after its step, or go on."""
-        if self.run is None:
+        run = self.run
+        if run is None:
             return
         if self._state == "paused":
-            self.run.resume()
-            self._show_state("running")
-        else:
-            self.run.pause()
+            if self._told(run.resume):
+                self._show_state("running")
+        elif self._told(run.pause):
             self._show_state("paused", f"Paused. {self.page.status()}")
 
     def stop(self) -> None:
         """End the training; the best weights so far become a model."""
-        if self.run is not None:
-            self.run.stop()
+        if self.run is not None and self._told(self.run.stop):
             self._show_state("stopping", "Stopping after this step…")
+
+    def _told(self, order: Callable[[], None]) -> bool:
+        """Give the training an order, and return whether that could be done."""
+        try:
+            order()
+        except OSError as error:  # a full disk, say
+            self._complain(error)
+            return False
+        return True
 
     def resume(self) -> None:
         """Let the training that ended go on from its checkpoint, with the budget that the form shows."""
@@ -159,7 +172,7 @@ class TrainWidget(DockedWidget):
             self._complain(error)
             return
         self._show_state("starting", "Starting the process…")
-        self.starter.start(resuming_work(config, self.run.folder, self.setup.outlive.isChecked()))
+        self.starter.start(resuming_work(config, self.run.folder, self.setup.at_close.currentData()))
 
     def attach(self, folder: str | Path) -> None:
         """Show the training of a folder, from its beginning."""
@@ -173,18 +186,33 @@ class TrainWidget(DockedWidget):
         self._listen(run)
 
     def _begin(self, text: str) -> None:
-        self.run = None
+        self.leash.run = None
         self.page.clear()
         self._show_state("starting", text)
         self.tabs.setCurrentIndex(1)
 
     def _on_started(self, run: TrainingProcess) -> None:
         self._listen(run)
+        self.page.replay.watch()
 
     def _listen(self, run: TrainingProcess) -> None:
-        self.run = run
+        self.leash.run = run
+        self.page.open(run.folder)
+        self.setup.at_close.setCurrentIndex(self.setup.at_close.findData(run.outlives))
         self._timer.start()
         self._look()
+
+    def _tie(self) -> None:
+        """Let the training that runs outlive the viewer, or not, as chosen now."""
+        run = self.run
+        if run is not None and not run.ended:
+            self._told(lambda: run.tie(self.setup.at_close.currentData()))
+
+    def _on_deleted(self, folder: Path) -> None:
+        self.leash.run = None
+        self.page.clear()
+        self.message.hide()
+        self._show_state("ready", f"The training '{folder.name}' was deleted.")
 
     def _look(self) -> None:
         """Take in what the training has told since the last time."""
@@ -192,8 +220,7 @@ class TrainWidget(DockedWidget):
         if run is None:
             return
         events = run.poll()
-        for event in events:
-            self.page.show_event(event)
+        self.page.show_events(events)
         if run.ended:
             self._timer.stop()
             self._on_end(events[-1])
@@ -202,6 +229,8 @@ class TrainWidget(DockedWidget):
 
     def _on_end(self, event: Any) -> None:
         if isinstance(event, TrainFailed):
+            if self.run is not None:
+                note_failure(self.run.folder)
             self._show_state("ready", "")
             problem, _, cure = event.message.rstrip(".").partition(". ")
             self._complain(ran.InputError("The training failed", problem, cure or "See the settings"))
@@ -229,15 +258,15 @@ class TrainWidget(DockedWidget):
 
     def _show_state(self, state: str, text: str = "") -> None:
         """Enable what can be done now and say what is going on."""
-        self._state = state
+        changed, self._state = state != self._state, state
+        if changed:
+            self.page.runs.set_ready(state == "ready")
         at_work = state in ("running", "paused")
         self.start_button.setEnabled(state == "ready")
-        self.open_button.setEnabled(state == "ready")
         self.resume_button.setEnabled(state == "ready" and self.run is not None)
         self.pause_button.setEnabled(at_work)
         self.pause_button.setText("Go on" if state == "paused" else "Pause")
         self.stop_button.setEnabled(at_work)
-        self.setup.outlive.setEnabled(state == "ready")
         if state == "ready":
             self.progress.rest(text)
             return
@@ -256,23 +285,7 @@ class TrainWidget(DockedWidget):
         except ran.InputError as error:
             self._complain(error)
             return
-        self._draws += 1
-        seed = self._draws
-        shapes = config.data.generated.shapes
-
-        def work(task: Any) -> Any:
-            yield
-            return preview_layers(
-                config.data.generated, shapes[seed % len(shapes)], torch.Generator().manual_seed(seed)
-            )
-
-        self.painter.start(work)
-
-    def _on_preview(self, layers: list[Any]) -> None:
-        for data, kwargs, kind in layers:
-            if kwargs["name"] in self.viewer.layers:
-                self.viewer.layers.remove(kwargs["name"])
-            getattr(self.viewer, f"add_{kind}")(data, **kwargs)
+        self.generated.show_next(config.data.generated)
 
     # ---------------------------------------------------------------- files
 
@@ -306,11 +319,6 @@ class TrainWidget(DockedWidget):
         if path:
             self.save_settings(path)
 
-    def _ask_what_to_open(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Open a training", str(runs_folder()))
-        if path:
-            self.attach(path)
-
     # ---------------------------------------------------------------- end of life
 
     def shut(self) -> None:
@@ -318,11 +326,15 @@ class TrainWidget(DockedWidget):
         if not self._open:
             return
         self._timer.stop()
-        if self.run is not None and not self.run.ended and not self.setup.outlive.isChecked():
-            self.run.stop()
-        for worker in (self.starter, self.saver, self.painter):
+        self.leash.let_go()
+        self.page.replay.shut()
+        for worker in self._workers():
             worker.drop()
         self._follow_viewer(False)
+
+    def _workers(self) -> tuple[Worker, ...]:
+        page = self.page
+        return (self.starter, self.saver, self.generated.worker, page.replay.worker, page.compare_button.worker)
 
     def _follow_viewer(self, follow: bool) -> None:
         self._open = follow

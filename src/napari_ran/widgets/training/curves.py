@@ -17,6 +17,9 @@ MOST_POINTS = 1500
 
 _SMALLEST_RANGE = 0.01
 
+GOAL = "instance opt."
+"""What the line of instance optimisation is called."""
+
 SMOOTHING = 0.9
 """Share of the running mean that a new value leaves as it is."""
 
@@ -63,12 +66,13 @@ class CurvePlot(ThemedPlot):
         self.title, self._empty = title, empty
         self.curves: dict[str, Curve] = {}
         self.line: float | None = None
+        self.goal: float | None = None
         super().__init__(viewer, title, parent=parent)
         self.setMinimumHeight(150)
 
     def clear(self) -> None:
         """Start a new run."""
-        self.curves, self.line = {}, None
+        self.curves, self.line, self.goal = {}, None, None
         self.update()
 
     def add(self, name: str, step: float, value: float, smooth: bool = False) -> None:
@@ -81,6 +85,11 @@ class CurvePlot(ThemedPlot):
         self.line = value
         self.update()
 
+    def set_goal(self, value: float | None) -> None:
+        """Say how good instance optimisation alone is."""
+        self.goal = value
+        self.update()
+
     def apply_theme(self, event: Any = None) -> None:
         """Take the viewer's colours."""
         super().apply_theme()
@@ -88,6 +97,7 @@ class CurvePlot(ThemedPlot):
         self._colours = {
             "training": QColor(theme.current.as_hex()),
             "validation": self.visible(QColor(theme.warning.as_hex())),
+            GOAL: self.visible(QColor("#009E73")),
         }
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
@@ -102,7 +112,7 @@ class CurvePlot(ThemedPlot):
         if not values:
             painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self._empty)
             return
-        values += [] if self.line is None else [self.line]
+        values += [line for line in (self.line, self.goal) if line is not None]
         last = max(2.0, *(curve.points[-1][0] for curve in self.curves.values() if curve.points))
         margin = max(0.0, _SMALLEST_RANGE - (max(values) - min(values))) / 2  # a level curve is drawn level
         vertical = ticks(min(values) - margin, max(values) + margin)
@@ -134,10 +144,11 @@ class CurvePlot(ThemedPlot):
         painter.drawText(QPointF(4, height), self.title)
 
     def _draw_line(self, painter: QPainter, area: Axes) -> None:
-        if self.line is not None:
-            painter.setPen(QPen(self._text, 1, Qt.PenStyle.DashLine))
-            y = area.point(0, self.line).y()
-            painter.drawLine(QPointF(area.frame.left(), y), QPointF(area.frame.right(), y))
+        for value, colour in ((self.line, self._text), (self.goal, self._colours[GOAL])):
+            if value is not None:
+                painter.setPen(QPen(colour, 1 if colour is self._text else 2, Qt.PenStyle.DashLine))
+                y = area.point(0, value).y()
+                painter.drawLine(QPointF(area.frame.left(), y), QPointF(area.frame.right(), y))
 
     def _draw_curve(self, painter: QPainter, area: Axes, name: str, curve: Curve) -> None:
         if not curve.points:
@@ -155,6 +166,7 @@ class CurvePlot(ThemedPlot):
         """Name the curves above the plot, from the right."""
         names = [(name, self._colours.get(name, self._text)) for name, curve in self.curves.items() if curve.points]
         names += [] if self.line is None else [("┄ identity", self._text)]
+        names += [] if self.goal is None else [(f"┄ {GOAL}", self._colours[GOAL])]
         x = frame.right()
         for name, colour in reversed(names):
             x -= painter.fontMetrics().horizontalAdvance(name)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_ran.config import TrainConfig
 from napari_ran.train import TrainEvent, TrainNote, TrainStarted, TrainStep, Validated, Validation
+from napari_ran.widgets.training.chooser import RunChooser
+from napari_ran.widgets.training.compare import CompareButton
 from napari_ran.widgets.training.curves import CurvePlot
+from napari_ran.widgets.training.replay import ReplayPanel
 
 MEASURES = {
     "dice": ("Dice (higher is better)", "dice"),
@@ -23,12 +28,12 @@ _EMPTY_FIGURE = "What is measured on the validation pairs appears here"
 
 
 class ProgressPage(QWidget):
-    """Two plots and a few lines of text, filled by the events of a training.
+    """Two plots, a few lines of text and the replay of a training, filled by its events.
 
     Parameters
     ----------
     viewer : napari.Viewer
-        Whose theme the curves follow.
+        Whose theme the curves follow, and where the replay is shown.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -41,15 +46,21 @@ class ProgressPage(QWidget):
         self.notes = QLabel()
         self.notes.setWordWrap(True)
         self.notes.setAccessibleName("Notes of the training")
+        self.runs, self.replay, self.compare_button = RunChooser(), ReplayPanel(viewer), CompareButton()
+        self.compare_button.found.connect(self._compared)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
-        for part in (self.loss, self.figure, self.figures, self.notes):
+        for part in (self.runs, self.loss, self.figure, self.figures, self.compare_button, self.replay, self.notes):
             layout.addWidget(part)
         layout.addStretch(1)
         self.clear()
 
     def clear(self) -> None:
         """Show nothing of the run before."""
+        self.replay.clear()
+        self.compare_button.clear()
+        self.folder: Path | None = None
+        self._checks: dict[int, Validated] = {}
         self.loss.clear()
         self.figure.clear()
         self.figures.clear()
@@ -61,8 +72,21 @@ class ProgressPage(QWidget):
         self._notes: list[str] = []
         self._rate = _Rate()
 
-    def show_event(self, event: TrainEvent) -> None:
-        """Take an event in."""
+    def open(self, folder: Path | None) -> None:
+        """Look at the run of a folder, whose events come next."""
+        self.folder = folder
+        self.runs.show_run(folder)
+
+    def show_events(self, events: Sequence[TrainEvent]) -> None:
+        """Take in what has happened since the last time."""
+        for event in events:
+            self._show_event(event)
+        if any(isinstance(event, Validated) for event in events):
+            self.replay.refresh()
+        if any(isinstance(event, TrainStarted) for event in events):
+            self.runs.refresh()
+
+    def _show_event(self, event: TrainEvent) -> None:
         if isinstance(event, TrainStarted):
             self._begin(event)
         elif isinstance(event, TrainStep):
@@ -70,6 +94,7 @@ class ProgressPage(QWidget):
             self._rate.add(event.step, event.seconds)
             self.loss.add("training", event.step, event.loss, smooth=True)
         elif isinstance(event, Validated):
+            self._checks[event.step] = event
             self.loss.add("validation", event.step, event.validation.loss)
             self._measured(event)
         elif isinstance(event, TrainNote) and event.message not in self._notes:
@@ -120,6 +145,14 @@ class ProgressPage(QWidget):
         self.figure.set_line(value)
         if event.steps_done == 0 and value is not None:
             self.figure.add("validation", 0, value)
+        if self.folder is not None:
+            self.replay.open(self.folder, event.config.validation.snapshots > 0, self._checks)
+            self.compare_button.open(self.folder, event.config)
+
+    def _compared(self, found: Validation) -> None:
+        """Draw what instance optimisation alone reaches."""
+        self.loss.set_goal(found.loss)
+        self.figure.set_goal(getattr(found, self._measure))
 
     def _measured(self, event: Validated) -> None:
         value = getattr(event.validation, self._measure)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,20 @@ import napari_ran as ran
 from napari_ran.config import TrainConfig
 from napari_ran.errors import OutputError
 from napari_ran.io.own_models import add_model
+from napari_ran.train import TrainEvent, TrainFailed, TrainFinished
+from napari_ran.train.lock import running_process
 from napari_ran.train.process import TrainingProcess
-from napari_ran.train.wire import EVENTS
+from napari_ran.train.wire import EVENTS, command_in, decode
 from napari_ran.widgets.training.pairs import LayerPairs
 
 TAKEN_UP = "model-name"
 """The file in a run's folder that says under which name its model was added."""
+
+SEEN = "failure-seen"
+"""The file in a run's folder that says that somebody has read why it failed."""
+
+LAST_LINES = 2**16
+"""Bytes at the end of the file of events in which its last one is looked for."""
 
 
 def runs_folder() -> Path:
@@ -38,16 +48,89 @@ def folder_of(name: str) -> Path:
         raise ran.InputError("name", f"'{name}' cannot be the name of a model", "Use letters, digits, dots and dashes")
     folder = runs_folder() / name
     if (folder / EVENTS).exists():
-        cure = "Give another name, or open that training and resume it"
+        cure = "Give another name, or resume or delete that training on the page Progress"
         raise ran.InputError("name", f"there is a training named '{name}' already", cure)
     return folder
 
 
+class Leash:
+    """The training that a widget listens to; no Qt object, so that it can be let go of when the widget is gone."""
+
+    def __init__(self) -> None:
+        self.run: TrainingProcess | None = None
+
+    def let_go(self) -> None:
+        """Stop the training if it was to end with the viewer."""
+        if self.run is not None and not self.run.ended:
+            self.run.let_go()
+
+
+def all_runs() -> dict[Path, str]:
+    """Return the folders of all trainings, the newest first, and what each does in a word."""
+    found = [path.parent for path in runs_folder().glob(f"*/{EVENTS}")]
+    return {folder: state_of(folder) for folder in sorted(found, key=_age, reverse=True)}
+
+
+def state_of(folder: Path) -> str:
+    """Return what a training does, or how it ended, in a word."""
+    last = _last_event(folder)
+    if isinstance(last, TrainFinished):
+        return "stopped" if last.reason == "closed" else "done"
+    if isinstance(last, TrainFailed):
+        return "failed"
+    if running_process(folder) is None and (folder / EVENTS).exists():
+        return "interrupted"
+    return "starting" if last is None else "paused" if command_in(folder) == "pause" else "running"
+
+
 def open_runs() -> list[Path]:
-    """Return the folders of the trainings whose model was not taken up yet, those that run first, then by age."""
-    found = [path.parent for path in runs_folder().glob(f"*/{EVENTS}") if not (path.parent / TAKEN_UP).exists()]
-    running = {folder: TrainingProcess.attach(folder).pid is not None for folder in found}
-    return sorted(found, key=lambda folder: (running[folder], (folder / EVENTS).stat().st_mtime), reverse=True)
+    """Return the trainings that ask for attention: those that run, then those of whose end nobody knows yet."""
+    runs = all_runs()
+    running = [folder for folder, state in runs.items() if state in ("starting", "running", "paused")]
+    ended = [folder for folder in runs if not ((folder / TAKEN_UP).exists() or (folder / SEEN).exists())]
+    return running + [folder for folder in ended if folder not in running]
+
+
+def note_failure(folder: Path) -> None:
+    """Remember that a failure was shown, so that it does not greet everybody who opens the widget."""
+    with contextlib.suppress(OSError):
+        (folder / SEEN).touch()
+
+
+def delete_run(folder: Path) -> None:
+    """Delete a training with its checkpoints and snapshots; a model that it gave stays.
+
+    Raises
+    ------
+    InputError
+        It runs, or it is not one of the viewer's trainings.
+    OutputError
+        Something in its folder could not be deleted.
+    """
+    if folder.parent != runs_folder() or not (folder / EVENTS).exists():
+        cure = "Delete its folder by other means"
+        raise ran.InputError("training", f"{folder} is not one of the viewer's trainings", cure)
+    if running_process(folder) is not None:
+        raise ran.InputError("training", f"'{folder.name}' is running", "Stop it first")
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(str(folder), f"could not be deleted ({error.strerror})", "Close what uses it") from error
+
+
+def _age(folder: Path) -> float:
+    return (folder / EVENTS).stat().st_mtime
+
+
+def _last_event(folder: Path) -> TrainEvent | None:
+    """Return the last thing that a training told, None where it has not told anything yet."""
+    try:
+        with (folder / EVENTS).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LAST_LINES))
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((event for line in reversed(lines) if (event := decode(line)) is not None), None)
 
 
 def take_up(folder: Path, best: Path, name: str) -> str:
@@ -88,9 +171,9 @@ def resuming_work(config: TrainConfig, folder: Path, outlive: bool) -> Any:
 
     def work(task: Any) -> Generator[None, None, TrainingProcess]:
         yield
-        note = folder / TAKEN_UP
         run = TrainingProcess.start(config, folder, resume=True, outlive=outlive)
-        note.unlink(missing_ok=True)  # it will have better weights
+        for note in (TAKEN_UP, SEEN):
+            (folder / note).unlink(missing_ok=True)  # it will have better weights
         return run
 
     return work

@@ -6,13 +6,10 @@ from typing import Any
 
 import torch
 from qtpy.QtWidgets import (
-    QCheckBox,
-    QFileDialog,
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -25,6 +22,17 @@ from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._forms import ConfigForm, combo
 from napari_ran.widgets._pages import Section, form_layout
 from napari_ran.widgets.training.pairs import LayerPairs, PairChoices, ValidationChoices, all_pairs, chosen_pair
+from napari_ran.widgets.training.paths import PathRow
+
+PATHS = {
+    "folder": ("", True),
+    "dataset": ("Data sets (*.json)", True),
+    "pairs": ("Lists (*.csv)", False),
+}
+"""What the path of a source may be: the filter of its files, and whether it may be a folder."""
+
+AT_CLOSE = {False: "stop, keep the best weights", True: "go on in the background"}
+"""What becomes of a training when the viewer is closed: whether it outlives it, and in words."""
 
 SOURCES = {
     "layers": ("two layers of the viewer", "pairs"),
@@ -46,6 +54,7 @@ LABELS = {
     "model.ndim": "Axes",
     "objective.compare": "Likeness",
     "objective.dice": "Weight of labels",
+    "objective.landmarks": "Weight of points",
     "objective.smooth": "Smoothness",
     "objective.field": "Weight of true field",
     "budget.minutes": "Minutes",
@@ -58,7 +67,11 @@ LABELS = {
 """What a setting is called in the form, where its name does not say it."""
 
 PLAIN = {
-    "method": ("model.start", "model.preset", "objective.compare", "objective.smooth", "objective.dice"),
+    "method": (
+        "model.start",
+        "model.preset",
+        *(f"objective.{name}" for name in ("compare", "smooth", "dice", "landmarks")),
+    ),
     "budget": ("name", "budget.minutes", "budget.steps", "compute.device"),
     "data": ("data.source", "data.path", "data.labels", "data.shape", "validation.holdout"),
 }
@@ -79,7 +92,7 @@ def first_settings() -> TrainConfig:
     return TrainConfig(
         objective={"window": 5, "smooth": 0.5},
         optimiser={"warmup": 10},
-        validation={"every": 20, "pairs": 4},
+        validation={"every": 20, "pairs": 4, "snapshots": 20},
         budget={"minutes": 5.0},
     )
 
@@ -129,16 +142,18 @@ class TrainSetup(QWidget):
         chosen = self.source.currentData()
         config: TrainConfig = self.form.get()
         config = config.replace(data={"source": SOURCES[chosen][1]})
-        dice = config.objective.dice > 0
+        weights = {"labels": config.objective.dice, "landmarks": config.objective.landmarks}
+        needed = [kind for kind, weight in weights.items() if weight > 0]
         if chosen not in ("layers", "all"):
             if chosen != "generated" and config.data.path is None:
                 raise ran.InputError("data.path", "nothing is named", "Name the folder or file to learn from")
             return config, None, None
-        pairs = chosen_pair(self.pair, dice) if chosen == "layers" else all_pairs(list(self._viewer.layers), dice)
+        layers = list(self._viewer.layers)
+        pairs = chosen_pair(self.pair, needed) if chosen == "layers" else all_pairs(layers, needed)
         ndim = pairs.ndim
         validation = None
         if any(self.validation.layer(role) is not None for role in ("fixed", "moving")):
-            validation = chosen_pair(self.validation, False, "validation ")
+            validation = chosen_pair(self.validation, where="validation ")
             if validation.ndim != ndim:
                 problem = f"these images have {validation.ndim} axes, the ones to train on {ndim}"
                 raise ran.InputError("validation fixed", problem, "Choose layers of the same number of axes")
@@ -170,8 +185,8 @@ class TrainSetup(QWidget):
         form.addRow("Learn from", self.source)
         self._layer_rows = _rows(self.pair, PairChoices.ROLES)
         self._all_note = QLabel(
-            "Every image layer is brought onto every other one. A labels layer belongs to the image whose name its own "
-            "begins with."
+            "Every image layer is brought onto every other one. A layer of labels or points belongs to the image whose "
+            "name its own begins with."
         )
         self._all_note.setWordWrap(True)
         self._path_rows = self._files_rows()
@@ -185,9 +200,10 @@ class TrainSetup(QWidget):
         for part in (self._layer_rows, self._all_note, self._path_rows, self._generated_rows):
             form.addRow(part)
         self.form.add_to(form, "data.shape")
+        self.form.editors["data.shape"].setPlaceholderText("the images' own")
         self.form.editors["data.shape"].setToolTip(
-            "<p>Images are brought to this many voxels before the network, such as [96, 80, 128]; null keeps their own."
-            " Half the resolution trains several times as fast.</p>"
+            "<p>Images are brought to this many voxels before the network, such as [96, 80, 128]. Empty: their own. "
+            "Half the resolution trains several times as fast.</p>"
         )
         return group
 
@@ -195,16 +211,9 @@ class TrainSetup(QWidget):
         content = QWidget()
         form = form_layout(content)
         form.setContentsMargins(0, 0, 0, 0)
-        for path in ("data.path", "data.labels"):
-            editor: Any = self.form.editors[path]
-            button = QPushButton("…")
-            button.setFixedWidth(30)
-            button.setAccessibleName(f"Choose: {self.form.label(path)}")
-            button.clicked.connect(lambda _=False, editor=editor: self._ask_for(editor))
-            row = QHBoxLayout()
-            row.addWidget(editor, 1)
-            row.addWidget(button)
-            form.addRow(self.form.label(path), row)
+        self.paths = {path: PathRow(self.form.editors[path], LABELS[path]) for path in ("data.path", "data.labels")}
+        for path, row in self.paths.items():
+            form.addRow(LABELS[path], row)
         self.form.add_to(form, "validation.holdout")
         return content
 
@@ -225,12 +234,14 @@ class TrainSetup(QWidget):
         group = QGroupBox("Training")
         form = form_layout(group)
         self.form.add_to(form, *PLAIN["budget"])
-        self.outlive = QCheckBox("Go on when the viewer is closed")
-        self.outlive.setToolTip(
-            "<p>A training that goes on is found again when this widget is opened the next time. Otherwise closing the "
-            "widget or the viewer stops it; the best weights so far are kept, and it can be resumed.</p>"
+        self.at_close = combo(
+            "When the viewer closes",
+            "What becomes of the training when this widget or the viewer is closed; it can be changed at any time. One "
+            "that goes on is found again when the widget is opened the next time, and one that stops can be resumed.",
         )
-        form.addRow(self.outlive)
+        for outlive, text in AT_CLOSE.items():
+            self.at_close.addItem(text, outlive)
+        form.addRow("When closed", self.at_close)
         return group
 
     def _advanced_section(self) -> QWidget:
@@ -267,18 +278,13 @@ class TrainSetup(QWidget):
         self._generated_rows.setVisible(chosen == "generated")
         self._path_rows.setVisible(chosen in ("folder", "dataset", "pairs"))
         self.validation_section.setVisible(chosen in ("layers", "all"))
+        if chosen in PATHS:
+            self.paths["data.path"].offer(*PATHS[chosen])
+            self.paths["data.labels"].offer("", chosen == "folder")
 
     def _show_start(self) -> None:
         start: Any = self.form.editors["model.start"]
         self.form.editors["model.preset"].setEnabled(start.currentData() == "scratch")
-
-    def _ask_for(self, editor: QLineEdit) -> None:
-        if self.source.currentData() == "pairs":
-            path, _ = QFileDialog.getOpenFileName(self, "List of pairs", "", "Lists (*.csv)")
-        else:
-            path = QFileDialog.getExistingDirectory(self, "Choose a folder")
-        if path:
-            editor.setText(path)
 
 
 _PARTS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,7 @@ import pytest
 import napari_ran as ran
 from napari_ran.config import TrainConfig
 from napari_ran.io.checkpoints import ModelCard, save_weights, user_weights
-from napari_ran.io.layers import to_layer_data
 from napari_ran.io.own_models import add_model
-from napari_ran.train.process import TrainingProcess
 from napari_ran.train.sources import find_sources
 from napari_ran.widgets.register import RegisterWidget
 from napari_ran.widgets.train import TrainWidget
@@ -26,65 +24,9 @@ Made = tuple[Any, TrainWidget]
 START_MS = 90_000
 
 
-def settings(**sections: Any) -> TrainConfig:
-    """A small RAN3 that takes a step in milliseconds."""
-    narrow = ran.RANConfig.preset("RAN3", 3).replace(
-        encoder_channels=(4, 4, 4, 4), decoder_channels=(4, 4, 4, 4, 4), skip_channels=4, heads=2
-    )
-    return TrainConfig(
-        name="tiny",
-        model={"structure": narrow.to_dict()},
-        data={"source": "generated", "generated": {"shapes": [[16, 32, 16]]}},
-        objective={"window": 5},
-        validation={"every": 2, "pairs": 1},
-        budget={"steps": 4},
-    ).replace(**sections)
-
-
-def add_pair(viewer: Any, ndim: int = 3) -> None:
-    """Add two images with labels, shifted by a voxel against each other."""
-    grid = ran.Grid.from_spacing((16, 32, 16)[:ndim], (1.5, 1.0, 2.0)[:ndim])
-    x = np.indices(grid.shape).astype(float)
-    labels = np.zeros(grid.shape, np.int32)
-    labels[(slice(4, 10),) * ndim] = 3
-    for name, shift in (("fixed", 0), ("moving", 1)):
-        picture = (100 * np.sin((x[0] + shift) / 2.5) * np.cos(x[1] / 2.2)).astype(np.float32)
-        for value in (ran.Image(picture, grid, name), ran.Labels(np.roll(labels, -shift, 0), grid, f"{name} organs")):
-            data, kwargs, kind = to_layer_data(value)
-            getattr(viewer, f"add_{kind}")(data, **kwargs)
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models and trainings of the tests are not the user's."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
-
-
-@pytest.fixture
-def train_in(make_napari_viewer: Callable[..., Any]) -> Iterator[Callable[[], Made]]:
-    made: list[TrainWidget] = []
-
-    def make() -> Made:
-        viewer = make_napari_viewer()
-        widget = TrainWidget(viewer)
-        viewer.window.add_dock_widget(widget, name="Train (RAN)", area="right")
-        made.append(widget)
-        return viewer, widget
-
-    yield make
-    for folder in runs_folder().glob("*"):
-        TrainingProcess(folder).kill()
-    for widget in made:
-        widget.shut()
-
-
-def said(widget: TrainWidget) -> str:
-    return widget.message.text.text()
-
-
-def test_a_pair_of_layers_becomes_a_model_in_every_chooser(train_in: Callable[[], Made], qtbot: Any) -> None:
+def test_a_pair_of_layers_becomes_a_model_in_every_chooser(
+    train_in: Callable[[], Made], qtbot: Any, settings: Any, add_pair: Any, said: Any
+) -> None:
     viewer, widget = train_in()
     add_pair(viewer)
     register = RegisterWidget(viewer)
@@ -116,7 +58,9 @@ def test_a_pair_of_layers_becomes_a_model_in_every_chooser(train_in: Callable[[]
 
 
 @pytest.mark.slow
-def test_a_training_is_paused_killed_resumed_and_stopped(train_in: Callable[[], Made], qtbot: Any) -> None:
+def test_a_training_is_paused_killed_resumed_and_stopped(
+    train_in: Callable[[], Made], qtbot: Any, settings: Any, said: Any
+) -> None:
     _, widget = train_in()
     widget.setup.set(settings(budget={"steps": 100_000}))
     widget.start()
@@ -149,10 +93,10 @@ def test_a_training_is_paused_killed_resumed_and_stopped(train_in: Callable[[], 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("go_on", [True, False])
-def test_a_training_is_found_again(train_in: Callable[[], Made], qtbot: Any, go_on: bool) -> None:
+def test_a_training_is_found_again(train_in: Callable[[], Made], qtbot: Any, go_on: bool, settings: Any) -> None:
     viewer, widget = train_in()
     widget.setup.set(settings(budget={"steps": 100_000}))
-    widget.setup.outlive.setChecked(go_on)
+    widget.setup.at_close.setCurrentIndex(widget.setup.at_close.findData(go_on))
     widget.start()
     qtbot.waitUntil(lambda: widget.page.last is not None, timeout=START_MS)
     viewer.window.remove_dock_widget(widget)
@@ -172,15 +116,10 @@ class _NOTHING:
     points: tuple[Any, ...] = ()
 
 
-def choose(widget: TrainWidget, source: str) -> None:
-    widget.setup.source.setCurrentIndex(widget.setup.source.findData(source))
-
-
 def keep_model(name: str) -> Path:
     """Write a small model into the user's folder."""
-    config = settings().model.structure
-    assert config is not None
-    return save_weights(ran.create_model(config), user_weights() / f"{name}.safetensors", _card(name))
+    narrow = ran.RANConfig.preset("RAN3", 3).replace(encoder_channels=(4,) * 4, decoder_channels=(4,) * 5, heads=2)
+    return save_weights(ran.create_model(narrow), user_weights() / f"{name}.safetensors", _card(name))
 
 
 def _card(name: str) -> ModelCard:
@@ -189,7 +128,7 @@ def _card(name: str) -> ModelCard:
 
 @pytest.mark.parametrize("source", ["generated", "folder", "dataset", "pairs"])
 def test_settings_come_back_from_the_form(
-    train_in: Callable[[], Made], tmp_path: Path, source: str, qtbot: Any
+    train_in: Callable[[], Made], tmp_path: Path, source: str, qtbot: Any, settings: Any
 ) -> None:
     _, widget = train_in()
     path = None if source == "generated" else str(tmp_path)
@@ -207,7 +146,9 @@ def test_settings_come_back_from_the_form(
     assert TrainConfig.from_yaml(tmp_path / "back.yaml") == config
 
 
-def test_layers_are_written_beside_the_settings(train_in: Callable[[], Made], tmp_path: Path, qtbot: Any) -> None:
+def test_layers_are_written_beside_the_settings(
+    train_in: Callable[[], Made], tmp_path: Path, qtbot: Any, add_pair: Any, choose: Any
+) -> None:
     viewer, widget = train_in()
     add_pair(viewer, 2)
     choose(widget, "layers")
@@ -229,7 +170,9 @@ def test_layers_are_written_beside_the_settings(train_in: Callable[[], Made], tm
         ("folder", 0, "Name the folder or file"),
     ],
 )
-def test_what_is_missing_is_said(train_in: Callable[[], Made], source: str, images: int, words: str) -> None:
+def test_what_is_missing_is_said(
+    train_in: Callable[[], Made], source: str, images: int, words: str, choose: Any, said: Any
+) -> None:
     viewer, widget = train_in()
     for number in range(images):
         viewer.add_image(np.zeros((8, 8, 8), np.float32), name=f"image {number}")
@@ -239,7 +182,9 @@ def test_what_is_missing_is_said(train_in: Callable[[], Made], source: str, imag
     assert widget.start_button.isEnabled()
 
 
-def test_layers_of_different_axes_and_missing_labels_are_refused(train_in: Callable[[], Made]) -> None:
+def test_layers_of_different_axes_and_missing_labels_are_refused(
+    train_in: Callable[[], Made], choose: Any, said: Any
+) -> None:
     viewer, widget = train_in()
     viewer.add_image(np.zeros((8, 8, 8), np.float32), name="fixed")
     flat = viewer.add_image(np.zeros((8, 8), np.float32), name="moving")
@@ -256,7 +201,9 @@ def test_layers_of_different_axes_and_missing_labels_are_refused(train_in: Calla
         assert "set the weight of the labels to 0" in said(widget)
 
 
-def test_all_pairs_take_the_labels_that_are_called_like_the_images(train_in: Callable[[], Made]) -> None:
+def test_all_pairs_take_the_labels_that_are_called_like_the_images(
+    train_in: Callable[[], Made], add_pair: Any, choose: Any
+) -> None:
     viewer, widget = train_in()
     add_pair(viewer, 2)
     choose(widget, "all")
@@ -269,7 +216,7 @@ def test_all_pairs_take_the_labels_that_are_called_like_the_images(train_in: Cal
     assert first.moving_labels.name == "moving organs"  # type: ignore[union-attr]
 
 
-def test_a_generated_pair_is_shown_and_replaced(train_in: Callable[[], Made], qtbot: Any) -> None:
+def test_a_generated_pair_is_shown_and_replaced(train_in: Callable[[], Made], qtbot: Any, settings: Any) -> None:
     viewer, widget = train_in()
     widget.setup.set(settings())
     widget.preview()
@@ -281,7 +228,9 @@ def test_a_generated_pair_is_shown_and_replaced(train_in: Callable[[], Made], qt
     qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=5_000)
 
 
-def test_models_are_listed_renamed_exported_and_removed(train_in: Callable[[], Made], tmp_path: Path) -> None:
+def test_models_are_listed_renamed_exported_and_removed(
+    train_in: Callable[[], Made], tmp_path: Path, said: Any
+) -> None:
     keep_model("mine")
     (user_weights() / "broken.safetensors").write_bytes(b"nothing")
     _, widget = train_in()

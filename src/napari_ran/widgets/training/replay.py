@@ -1,0 +1,341 @@
+"""The epoch slider: what the network made of the validation pair, at every snapshot of a training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+
+import napari_ran as ran
+from napari_ran.io.layers import KEY
+from napari_ran.train import Validated
+from napari_ran.train.batch import PairBatch
+from napari_ran.train.keeping import kept_pair, snapshots
+from napari_ran.widgets._forms import combo
+from napari_ran.widgets._layers import OWNER, own_result, place_layer
+from napari_ran.widgets._worker import Task, Worker
+from napari_ran.widgets.inspection.layers import InspectLayers
+from napari_ran.widgets.training.replay_work import PREFIX, Replayed, legend, replay_layers, replaying_work
+
+CACHE_BYTES = 512 * 2**20
+"""Most memory for snapshots that were looked at; a bigger one alone is kept as well."""
+
+REST_MS, PLAY_MS = 60, 350
+"""How long the slider must rest before a snapshot is computed, and how long each is seen when they are played."""
+
+NONE_YET = "Snapshots appear here as the training is measured."
+NO_SNAPSHOTS = (
+    "This training keeps no snapshots to look at. Those that are started here do; in the settings it is "
+    "<i>snapshots</i>, under Validation."
+)
+
+
+class ReplayPanel(QGroupBox):
+    """A slider over the snapshots of a training, which shows each one's work on the validation pair in the viewer.
+
+    The network runs in a thread of its own on the CPU. What it found is kept as long as it fits into `CACHE_BYTES`.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the layers go: one set, changed in place.
+
+    Signals
+    -------
+    failed : object
+        The exception that kept a snapshot from being shown.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__("Over the course of the training")
+        self._viewer = viewer
+        self.worker = Worker(self)
+        self._rest, self._turn = _single_shot(self, REST_MS), _single_shot(self, PLAY_MS)
+        self._build()
+        self.worker.finished.connect(self._on_found)
+        self.worker.failed.connect(self._on_failed)
+        self._rest.timeout.connect(self._compute)
+        self._turn.timeout.connect(self._next)
+        self.slider.valueChanged.connect(self._on_moved)
+        self.slider.sliderPressed.connect(self._want)
+        self.slider.actionTriggered.connect(self._want)
+        self.play_button.toggled.connect(self._on_play)
+        self.show_box.currentIndexChanged.connect(self._on_choice)
+        self.seen_box.toggled.connect(self._on_seen)
+        self.clear()
+
+    def _build(self) -> None:
+        self.play_button = QPushButton("▶")
+        self.play_button.setCheckable(True)
+        self.play_button.setFixedWidth(34)
+        self.play_button.setToolTip("Run through the snapshots")
+        self.play_button.setAccessibleName("Play the snapshots")
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setAccessibleName("Snapshot of the training")
+        self.slider.setPageStep(1)
+        self.label = QLabel()
+        self.label.setWordWrap(True)
+        self.label.setAccessibleName("Which snapshot is shown")
+        self.show_box = combo("What to show", "What lies over the warped image: displacements, or the heads' masks.")
+        self.seen_box = QCheckBox("In the viewer")
+        self.seen_box.setToolTip(
+            "<p>Show the validation pair in the viewer: the fixed image, the warped one with the deformed grid, and "
+            "what is chosen here. With the slider at its right end the newest snapshot is shown as it comes.</p>"
+        )
+        self.legend = QLabel()
+        self.legend.setWordWrap(True)
+        self.legend.setAccessibleName("What the colours mean")
+        upper, lower = QHBoxLayout(), QHBoxLayout()
+        upper.addWidget(self.play_button)
+        upper.addWidget(self.slider, 1)
+        lower.addWidget(self.show_box, 1)
+        lower.addWidget(self.seen_box)
+        self.controls = QWidget()
+        column = QVBoxLayout(self.controls)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(upper)
+        column.addLayout(lower)
+        column.addWidget(self.legend)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.label)
+        layout.addWidget(self.controls)
+
+    # ---------------------------------------------------------------- the run
+
+    def clear(self) -> None:
+        """Forget the run, and take its layers out of the viewer."""
+        self.worker.drop()
+        self._rest.stop()
+        self.play_button.setChecked(False)
+        self.folder: Path | None = None
+        self._files: dict[int, Path] = {}
+        self._times: Mapping[int, Validated] = {}
+        self._pair: tuple[PairBatch, ran.Grid] | None = None
+        self._kept: OrderedDict[tuple[int, int], Replayed] = OrderedDict()
+        self._largest: dict[str, float] = {}
+        self.shown: Replayed | None = None
+        self._show_before = ""
+        self.legend.hide()
+        self.show_box.clear()
+        self.seen_box.setChecked(False)
+        self.setVisible(False)
+
+    def open(self, folder: Path, wanted: bool, times: Mapping[int, Validated]) -> None:
+        """Look at a run.
+
+        Parameters
+        ----------
+        folder : Path
+            Where it is.
+        wanted : bool
+            Whether the run keeps snapshots.
+        times : mapping
+            Step to what was measured then; it may grow.
+        """
+        self.folder, self._times = folder, times
+        self.setVisible(True)
+        self.label.setText(NONE_YET if wanted else NO_SNAPSHOTS)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in the snapshots that there are now; at its right end the slider stays there."""
+        if self.folder is None:
+            return
+        files = snapshots(self.folder)
+        self.controls.setVisible(bool(files))
+        if not files or list(files) == list(self._files):
+            self._describe(working=self.worker.task is not None)
+            return
+        chosen = self.step
+        newest = chosen is None or self.slider.value() == self.slider.maximum()
+        self._files, steps = files, list(files)
+        value = len(steps) - 1 if newest else min(range(len(steps)), key=lambda i: abs(steps[i] - (chosen or 0)))
+        blocked = self.slider.blockSignals(True)
+        self.slider.setRange(0, len(steps) - 1)
+        self.slider.setValue(value)
+        self.slider.blockSignals(blocked)
+        self._describe(working=self.worker.task is not None)
+        if self.step != chosen and self.worker.task is None and not self._rest.isActive():
+            self._ask()  # else when that is done: snapshots may come faster than they can be looked at
+
+    def watch(self) -> None:
+        """Show the snapshots in the viewer as they come."""
+        self.seen_box.setChecked(True)
+
+    @property
+    def step(self) -> int | None:
+        """The step of the chosen snapshot."""
+        steps = list(self._files)
+        return steps[self.slider.value()] if self.slider.value() < len(steps) else None
+
+    def shut(self) -> None:
+        """Stop all work."""
+        self._rest.stop()
+        self._turn.stop()
+        self.worker.drop()
+
+    # ---------------------------------------------------------------- choosing
+
+    def _want(self, action: int = 0) -> None:
+        """Whoever moves the slider wants to see something."""
+        self.seen_box.setChecked(True)
+
+    def _on_moved(self, value: int) -> None:
+        self._describe()
+        self._ask()
+
+    def _on_choice(self, index: int) -> None:
+        if self.shown is not None and index >= 0:
+            self._show(self.shown)
+
+    def _on_seen(self, seen: bool) -> None:
+        if seen:
+            self._ask()
+            return
+        self.worker.drop()
+        self._rest.stop()
+        self.play_button.setChecked(False)
+        for layer in [layer for layer in self._viewer.layers if (own_result(layer) or "").startswith(PREFIX)]:
+            self._viewer.layers.remove(layer)
+        self._describe()
+
+    def _on_play(self, play: bool) -> None:
+        self.play_button.setText("❚❚" if play else "▶")
+        if not play:
+            self._turn.stop()
+            return
+        self._want()
+        if self.slider.value() == self.slider.maximum():
+            self.slider.setValue(0)
+        self._ask()
+
+    def _next(self) -> None:
+        if self.slider.value() == self.slider.maximum():
+            self.play_button.setChecked(False)
+        else:
+            self.slider.setValue(self.slider.value() + 1)
+
+    def _describe(self, working: bool = False) -> None:
+        """Say which snapshot is chosen: its step, its time, and what was measured."""
+        step = self.step
+        if step is None:
+            return
+        parts = [f"Step {step}"]
+        found = self._times.get(step)
+        if found is not None:
+            parts.append(f"{found.seconds / 60:.1f} min")
+            if found.validation.dice is not None:
+                parts.append(f"Dice {found.validation.dice:.3f}")
+            elif found.validation.tre_mm is not None:
+                parts.append(f"landmark error {found.validation.tre_mm:.2f} mm")
+        elif step == 0:
+            parts.append("before the training")
+        self.label.setText("  ·  ".join(parts) + ("  ·  computing…" if working else ""))
+
+    # ---------------------------------------------------------------- computing and showing
+
+    def _key(self, step: int) -> tuple[int, int]:
+        """Tell a snapshot from one of the same step that a resumed run has written anew."""
+        return step, self._files[step].stat().st_mtime_ns
+
+    def _ask(self) -> None:
+        """Show the chosen snapshot, at once where it is known."""
+        step = self.step
+        if not self.seen_box.isChecked() or step is None:
+            return
+        try:
+            known = self._kept.get(self._key(step))
+        except OSError:  # given up in this moment
+            known = None
+        if known is None:
+            self._rest.start()
+            return
+        self.worker.drop()
+        self._rest.stop()
+        self._show(known)
+
+    def _compute(self) -> None:
+        step, folder = self.step, self.folder
+        if step is None or folder is None:
+            return
+        path, pair = self._files[step], self._pair
+        self._describe(working=True)
+
+        def work(task: Task) -> Any:
+            yield
+            images, grid = pair or kept_pair(folder)
+            found = yield from replaying_work(path, images, grid, step)(task)
+            return (images, grid), found
+
+        self.worker.start(work)
+
+    def _on_found(self, outcome: tuple[tuple[PairBatch, ran.Grid], Replayed]) -> None:
+        self._pair, found = outcome
+        with contextlib.suppress(KeyError, OSError):  # the run has given it up meanwhile
+            self._kept[self._key(found.step)] = found
+        while len(self._kept) > 1 and sum(one.bytes for one in self._kept.values()) > CACHE_BYTES:
+            self._kept.popitem(last=False)
+        self._describe()
+        self._show(found)
+        if self.step != found.step:
+            self._ask()
+
+    def _on_failed(self, error: Exception) -> None:
+        given_up = self.step is not None and not self._files[self.step].exists()
+        self._describe()
+        if not given_up:
+            self.play_button.setChecked(False)
+            self.failed.emit(error)
+            return
+        self.refresh()
+        self._ask()
+
+    def _show(self, found: Replayed) -> None:
+        """Put a snapshot into the viewer, in place of the one before."""
+        self.shown = found
+        if self.show_box.count() == 0:
+            blocked = self.show_box.blockSignals(True)
+            for key, text in found.shows():
+                self.show_box.addItem(text, key)
+            self.show_box.blockSignals(blocked)
+        show = str(self.show_box.currentData())
+        units, factor = InspectLayers(self._viewer).units(found.field.grid.ndim)
+        selected = self._viewer.layers.selection.active
+        there = {own_result(layer) for layer in self._viewer.layers}
+        for data, kwargs, kind in replay_layers(found, show, self._largest):
+            key = kwargs["metadata"][KEY][OWNER]
+            affine = np.diag([*(1 / factor), 1.0]) @ kwargs["affine"]
+            visible = _seen_with(show).get(key.removeprefix(PREFIX), True)
+            given = {"affine": affine, "units": units} | ({} if key in there else {"visible": visible})
+            layer = place_layer(self._viewer, key, (np.ascontiguousarray(data), kwargs | given, kind))
+            layer.name = kwargs["name"]
+            if show != self._show_before and layer.visible != visible:  # else it is as the user wants it
+                layer.visible = visible
+        self._show_before = show
+        self.legend.setText(legend(found, show, self._largest))
+        self.legend.setVisible(bool(self.legend.text()))
+        if selected is not None and selected in self._viewer.layers:
+            self._viewer.layers.selection.active = selected
+        if self.play_button.isChecked():
+            self._turn.start()
+
+
+def _seen_with(show: str) -> dict[str, bool]:
+    """Return which layers are seen with a choice; the lines would mix with other colours."""
+    kind = show.partition(" ")[0]
+    return {"map": kind == "field", "heads": kind == "heads", "grid": kind == "warped"}
+
+
+def _single_shot(parent: QWidget, milliseconds: int) -> QTimer:
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    return timer

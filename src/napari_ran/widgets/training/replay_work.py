@@ -1,0 +1,184 @@
+"""What a snapshot of a training does with the validation pair: computed off the GUI thread, and as layers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import napari_ran as ran
+from napari_ran import functional as F
+from napari_ran.figures.colours import head_colour
+from napari_ran.introspect.trace import level_grid
+from napari_ran.io.checkpoints import load_weights
+from napari_ran.io.layers import (
+    KEY,
+    LayerData,
+    deformed_grid_layer,
+    magnitude_layer,
+    napari_affine,
+    to_layer_data,
+)
+from napari_ran.models import LevelOutput, ModelOutput
+from napari_ran.train.batch import PairBatch
+from napari_ran.widgets._layers import LIMITS, OWNER, line_distance
+from napari_ran.widgets._worker import Task, Work
+from napari_ran.widgets.inspection.colours import head_colours
+
+Limits = tuple[float, float]
+
+PREFIX = "replay-"
+"""Begins the marks of the layers of a replay, see `own_result`."""
+
+LINES_OPACITY = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class ReplayedLevel:
+    """What one level computed: displacement (D, *S) in its own voxels on its own grid, and masks (M, *S)."""
+
+    grid: ran.Grid
+    field: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """What one snapshot does with the validation pair.
+
+    Attributes
+    ----------
+    step : int
+        The snapshot's step.
+    fixed, warped : (1, *S) float32 tensor
+        What the network saw, and what it made of the moving image.
+    field : DisplacementField
+        In voxels of the pair's grid.
+    lines : LayerData
+        The deformed grid.
+    levels : tuple of ReplayedLevel
+        Coarse to fine.
+    """
+
+    step: int
+    fixed: Tensor
+    warped: Tensor
+    field: ran.DisplacementField
+    lines: LayerData
+    levels: tuple[ReplayedLevel, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes beside the pair itself."""
+        tensors = [self.warped, self.field.tensor]
+        tensors += [tensor for level in self.levels for tensor in (level.field, level.masks)]
+        return int(self.lines[0].nbytes) + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def shows(self) -> list[tuple[str, str]]:
+        """Return what can be shown over the warped image: key and text."""
+        shows = [("warped", "Warped image"), ("field", "Displacement (mm)")]
+        for level in range(len(self.levels)):
+            shows += [
+                (f"field {level}", f"Level {level}: displacement (mm)"),
+                (f"heads {level}", f"Level {level}: heads"),
+            ]
+        return shows
+
+
+def replaying_work(path: Path, pair: PairBatch, grid: ran.Grid, step: int) -> Work:
+    """Return the work of running a snapshot on a pair; it can be dropped between two levels."""
+
+    def work(task: Task) -> Generator[None, None, Replayed]:
+        yield
+        network = load_weights(path)
+        iteration = network.iterate(pair.moving, pair.fixed, keep_levels=True, both=False)
+        while True:
+            try:
+                with torch.no_grad():
+                    next(iteration)
+            except StopIteration as stop:
+                return replayed(stop.value, pair, grid, step)
+            yield
+
+    return work
+
+
+def replayed(output: ModelOutput, pair: PairBatch, grid: ran.Grid, step: int) -> Replayed:
+    """Return what is kept of a network's output for a pair on `grid`."""
+    warped = F.warp(pair.moving, output.field, padding="border")[0]
+    levels = tuple(_level(level, grid) for level in output.levels)
+    field = ran.DisplacementField(output.field[0], grid, "fixed", "moving")
+    lines = deformed_grid_layer(field, line_distance(grid))
+    return Replayed(step, pair.fixed[0], warped, field, lines, levels)
+
+
+def _level(level: LevelOutput, grid: ran.Grid) -> ReplayedLevel:
+    """Return a level without what its grid has beyond the image."""
+    own = level_grid(grid, level.pool_size)
+    inside = (slice(None), *(slice(n) for n in own.shape))
+    found = level.forward
+    return ReplayedLevel(own, found.field[0][inside].clone(), found.masks[0][inside].clone())
+
+
+def replay_layers(found: Replayed, show: str, largest: dict[str, float]) -> list[LayerData]:
+    """Return the layers that show a snapshot, from below to above.
+
+    Parameters
+    ----------
+    found : Replayed
+        The snapshot.
+    show : str
+        One of the keys of `Replayed.shows`.
+    largest : dict
+        The longest displacement so far by what is shown; it is kept up to date here, so that the colours mean the same
+        all over the training.
+    """
+    kind, _, number = show.partition(" ")
+    level = found.levels[int(number)] if number else found.levels[-1]
+    field = ran.DisplacementField(level.field, level.grid) if kind == "field" and number else found.field
+    where = f"level {number} " if number else ""
+    return [
+        _marked("fixed", "fixed", to_layer_data(ran.Image(found.fixed, found.field.grid)), (0.0, 1.0)),
+        _marked("warped", "warped", to_layer_data(ran.Image(found.warped, found.field.grid)), (0.0, 1.0)),
+        _marked("map", f"{where}displacement (mm)", *_length(field, show if kind == "field" else "field", largest)),
+        _marked("heads", f"{where}heads", _heads(level), None),
+        _marked("grid", "deformed grid", found.lines, (0.0, 1.0), opacity=LINES_OPACITY),
+    ]
+
+
+def legend(found: Replayed, show: str, largest: dict[str, float]) -> str:
+    """Return what the colours mean, as rich text; `largest` is that of `replay_layers`."""
+    kind, _, number = show.partition(" ")
+    if kind == "field":
+        return f"Blue is 0 mm, red is {largest[show]:.2g} mm, the most so far."
+    heads = len(found.levels[int(number)].masks) if kind == "heads" else 0
+    return "&nbsp; ".join(f"<span style='color:{head_colour(head)}'>■</span> head {head}" for head in range(heads))
+
+
+def _length(field: ran.DisplacementField, show: str, largest: dict[str, float]) -> tuple[LayerData, Limits]:
+    layer = magnitude_layer(field)
+    largest[show] = max(largest.get(show, 1e-3), float(layer[0].max()))
+    return layer, (0.0, largest[show])
+
+
+def _heads(level: ReplayedLevel) -> LayerData:
+    """Return the heads' colours, mixed as the masks say."""
+    colours = torch.tensor(head_colours(len(level.masks)))
+    mixed: NDArray[Any] = torch.einsum("m...,mc->...c", level.masks, colours).clamp(0, 1).numpy()
+    ndim = level.grid.ndim
+    data = np.ascontiguousarray((255 * mixed).astype(np.uint8).transpose(*reversed(range(ndim)), ndim))
+    placed = {"affine": napari_affine(level.grid), "rgb": True, "opacity": 0.6, "blending": "translucent"}
+    return data, placed | {"metadata": {KEY: {"kind": "heads"}}}, "image"
+
+
+def _marked(key: str, name: str, layer: LayerData, limits: Limits | None, **style: float) -> LayerData:
+    data, kwargs, kind = layer
+    mark = {**kwargs["metadata"][KEY], OWNER: PREFIX + key, LIMITS: limits}
+    kwargs = kwargs | style | {"name": f"validation: {name}", "metadata": {KEY: mark}}
+    return data, kwargs | ({} if limits is None else {"contrast_limits": limits}), kind
