@@ -25,7 +25,6 @@ from napari_ran.train import (
     evaluate_model,
     fit,
 )
-from napari_ran.train import checkpoint as checkpoints
 from napari_ran.train.checkpoint import read_checkpoint
 from napari_ran.train.keeping import kept_pair, snapshots
 from napari_ran.train.launch import network_for
@@ -160,7 +159,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr("napari_ran.writing.os.fsync", full)
     rest = list(run)
     assert isinstance(rest[-1], TrainFinished)
     assert any("No space left" in note.message and "one before is kept" in note.message for note in of(TrainNote, rest))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import os
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_ran.errors import InputError, OutputError
+from napari_ran.errors import InputError
+from napari_ran.writing import replacing
 
 
 class FrozenConfig(BaseModel):
@@ -47,16 +46,8 @@ class FrozenConfig(BaseModel):
         """Return the config as YAML, and write it to `path`, whole or not at all, when one is given."""
         text = yaml.safe_dump(self.to_dict(), sort_keys=False)
         if path is not None:
-            part = Path(path).with_name(f"{Path(path).name}.part")
-            try:
+            with replacing(path, "the settings") as part:
                 part.write_text(text, encoding="utf-8")
-                os.replace(part, path)
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    part.unlink(missing_ok=True)
-                raise OutputError(
-                    str(path), f"settings could not be written ({error.strerror})", "Choose another folder"
-                ) from error
         return text
 
     @classmethod

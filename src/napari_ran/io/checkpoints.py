@@ -6,9 +6,7 @@ JSON. Pickles are refused, since reading one can run any code.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from napari_ran.config import FrozenConfig, RANConfig
-from napari_ran.errors import InputError, OutputError
+from napari_ran.errors import InputError
 from napari_ran.models import RAN
+from napari_ran.writing import replacing
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that come with the package."""
@@ -98,15 +97,8 @@ def save_weights(model: RAN, path: str | Path, card: ModelCard) -> Path:
     path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     metadata = {"config": json.dumps(model.config.to_dict()), "card": json.dumps(card.to_dict())}
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, "the weights", make_folder=True) as part:
         part.write_bytes(save(tensors, metadata))
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise OutputError(str(path), f"the weights could not be written ({error})", "Choose another folder") from error
     return path
 
 

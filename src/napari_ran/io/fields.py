@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
-from napari_ran.io.files import existing, replacing, suffix_of, unreadable
+from napari_ran.io.files import existing, suffix_of, unreadable
 from napari_ran.io.geometry import array_from_itk, grid_from_itk, itk_image, lps, quiet_itk
 from napari_ran.io.images import nifti_image
+from napari_ran.writing import replacing
 
 LEARN2REG_UNIT = "displacement in voxels along the array axes ijk (Learn2Reg)"
 """What the header of a Learn2Reg field says of its numbers."""

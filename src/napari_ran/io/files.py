@@ -1,15 +1,11 @@
-"""Paths: readable names, one kind of error for what cannot be read, and writing that is all or nothing."""
+"""Paths: readable names, and one kind of error for what cannot be read."""
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
-from napari_ran.errors import InputError, OutputError
+from napari_ran.errors import InputError
+from napari_ran.writing import reason_of
 
 _DOUBLE_SUFFIXES = (".nii.gz", ".mrk.json")
 
@@ -50,38 +46,3 @@ def unreadable(path: str | Path, error: BaseException, formats: str) -> InputErr
         f"the file cannot be read ({reason_of(error)})",
         f"It may be truncated or of another format; export or download it again as {formats}",
     )
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the telling part of an exception's text, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    # ITK puts the cause last, behind "itk::ERROR: Class(0x...): "
-    return lines[-1].split("): ", 1)[-1].rstrip(".")
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Write a file all or nothing: yields a temporary path in the same folder, which then takes the place of `path`.
-
-    Raises
-    ------
-    OutputError
-        The folder is missing or not writable, or there is no space left. What was at `path` stays as it was.
-    """
-    target = Path(path).expanduser()
-    if not target.parent.is_dir():
-        raise OutputError(str(path), f"the folder {target.parent} does not exist", "Create it or choose another folder")
-    # the name's end stays, since writers choose the format by it
-    temporary = target.with_name(f".{uuid4().hex[:8]}-{target.name}")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    except (OSError, RuntimeError) as error:  # SimpleITK reports a failed write as RuntimeError
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else reason_of(error)
-        cure = "Free some space or choose another folder" if full else "Choose a folder with space where you may write"
-        raise OutputError(str(path), f"the file could not be written ({reason})", cure) from error
-    finally:
-        temporary.unlink(missing_ok=True)

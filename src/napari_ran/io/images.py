@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from napari_ran.data import Grid, Image, Labels
 from napari_ran.errors import InputError
 from napari_ran.io.damage import left_out, refuse_cut_tiff
-from napari_ran.io.files import existing, replacing, stem_of, suffix_of, unreadable
+from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
+from napari_ran.writing import replacing
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".tif", ".tiff", ".png", ".dcm")

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from napari_ran.data import Grid, Landmarks
 from napari_ran.errors import InputError
-from napari_ran.io.files import existing, replacing, stem_of, suffix_of, unreadable
+from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import lps
+from napari_ran.writing import replacing
 
 _FORMATS = "CSV with columns x, y, z (mm, RAS), Slicer .fcsv or .mrk.json, elastix or plain text, or .npy"
 _COLUMNS = {"xyz": "ras", "ras": "ras", "lps": "lps", "ijk": "voxel"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_ran.errors import InputError, OutputError
 from napari_ran.io.checkpoints import SUFFIX, available_weights, load_weights, user_weights
-from napari_ran.io.files import replacing
+from napari_ran.writing import replacing
 
 _NAME = re.compile(r"[\w][\w .+-]*")
 
@@ -110,9 +110,5 @@ def _check_name(name: str) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(str(target), f"cannot be written ({error.strerror})", "Choose another folder") from error
-    with replacing(target) as part:
+    with replacing(target, "the model", make_folder=True) as part:
         shutil.copyfile(source, part)

@@ -6,16 +6,15 @@ with ``weights_only``, so that nothing in it is run.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from napari_ran.errors import InputError, OutputError
+from napari_ran.errors import InputError
+from napari_ran.writing import replacing
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 _FORMAT = b"napari-ran checkpoint 1\n"
@@ -36,28 +35,14 @@ def write_checkpoint(state: State, folder: Path) -> Path:
 
 
 def write_state(state: State, path: Path, previous: Path | None = None) -> Path:
-    """Write a state beside its place, then move it there in one go, and what was there to `previous`."""
+    """Write a state, whole or not at all; what was there goes to `previous`."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
-    part = path.with_suffix(".part")
-    try:
-        with part.open("wb") as file:
-            file.write(_FORMAT + hashlib.sha256(payload).digest())
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            os.replace(path, previous)
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise OutputError(
-            str(path),
-            f"the checkpoint could not be written ({error.strerror or error})",
-            "The one before is kept; free some space",
-        ) from error
+    cure = "The one before is kept; free some space"
+    with replacing(path, "the checkpoint", cure, previous=previous, durable=True) as part, part.open("wb") as file:
+        file.write(_FORMAT + hashlib.sha256(payload).digest())
+        file.write(payload)
     return path
 
 

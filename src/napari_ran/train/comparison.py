@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from napari_ran import functional as F
 from napari_ran.config import InstanceConfig, TrainConfig
 from napari_ran.instance import optimise_field
-from napari_ran.io.files import replacing
 from napari_ran.models import ModelOutput
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.events import Validation
@@ -22,6 +21,7 @@ from napari_ran.train.launch import network_for
 from napari_ran.train.sources import find_sources
 from napari_ran.train.validation import validate
 from napari_ran.train.wire import CONFIG
+from napari_ran.writing import replacing
 
 COMPARISON = "instance.json"
 _INVERSE_ITERATIONS = 20

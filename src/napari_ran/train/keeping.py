@@ -14,12 +14,12 @@ from napari_ran.config import PRESETS, RANConfig, TrainConfig
 from napari_ran.data import Grid
 from napari_ran.errors import InputError
 from napari_ran.io.checkpoints import SUFFIX, ModelCard, save_weights
-from napari_ran.io.files import replacing
 from napari_ran.models import RAN
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.checkpoint import write_state
 from napari_ran.train.events import Validation
 from napari_ran.train.objective import TERMS
+from napari_ran.writing import replacing
 
 SNAPSHOTS = "snapshots"
 

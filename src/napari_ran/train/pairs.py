@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_ran.data import Image, Labels, Landmarks
-from napari_ran.io.files import replacing
 from napari_ran.train.subjects import TrainPair
+from napari_ran.writing import replacing
 
 
 def save_pairs(pairs: Sequence[TrainPair], folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from napari_ran.train.events import (
     Validated,
     Validation,
 )
+from napari_ran.writing import replacing
 
 EVENTS, COMMAND, ERRORS, CONFIG = "events.jsonl", "command", "errors.txt", "config.yaml"
 PARENT = "parent"
@@ -85,6 +85,5 @@ def command_in(folder: Path) -> str:
 
 def put(word: str, path: Path) -> None:
     """Write a word to a file in one go, so that nobody reads half of it."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(word, encoding="utf-8")
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(word, encoding="utf-8")

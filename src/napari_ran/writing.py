@@ -1,0 +1,101 @@
+"""Writing a file whole or not at all: what was there stays until the new one is complete."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_ran.errors import OutputError, RanError
+
+_PART = ".part"
+_ABANDONED = 3600.0
+"""Seconds after which a part belongs to a process that was killed: no file here takes that long to write."""
+
+
+@contextmanager
+def replacing(
+    path: str | Path,
+    what: str = "the file",
+    cure: str | None = None,
+    *,
+    previous: Path | None = None,
+    durable: bool = False,
+    make_folder: bool = False,
+) -> Iterator[Path]:
+    """Yield a path of the same name in a passing folder beside `path`; what was written there then takes its place.
+
+    Parameters
+    ----------
+    path : path
+        The file to write.
+    what, cure : str
+        What the file is and what to do when it cannot be written, for the error's sentence.
+    previous : Path, optional
+        Where to move what was at `path`; it is given up when left out.
+    durable : bool
+        Have the file on the disk before it takes the place of the old one, lest a power cut takes both.
+    make_folder : bool
+        Make the folder if there is none.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or not writable, or there is no space left. What was at `path` stays as it was.
+    """
+    target, made = Path(path).expanduser(), None
+    try:
+        if make_folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        elif not target.parent.is_dir():
+            missing = f"{what} could not be written (the folder {target.parent} does not exist)"
+            raise OutputError(str(path), missing, "Create it or choose another folder")
+        _remove_abandoned(target)
+        # the file's own name, since writers choose the format by its end, where no search for such files sees it
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=_PART, dir=target.parent))
+        yield made / target.name
+        if durable:
+            _flush(made / target.name)
+        if previous is not None and target.exists():
+            os.replace(target, previous)
+        os.replace(made / target.name, target)
+    except RanError:
+        raise
+    except (OSError, RuntimeError) as error:  # SimpleITK reports a failed write as RuntimeError
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else reason_of(error)
+        space = "Free some space or choose another folder" if full else "Choose a folder with space where you may write"
+        raise OutputError(str(path), f"{what} could not be written ({reason})", cure or space) from error
+    finally:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the telling part of an exception's text, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # ITK puts the cause last, behind "itk::ERROR: Class(0x...): "
+    return lines[-1].split("): ", 1)[-1].rstrip(".")
+
+
+def _flush(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the parts of this file that killed processes left behind."""
+    for part in target.parent.glob(f".{glob.escape(target.name)}-*{_PART}"):
+        try:
+            if time.time() - part.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(part, ignore_errors=True)
+        except OSError:  # its writer has just finished
+            continue
