@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.compat import isalive
 
 import napari_ran as ran
 from napari_ran.config import TrainConfig
@@ -96,4 +97,5 @@ def train_in(make_napari_viewer: Callable[..., Any]) -> Iterator[Callable[[], tu
     for folder in runs_folder().glob("*"):
         TrainingProcess(folder).kill()
     for widget in made:
-        widget.shut()
+        if isalive(widget):  # unless its viewer was closed
+            widget.shut()

@@ -16,7 +16,7 @@ from napari_ran.widgets.training.curves import CurvePlot
 from napari_ran.widgets.training.replay import ReplayPanel
 
 MEASURES = {
-    "dice": ("Dice (higher is better)", "dice"),
+    "dice": ("Dice (higher is better)", "Dice"),
     "tre_mm": ("landmark error in mm (lower is better)", "landmark error"),
     "epe": ("end-point error in voxels (lower is better)", "end-point error"),
     "similarity": ("unlikeness of the images (lower is better)", "unlikeness"),

@@ -122,6 +122,7 @@ class TrainSetup(QWidget):
         layout.addWidget(self._advanced_section())
         layout.addLayout(self._files_row())
         layout.addStretch(1)
+        _align(self)
         self.source.currentIndexChanged.connect(self._show_source)
         self.form.editors["model.start"].currentIndexChanged.connect(self._show_start)
         self.form.editors["budget.minutes"].setSpecialValueText("no limit")
@@ -313,6 +314,16 @@ def _rows(choices: LayerChoices, roles: Any) -> QWidget:
         caption.setBuddy(choices.boxes[role])
         form.addRow(caption, choices.boxes[role])
     return content
+
+
+def _align(page: QWidget) -> None:
+    """Give all captions of a page the same width, so that its editors stand in one column."""
+    forms = page.findChildren(QFormLayout)
+    items = [form.itemAt(row, QFormLayout.ItemRole.LabelRole) for form in forms for row in range(form.rowCount())]
+    captions = [item.widget() for item in items if item is not None]
+    width = max(caption.sizeHint().width() for caption in captions)
+    for caption in captions:
+        caption.setMinimumWidth(width)
 
 
 def _starts() -> list[tuple[str, str]]:
