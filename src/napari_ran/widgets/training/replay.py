@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.layers import Layer
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
 
 import napari_ran as ran
-from napari_ran.io.layers import KEY
 from napari_ran.train import Validated
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.keeping import kept_pair, snapshots
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._layers import OWNER, own_result, place_layer
+from napari_ran.widgets._layers import own_result, place_layer
 from napari_ran.widgets._worker import Task, Worker
 from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.training.replay_work import PREFIX, Replayed, legend, replay_layers, replaying_work
@@ -122,7 +122,7 @@ class ReplayPanel(QGroupBox):
         self._kept: OrderedDict[tuple[int, int], Replayed] = OrderedDict()
         self._largest: dict[str, float] = {}
         self.shown: Replayed | None = None
-        self._show_before = ""
+        self._show_before, self._has_fixed = "", False
         self.legend.hide()
         self.show_box.clear()
         self.seen_box.setChecked(False)
@@ -203,7 +203,7 @@ class ReplayPanel(QGroupBox):
         self.worker.drop()
         self._rest.stop()
         self.play_button.setChecked(False)
-        for layer in [layer for layer in self._viewer.layers if (own_result(layer) or "").startswith(PREFIX)]:
+        for layer in self._own_layers():
             self._viewer.layers.remove(layer)
         self._describe()
 
@@ -298,6 +298,9 @@ class ReplayPanel(QGroupBox):
         self.refresh()
         self._ask()
 
+    def _own_layers(self) -> list[Layer]:
+        return [layer for layer in self._viewer.layers if (own_result(layer) or "").startswith(PREFIX)]
+
     def _show(self, found: Replayed) -> None:
         """Put a snapshot into the viewer, in place of the one before."""
         self.shown = found
@@ -307,18 +310,23 @@ class ReplayPanel(QGroupBox):
                 self.show_box.addItem(text, key)
             self.show_box.blockSignals(blocked)
         show = str(self.show_box.currentData())
+        there = {own_result(layer) for layer in self._viewer.layers}
+        with_fixed = not (self._has_fixed and PREFIX + "fixed" in there)
+        layers = replay_layers(found, show, self._largest, with_fixed)
+        wanted = {key for key, _, _ in layers} | {PREFIX + "fixed"}
+        for layer in self._own_layers():
+            if own_result(layer) not in wanted:
+                self._viewer.layers.remove(layer)
         units, factor = InspectLayers(self._viewer).units(found.field.grid.ndim)
         selected = self._viewer.layers.selection.active
-        there = {own_result(layer) for layer in self._viewer.layers}
-        for data, kwargs, kind in replay_layers(found, show, self._largest):
-            key = kwargs["metadata"][KEY][OWNER]
+        for key, (data, kwargs, kind), visible in layers:
             affine = np.diag([*(1 / factor), 1.0]) @ kwargs["affine"]
-            visible = _seen_with(show).get(key.removeprefix(PREFIX), True)
             given = {"affine": affine, "units": units} | ({} if key in there else {"visible": visible})
-            layer = place_layer(self._viewer, key, (np.ascontiguousarray(data), kwargs | given, kind))
+            layer = place_layer(self._viewer, key, (data, kwargs | given, kind))
             layer.name = kwargs["name"]
             if show != self._show_before and layer.visible != visible:  # else it is as the user wants it
                 layer.visible = visible
+        self._has_fixed = True
         self._show_before = show
         self.legend.setText(legend(found, show, self._largest))
         self.legend.setVisible(bool(self.legend.text()))
@@ -326,12 +334,6 @@ class ReplayPanel(QGroupBox):
             self._viewer.layers.selection.active = selected
         if self.play_button.isChecked():
             self._turn.start()
-
-
-def _seen_with(show: str) -> dict[str, bool]:
-    """Return which layers are seen with a choice; the lines would mix with other colours."""
-    kind = show.partition(" ")[0]
-    return {"map": kind == "field", "heads": kind == "heads", "grid": kind == "warped"}
 
 
 def _single_shot(parent: QWidget, milliseconds: int) -> QTimer:

@@ -80,6 +80,13 @@ class Replayed:
         tensors += [tensor for level in self.levels for tensor in (level.field, level.masks)]
         return int(self.lines[0].nbytes) + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
+    def field_at(self, number: str) -> ran.DisplacementField:
+        """Return the field that a level passes on, or the whole one where `number` is empty."""
+        if not number:
+            return self.field
+        level = self.levels[int(number)]
+        return ran.DisplacementField(level.field, level.grid)
+
     def shows(self) -> list[tuple[str, str]]:
         """Return what can be shown over the warped image: key and text."""
         shows = [("warped", "Warped image"), ("field", "Displacement (mm)")]
@@ -126,8 +133,10 @@ def _level(level: LevelOutput, grid: ran.Grid) -> ReplayedLevel:
     return ReplayedLevel(own, found.field[0][inside].clone(), found.masks[0][inside].clone())
 
 
-def replay_layers(found: Replayed, show: str, largest: dict[str, float]) -> list[LayerData]:
-    """Return the layers that show a snapshot, from below to above.
+def replay_layers(
+    found: Replayed, show: str, largest: dict[str, float], with_fixed: bool
+) -> list[tuple[str, LayerData, bool]]:
+    """Return the layers that show a snapshot, from below to above: key, layer, and whether it is seen at first.
 
     Parameters
     ----------
@@ -138,18 +147,22 @@ def replay_layers(found: Replayed, show: str, largest: dict[str, float]) -> list
     largest : dict
         The longest displacement so far by what is shown; it is kept up to date here, so that the colours mean the same
         all over the training.
+    with_fixed : bool
+        Whether the fixed image is wanted; it is the same for all snapshots.
     """
     kind, _, number = show.partition(" ")
-    level = found.levels[int(number)] if number else found.levels[-1]
-    field = ran.DisplacementField(level.field, level.grid) if kind == "field" and number else found.field
+    grid = found.field.grid
     where = f"level {number} " if number else ""
-    return [
-        _marked("fixed", "fixed", to_layer_data(ran.Image(found.fixed, found.field.grid)), (0.0, 1.0)),
-        _marked("warped", "warped", to_layer_data(ran.Image(found.warped, found.field.grid)), (0.0, 1.0)),
-        _marked("map", f"{where}displacement (mm)", *_length(field, show if kind == "field" else "field", largest)),
-        _marked("heads", f"{where}heads", _heads(level), None),
-        _marked("grid", "deformed grid", found.lines, (0.0, 1.0), opacity=LINES_OPACITY),
-    ]
+    fixed = to_layer_data(ran.Image(found.fixed, grid))
+    layers = [_marked("fixed", "fixed", fixed, (0.0, 1.0))] if with_fixed else []
+    layers.append(_marked("warped", "warped", to_layer_data(ran.Image(found.warped, grid)), (0.0, 1.0)))
+    if kind == "field":
+        layers.append(_marked("map", f"{where}displacement (mm)", *_length(found.field_at(number), show, largest)))
+    elif kind == "heads":
+        layers.append(_marked("heads", f"{where}heads", _heads(found.levels[int(number)]), None))
+    layers.append(_marked("grid", "deformed grid", found.lines, (0.0, 1.0), opacity=LINES_OPACITY))
+    # the lines would mix with other colours
+    return [(key, layer, key != PREFIX + "grid" or kind == "warped") for key, layer in layers]
 
 
 def legend(found: Replayed, show: str, largest: dict[str, float]) -> str:
@@ -177,8 +190,9 @@ def _heads(level: ReplayedLevel) -> LayerData:
     return data, placed | {"metadata": {KEY: {"kind": "heads"}}}, "image"
 
 
-def _marked(key: str, name: str, layer: LayerData, limits: Limits | None, **style: float) -> LayerData:
+def _marked(key: str, name: str, layer: LayerData, limits: Limits | None, **style: float) -> tuple[str, LayerData]:
     data, kwargs, kind = layer
     mark = {**kwargs["metadata"][KEY], OWNER: PREFIX + key, LIMITS: limits}
     kwargs = kwargs | style | {"name": f"validation: {name}", "metadata": {KEY: mark}}
-    return data, kwargs | ({} if limits is None else {"contrast_limits": limits}), kind
+    kwargs |= {} if limits is None else {"contrast_limits": limits}
+    return PREFIX + key, (np.ascontiguousarray(data), kwargs, kind)
