@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QPointF, QRectF, Qt, QTimer
-from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
 
 REDRAW_MS = 200
 """Shortest time between two drawings of the curve."""
 
 _SMALLEST_RANGE = 0.01
+_READABLE = 4.5
+"""Least contrast of small letters, as the Web Content Accessibility Guidelines (1.4.3) define it."""
+
 _EMPTY = "The similarity of each step appears here"
 
 
@@ -47,12 +50,67 @@ class ThemedPlot(QWidget):
         """Take the viewer's colours."""
         theme = get_theme(self._viewer.theme)
         self._text, self._faint = QColor(theme.text.as_hex()), QColor(theme.foreground.as_hex())
+        self._ground = QColor(theme.background.as_hex())
         self.update()
 
     def visible(self, colour: QColor) -> QColor:
-        """Return a colour dark enough for lines and words where the theme is light."""
-        on_light = self._text.lightness() < 128
-        return colour.darker(100 + max(0, colour.green() - 110)) if on_light else colour
+        """Return a colour of this hue that lines and words can have on the viewer's ground."""
+        hue, saturation, lightness, _ = colour.getHslF()
+        away = -0.02 if _luminance(self._ground) > 0.2 else 0.02
+        while contrast(colour, self._ground) < _READABLE and 0 < lightness < 1:
+            lightness = min(max(lightness + away, 0.0), 1.0)
+            colour = QColor.fromHslF(max(hue, 0.0), saturation, lightness)
+        return colour
+
+    def started(self) -> QPainter:
+        """Return a painter for this drawing, smooth, with small letters in the text's colour."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = painter.font()
+        font.setPointSizeF(0.85 * font.pointSizeF() if font.pointSizeF() > 0 else 8)
+        painter.setFont(font)
+        painter.setPen(self._text)
+        return painter
+
+    def say(self, painter: QPainter, words: str) -> None:
+        """Write words in the middle, where there is nothing to draw."""
+        painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, words)
+
+    def draw_axes(self, painter: QPainter, steps: tuple[float, float], values: list[float]) -> Axes:
+        """Draw axes over `steps`, first to last, that enclose `values`; the line above them is left to the title."""
+        height = painter.fontMetrics().height()
+        margin = max(0.0, _SMALLEST_RANGE - (max(values) - min(values))) / 2  # a level curve is drawn level
+        vertical = ticks(min(values) - margin, max(values) + margin)
+        names = tick_names(vertical)
+        left = 9 + max(painter.fontMetrics().horizontalAdvance(name) for name in names)
+        right = painter.fontMetrics().horizontalAdvance(f"{steps[1]:.0f}") / 2 + 4  # half of the last number
+        top = 1.7 * height  # the title's line, and half of the number at the top
+        frame = QRectF(left, top, self.width() - left - right, self.height() - top - 2.3 * height - 3)
+        axes = Axes(frame, steps, (vertical[0], vertical[-1]))
+        for value, name in zip(vertical, names, strict=True):
+            y = axes.point(steps[0], value).y()
+            painter.setPen(QPen(self._faint, 1))
+            painter.drawLine(QPointF(frame.left(), y), QPointF(frame.right(), y))
+            painter.setPen(self._text)
+            box = QRectF(0, y - height / 2, frame.left() - 5, height)
+            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, name)
+        for step in whole_ticks(*steps):
+            box = QRectF(axes.point(step, vertical[0]).x() - 30, frame.bottom() + 3, 60, height)
+            painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, f"{step:d}")
+        below = QRectF(frame.left(), frame.bottom() + 3 + height, frame.width(), height)
+        painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "step")
+        return axes
+
+    def draw_head(self, painter: QPainter, title: str, names: list[tuple[str, QColor]], right: float) -> None:
+        """Write the title above a plot, and the names of its curves in their colours, which end at `right`."""
+        metrics, line = painter.fontMetrics(), painter.fontMetrics().ascent() + 1
+        painter.setPen(self._text)
+        painter.drawText(QPointF(4, line), title)
+        for name, colour in reversed(names):
+            right -= metrics.horizontalAdvance(name)
+            painter.setPen(colour)
+            painter.drawText(QPointF(right, line), name)
+            right -= 12
 
 
 class MetricPlot(ThemedPlot):
@@ -95,7 +153,7 @@ class MetricPlot(ThemedPlot):
         """Take the viewer's colours."""
         super().apply_theme()
         theme = get_theme(self._viewer.theme)
-        self._curves = [QColor(getattr(theme, name).as_hex()) for name in ("warning", "current", "text")]
+        self._curves = [self.visible(QColor(getattr(theme, name).as_hex())) for name in ("warning", "current", "text")]
 
     def _schedule(self) -> None:
         if not self._redraw.isActive():
@@ -108,63 +166,21 @@ class MetricPlot(ThemedPlot):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
         """Draw the axes and one curve per stage."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        font = painter.font()
-        font.setPointSizeF(0.85 * font.pointSizeF() if font.pointSizeF() > 0 else 8)
-        painter.setFont(font)
-        painter.setPen(self._text)
+        painter = self.started()
         if self.steps == 0:
-            painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, _EMPTY)
+            self.say(painter, _EMPTY)
             return
-        everything = np.concatenate([np.asarray(values, float) for values in self.values.values()])
-        longest = max(len(values) for values in self.values.values())
-        low, high = float(everything.min()), float(everything.max())
-        margin = max(0.0, _SMALLEST_RANGE - (high - low)) / 2  # a level curve is drawn level, not its rounding errors
-        vertical = ticks(low - margin, high + margin)
-        horizontal = ticks(1, max(2, longest))
-        frame = self._frame(QFontMetricsF(font), vertical)
-        area = Axes(frame, (1, max(2, longest)), (vertical[0], vertical[-1]))
-        self._draw_axes(painter, area, horizontal, vertical)
-        for (stage, values), colour in zip(self.values.items(), self._curves, strict=False):
+        everything = [value for values in self.values.values() for value in values]
+        area = self.draw_axes(painter, (1, max(2, *map(len, self.values.values()))), everything)
+        for values, colour in zip(self.values.values(), self._curves, strict=False):
             painter.setPen(QPen(colour, 2))
             points = [area.point(step + 1, value) for step, value in enumerate(values)]
             painter.drawPolyline(QPolygonF(points))
             painter.setBrush(colour)
             painter.drawEllipse(points[-1], 2.5, 2.5)
             painter.setBrush(Qt.BrushStyle.NoBrush)
-            self._name_curve(painter, frame, stage, list(self.values).index(stage), colour)
-
-    def _frame(self, metrics: QFontMetricsF, vertical: list[float]) -> QRectF:
-        """Return the rectangle inside the axes, with room for the numbers."""
-        left = 8 + max(metrics.horizontalAdvance(_short(v, vertical)) for v in vertical)
-        return QRectF(left, 8 + metrics.height(), self.width() - left - 10, self.height() - 18 - 3 * metrics.height())
-
-    def _draw_axes(self, painter: QPainter, area: Axes, horizontal: list[float], vertical: list[float]) -> None:
-        frame, height = area.frame, painter.fontMetrics().height()
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        for value in vertical:
-            y = area.point(1, value).y()
-            painter.setPen(QPen(self._faint, 1))
-            painter.drawLine(QPointF(frame.left(), y), QPointF(frame.right(), y))
-            painter.setPen(self._text)
-            painter.drawText(QRectF(0, y - height / 2, frame.left() - 5, height), right, _short(value, vertical))
-        for value in horizontal:
-            if not area.steps[0] <= value <= area.steps[1] or value != int(value):
-                continue
-            x = area.point(value, vertical[0]).x()
-            box = QRectF(x - 30, frame.bottom() + 3, 60, height)
-            painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, str(int(value)))
-        below = QRectF(frame.left(), frame.bottom() + 3 + height, frame.width(), height)
-        painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "step")
-        painter.drawText(QPointF(4, height), "similarity")
-
-    def _name_curve(self, painter: QPainter, frame: QRectF, stage: str, index: int, colour: QColor) -> None:
-        if len(self.values) > 1:
-            painter.setPen(colour)
-            height = painter.fontMetrics().height()
-            box = QRectF(frame.left(), frame.bottom() - (index + 1) * height - 2, frame.width() - 4, height)
-            painter.drawText(box, Qt.AlignmentFlag.AlignRight, stage)
+        names = list(zip(self.values, self._curves, strict=False)) if len(self.values) > 1 else []
+        self.draw_head(painter, "similarity", names, area.frame.right())
 
 
 class Axes:
@@ -190,7 +206,26 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     return [float(step * index) for index in range(int(first), int(last) + 1)]
 
 
-def _short(value: float, among: list[float]) -> str:
-    """Return a tick's number with the decimals that tell it from its neighbours."""
-    decimals = max(0, int(np.ceil(-np.log10(among[1] - among[0]) - 1e-9)))
-    return f"{value:.{decimals}f}"
+def whole_ticks(first: float, last: float, wanted: int = 4) -> list[int]:
+    """Return about so many round whole numbers within a range."""
+    inside = [value for value in ticks(first, last, wanted) if first <= value <= last]
+    return sorted({round(value) for value in inside if abs(value - round(value)) < 1e-6})
+
+
+def tick_names(values: list[float]) -> list[str]:
+    """Return the numbers of evenly spaced ticks, with as many decimals as tell neighbours apart and no more."""
+    decimals = max(0, int(np.ceil(-np.log10(values[1] - values[0]) - 1e-9)))
+    # adding zero takes the sign away from a rounded zero
+    return [f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}") for value in values]
+
+
+def contrast(one: QColor, other: QColor) -> float:
+    """Return the contrast of two colours, 1 to 21, as WCAG 2 defines it."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: QColor) -> float:
+    parts: list[float] = [colour.redF(), colour.greenF(), colour.blueF()]
+    linear: list[float] = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

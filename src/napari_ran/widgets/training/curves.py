@@ -6,16 +6,14 @@ import math
 from typing import Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
 
-from napari_ran.widgets._plot import Axes, ThemedPlot, ticks
+from napari_ran.widgets._plot import Axes, ThemedPlot
 
 MOST_POINTS = 1500
 """A longer curve keeps every second point: it is not wider than the screen."""
-
-_SMALLEST_RANGE = 0.01
 
 GOAL = "instance opt."
 """What the line of instance optimisation is called."""
@@ -95,53 +93,25 @@ class CurvePlot(ThemedPlot):
         super().apply_theme()
         theme = get_theme(self._viewer.theme)
         self._colours = {
-            "training": QColor(theme.current.as_hex()),
+            "training": self.visible(QColor(theme.current.as_hex())),
             "validation": self.visible(QColor(theme.warning.as_hex())),
             GOAL: self.visible(QColor("#009E73")),
         }
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
         """Draw the axes, the line of doing nothing and the curves."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        font = painter.font()
-        font.setPointSizeF(0.85 * font.pointSizeF() if font.pointSizeF() > 0 else 8)
-        painter.setFont(font)
-        painter.setPen(self._text)
+        painter = self.started()
         values = [value for curve in self.curves.values() for _, value in curve.points]
         if not values:
-            painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self._empty)
+            self.say(painter, self._empty)
             return
         values += [line for line in (self.line, self.goal) if line is not None]
         last = max(2.0, *(curve.points[-1][0] for curve in self.curves.values() if curve.points))
-        margin = max(0.0, _SMALLEST_RANGE - (max(values) - min(values))) / 2  # a level curve is drawn level
-        vertical = ticks(min(values) - margin, max(values) + margin)
-        metrics = QFontMetricsF(font)
-        left = 8 + max(metrics.horizontalAdvance(f"{value:.4g}") for value in vertical)
-        height = metrics.height()
-        frame = QRectF(left, 10 + height, self.width() - left - 12, self.height() - 18 - 2.2 * height)
-        area = Axes(frame, (0, last), (vertical[0], vertical[-1]))
-        self._draw_axes(painter, area, ticks(0, last), vertical)
+        area = self.draw_axes(painter, (0, last), values)
         self._draw_line(painter, area)
         for name, curve in self.curves.items():
             self._draw_curve(painter, area, name, curve)
-        self._draw_legend(painter, frame, height)
-
-    def _draw_axes(self, painter: QPainter, area: Axes, horizontal: list[float], vertical: list[float]) -> None:
-        frame, height = area.frame, painter.fontMetrics().height()
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        for value in vertical:
-            y = area.point(0, value).y()
-            painter.setPen(QPen(self._faint, 1))
-            painter.drawLine(QPointF(frame.left(), y), QPointF(frame.right(), y))
-            painter.setPen(self._text)
-            painter.drawText(QRectF(0, y - height / 2, frame.left() - 5, height), right, f"{value:.4g}")
-        for value in horizontal:
-            if value <= area.steps[1] and value == int(value):
-                x = min(area.point(value, vertical[0]).x(), frame.right() - 14)
-                box = QRectF(x - 30, frame.bottom() + 3, 60, height)
-                painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, str(int(value)))
-        painter.drawText(QPointF(4, height), self.title)
+        self.draw_head(painter, self.title, self._names(), area.frame.right())
 
     def _draw_line(self, painter: QPainter, area: Axes) -> None:
         for value, colour in ((self.line, self._text), (self.goal, self._colours[GOAL])):
@@ -162,14 +132,8 @@ class CurvePlot(ThemedPlot):
             painter.drawEllipse(point, 2.5, 2.5)
         painter.setBrush(Qt.BrushStyle.NoBrush)
 
-    def _draw_legend(self, painter: QPainter, frame: QRectF, height: float) -> None:
-        """Name the curves above the plot, from the right."""
+    def _names(self) -> list[tuple[str, QColor]]:
+        """Return what is drawn, with the colours."""
         names = [(name, self._colours.get(name, self._text)) for name, curve in self.curves.items() if curve.points]
         names += [] if self.line is None else [("┄ identity", self._text)]
-        names += [] if self.goal is None else [(f"┄ {GOAL}", self._colours[GOAL])]
-        x = frame.right()
-        for name, colour in reversed(names):
-            x -= painter.fontMetrics().horizontalAdvance(name)
-            painter.setPen(colour)
-            painter.drawText(QPointF(x, height), name)
-            x -= 12
+        return names + ([] if self.goal is None else [(f"┄ {GOAL}", self._colours[GOAL])])
