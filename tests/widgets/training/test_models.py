@@ -20,7 +20,7 @@ def test_figures_are_in_words_beside_those_of_doing_nothing() -> None:
 def test_a_card_names_what_it_has_and_is_safe_to_show() -> None:
     card = ModelCard(name="a", preset="custom", ndim=2, data="<b>mine</b> & yours", steps=12_000, minutes=3.5)
     text = card_text(card)
-    assert "its own, 2-D" in text
+    assert "custom, 2-D" in text
     assert "&lt;b&gt;mine&lt;/b&gt; &amp; yours" in text
     assert "12,000 steps, 3.5 minutes" in text
     assert "Measured" not in text

@@ -24,6 +24,22 @@ from napari_ran.io.checkpoints import ModelCard
 from napari_ran.io.own_models import export_model, own_models, remove_model, rename_model
 from napari_ran.widgets._models import models
 
+_FEWEST, _MOST = 4, 12
+"""Models that the list is high enough for, at least and at most."""
+
+_NAMES = {
+    "dice": "Dice",
+    "dice_unseen_subjects": "Dice, unseen subjects",
+    "dice_unseen_subjects_affine": "Dice, unseen subjects, after affine",
+    "epe": "End-point error (voxels)",
+    "epe_visible": "End-point error where visible (voxels)",
+    "tre_mm": "Target registration error (mm)",
+    "similarity": "Dissimilarity",
+    "loss": "Loss",
+    "folding_percent": "Folding (%)",
+    "pairs": "Pairs measured",
+    "better": "Pairs better than doing nothing",
+}
 UNREADABLE = "The file is damaged or was not written by this package. Remove it, or put a sound copy in its place."
 
 
@@ -38,8 +54,6 @@ class ModelsPage(QWidget):
         self._cards: dict[str, ModelCard] = {}
         self.list = QListWidget()
         self.list.setAccessibleName("Models")
-        self.list.setMinimumHeight(110)
-        self.list.setMaximumHeight(220)
         self.card = QLabel()
         self.card.setWordWrap(True)
         self.card.setTextFormat(Qt.TextFormat.RichText)
@@ -81,6 +95,8 @@ class ModelsPage(QWidget):
             item = QListWidgetItem(f"{name}   ({kind}{'' if name in self._cards else ', damaged'})")
             item.setData(Qt.ItemDataRole.UserRole, name)
             self.list.addItem(item)
+        row = max(self.list.sizeHintForRow(0), self.list.fontMetrics().height())
+        self.list.setFixedHeight(row * min(max(self.list.count(), _FEWEST), _MOST) + 2 * self.list.frameWidth() + 4)
         self.choose(before)
 
     def choose(self, name: str) -> None:
@@ -120,7 +136,7 @@ class ModelsPage(QWidget):
         own = name in own_models()
         self.rename_button.setEnabled(own)
         self.remove_button.setEnabled(own)
-        self.export_button.setEnabled(own)
+        self.export_button.setEnabled(own and name in self._cards)
         self.card.setText(card_text(self._cards[name]) if name in self._cards else UNREADABLE if name else "")
 
     def _ask_for_name(self) -> None:
@@ -142,19 +158,40 @@ class ModelsPage(QWidget):
 
 def card_text(card: ModelCard) -> str:
     """Return a card as rich text."""
-    figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in card.figures.items())
     rows = {
         "Structure": f"{card.preset}, {card.ndim}-D",
         "Learned from": card.data,
         "Objective": card.objective,
-        "Training": f"{card.steps} steps, {card.minutes:g} minutes, seed {card.seed}",
-        "Figures": figures,
+        "Training": f"{card.steps:,} steps, {card.minutes:g} minutes, seed {card.seed}",
+        "Measured": "\n".join(figures_of(card)),
         "Limits": card.limits,
         "Licence": card.licence,
     }
     lines = "".join(
-        f"<tr><td style='padding-right:8px'><b>{head}</b></td><td>{html.escape(text)}</td></tr>"
+        f"<tr><td style='padding: 0 10px 5px 0; white-space: nowrap'><b>{head}</b></td>"
+        f"<td style='padding-bottom: 5px'>{html.escape(text).replace(chr(10), '<br>')}</td></tr>"
         for head, text in rows.items()
         if text
     )
-    return f"<table>{lines}</table>"
+    return f"<table cellspacing='0' cellpadding='0'>{lines}</table>"
+
+
+def figures_of(card: ModelCard) -> list[str]:
+    """Return a card's figures in words, each with that of doing nothing where it is known."""
+    lines = []
+    for name in [
+        *(name for name in _NAMES if name in card.figures),
+        *(name for name in card.figures if name not in _NAMES),
+    ]:
+        still = card.figures.get(f"{name}_identity")
+        if name.removesuffix("_identity") in card.figures and name.endswith("_identity"):
+            continue
+        words = _NAMES.get(name, name.replace("_", " "))
+        lines.append(f"{words} {_number(card.figures[name])}")
+        if still is not None:
+            lines[-1] += f", doing nothing {_number(still)}"
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
