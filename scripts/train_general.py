@@ -71,10 +71,10 @@ def settings(args: argparse.Namespace) -> TrainConfig:
     config = TrainConfig(
         name=args.name or f"general-{args.ndim}d",
         seed=args.seed,
-        model={"preset": args.preset, "ndim": args.ndim, "start": args.init or "scratch"},
+        model={"preset": args.preset, "ndim": args.ndim, "start": args.init or "scratch", "hold": ()},
         data={"source": "generated", "generated": {"shapes": SMALL if args.small else SHAPES[args.ndim]}},
-        objective={"window": 7, "smooth": 0.1, "smoothness": "edges", "field": 1.0, "levels": 0.5},
-        optimiser={"batch": args.batch or {3: 1, 2: 6}[args.ndim]},
+        objective={"window": 7, "smooth": 0.1, "smoothness": "edges", "field": 1.0, "levels": 0.5, "both": False},
+        optimiser={"batch": args.batch or {3: 1, 2: 6}[args.ndim], "method": "adam", "rate": 5e-4},
         compute={"device": args.device},
         budget={"steps": args.steps, "minutes": args.minutes},
     )

@@ -17,10 +17,10 @@ TINY = RANConfig.preset("RAN3", 2).replace(
 def tiny_config(**sections: Any) -> TrainConfig:
     """Settings for a small 2-D network on generated pairs; each section may change some of its values."""
     config = TrainConfig(
-        model={"structure": TINY.to_dict()},
+        model={"structure": TINY.to_dict(), "hold": ()},
         data={"generated": {"shapes": [[16, 32]]}},
-        objective={"window": 5, "smooth": 0.1, "field": 1.0, "levels": 0.5},
-        optimiser={"warmup": 2},
+        objective={"window": 5, "smooth": 0.1, "field": 1.0, "levels": 0.5, "both": False},
+        optimiser={"method": "adam", "rate": 5e-4, "warmup": 2},
         validation={"every": 3, "pairs": 2},
         budget={"steps": 6},
     )

@@ -93,7 +93,7 @@ def test_the_true_field_is_best() -> None:
 def test_the_levels_share_the_similarity() -> None:
     batch = pair_of((16, 32))
     output = found_for(batch)
-    settings = ObjectiveSettings(similarity=1, smooth=0, window=5)
+    settings = ObjectiveSettings(similarity=1, smooth=0, window=5, both=False)
     final, shared, coarse = (
         float(objective(output, batch, settings.replace(levels=share))[0].detach()) for share in (0.0, 0.25, 1.0)
     )

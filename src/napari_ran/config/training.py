@@ -36,14 +36,15 @@ class ModelSettings(FrozenConfig):
         ``scratch``, the name of installed weights, or a safetensors file; weights bring their own structure.
     hold : tuple of str
         Parts that are not trained, by the beginning of their weights' names. Holding ``displacement``, the last
-        convolution, at its start makes the Residual Aligners do the work that it would otherwise take over.
+        convolution, at its start makes the Residual Aligners do the work that it would otherwise take over. None for a
+        network of another kind.
     """
 
     preset: str = "RAN3"
     ndim: Literal[2, 3] = 3
     structure: RANConfig | None = None
     start: str = "scratch"
-    hold: tuple[str, ...] = ()
+    hold: tuple[str, ...] = ("displacement",)
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -174,7 +175,7 @@ class ObjectiveSettings(FrozenConfig):
     similarity: NonNegativeFloat = 1.0
     compare: Literal["ncc", "mse", "mind"] = "ncc"
     window: int = Field(9, ge=1, le=31)
-    smooth: NonNegativeFloat = 1.0
+    smooth: NonNegativeFloat = 2.0
     smoothness: Literal["plain", "edges", "released"] = "plain"
     edge_scale: NonNegativeFloat = 5.0
     field: NonNegativeFloat = 0.0
@@ -186,7 +187,7 @@ class ObjectiveSettings(FrozenConfig):
     inverse: NonNegativeFloat = 0.0
     folding: NonNegativeFloat = 0.0
     foreground: float | None = None
-    both: bool = False
+    both: bool = True
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -207,7 +208,7 @@ class OptimiserSettings(FrozenConfig):
     method : {"adam", "muon"}
         Adam with decoupled weight decay, or Muon (see `napari_ran.train.muon`), which learns in fewer steps here.
     rate : float
-        Learning rate; Muon takes about four times Adam's.
+        Learning rate; Adam wants about a quarter of Muon's.
     warmup : int
         Steps over which the rate rises linearly from zero.
     decay_from : float
@@ -226,8 +227,8 @@ class OptimiserSettings(FrozenConfig):
 
     batch: PositiveInt = 1
     accumulate: PositiveInt = 1
-    method: Literal["adam", "muon"] = "adam"
-    rate: PositiveFloat = 5e-4
+    method: Literal["adam", "muon"] = "muon"
+    rate: PositiveFloat = 2e-3
     warmup: NonNegativeInt = 50
     decay_from: float = Field(0.6, ge=0, le=1)
     final: float = Field(0.1, ge=0, le=1)
