@@ -1,11 +1,11 @@
 """Print how many steps of instance optimisation a network saves: ``python benchmarks/warm_start.py WEIGHTS``.
 
-Each pair of the families of `networks.py` is optimised from zero and from the network's field, with the same steps, by
-the same measure. Printed are the loss at the start and at its lowest, and the steps until the optimisation from zero
-has gone 90 % of its way down and until it is within 0.001 of its lowest loss, each with the steps from the network's field
-until the same loss. The loss is looked at every ten steps. Without ``--search`` both go without the discrete search,
-which finds large motion before the first step; ``--levels 1`` optimises at full resolution only, in three times the
-steps.
+Each pair of the families of `networks.py` is optimised from zero and from the network's field, with the same steps,
+by the same measure. Printed are the loss at the start and at its lowest, and the steps until the optimisation from
+zero has gone 90 % of its way down and until it is within 0.001 of its lowest loss, each with the steps from the
+network's field until the same loss. The loss is looked at every ten steps. Without ``--search`` both go without the
+discrete search, which finds large motion before the first step; ``--levels 1`` optimises at full resolution only, in
+three times the steps.
 The volumes are read from the folder named by NAPARI_RAN_DATA.
 """
 
