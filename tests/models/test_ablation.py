@@ -9,6 +9,7 @@ import torch
 
 from napari_ran.config import PRESETS, RANConfig
 from napari_ran.errors import InputError
+from napari_ran.functional import upsample_field
 from napari_ran.models import RAN, Ablation, DirectionOutput, ModelOutput, create_model
 from napari_ran.models.aligner import Carried, Proposal
 from napari_ran.steps import last
@@ -178,6 +179,31 @@ def test_without_the_last_convolution_the_last_level_is_the_result(both: bool) -
     assert torch.equal(output.field, output.levels[-1].forward.field[..., :33, :40])
     if both:
         assert torch.equal(output.inverse_field, output.levels[-1].inverse.field[..., :33, :40])
+
+
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("first", [1, 3, 4, 5])
+def test_the_first_levels_alone_give_the_field_of_the_last_of_them(first: int, both: bool) -> None:
+    model, images = loud(), pair(33, 40, batch=2)
+    off = Ablation.after(first, 5)
+    kept = run(model, images, both=both, ablation=off)
+    level = run(model, images).levels[first - 1]
+    expected = upsample_field(level.forward.field, level.pool_size)[..., :33, :40]
+    torch.testing.assert_close(kept.field, expected, atol=1e-5, rtol=1e-5)
+    steps = []
+    with torch.no_grad():
+        short = model.iterate(*images, both=both, ablation=off)
+        while True:
+            try:
+                steps.append(next(short).level)
+            except StopIteration as ended:
+                output = ended.value
+                break
+    assert steps == list(range(first))  # the levels that are off did not run
+    assert torch.equal(output.field, kept.field)
+    assert (output.inverse_field is None) == (not both)
+    if both:
+        assert torch.equal(output.inverse_field, kept.inverse_field)
 
 
 def test_keeping_levels_changes_nothing_in_an_ablated_pass() -> None:

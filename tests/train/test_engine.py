@@ -5,6 +5,7 @@ import errno
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import torch
 from napari_ran import InputError
 from napari_ran.config import TrainConfig
 from napari_ran.io.checkpoints import load_weights
-from napari_ran.models import RAN, create_model
+from napari_ran.models import RAN, Ablation, VoxelMorph, create_model
+from napari_ran.synthetic.generator import generate_batch
 from napari_ran.train import (
     TrainFinished,
     TrainNote,
@@ -29,6 +31,8 @@ from napari_ran.train.checkpoint import read_checkpoint
 from napari_ran.train.keeping import kept_pair, snapshots
 from napari_ran.train.launch import network_for
 from napari_ran.train.optimisation import learning_rate
+from napari_ran.train.sources import find_sources
+from napari_ran.train.validation import validate
 
 Settings = Callable[..., TrainConfig]
 
@@ -254,6 +258,28 @@ def test_held_out_figures_of_a_network_that_does_nothing_are_the_identity_s(sett
     assert found.folding_percent == 0
     assert found.better == 0
     assert found == evaluate_model(model, data, 3, 3)
+
+
+def test_the_first_levels_alone_can_be_trained(tmp_path: Path, settings: Settings) -> None:
+    config = settings(model={"levels": 3, "structure": settings().model.structure, "hold": ()})
+    model, start = tiny(settings), tiny(settings).state_dict()
+    events = list(fit(config, tmp_path, model=model))
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, start[name])}
+    assert {"aligners.2.field_join.weight", "decoders.2.block.enter.weight"} <= changed
+    later = ("decoders.3", "decoders.4", "aligners.3", "aligners.4", "displacement")
+    assert not [name for name in changed if name.startswith(later)]
+
+    pair = generate_batch(config.data.generated, 9, 0)
+    field = model(pair.moving, pair.fixed, ablation=Ablation.after(3, 5)).field
+    assert torch.equal(field[..., 0::4, 0::4], field[..., 3::4, 3::4])  # the grid of level 2
+    epe = of(Validated, events)[-1].validation.epe  # of what is trained, not of all levels
+    pairs = find_sources(config, 2).validation
+    only = partial(model, ablation=Ablation.after(3, 5))
+    assert epe == validate(only, pairs, config.objective, torch.device("cpu")).epe
+    with pytest.raises(InputError, match=r"model.levels: the network has 5, got 6"):
+        list(fit(config.replace(model=config.model.replace(levels=6)), tmp_path / "other"))
+    with pytest.raises(InputError, match=r"model.levels: a VoxelMorph has no levels"):
+        list(fit(config, tmp_path / "other", model=VoxelMorph(2)))
 
 
 def test_held_parts_stay_as_they_are(tmp_path: Path, settings: Settings) -> None:

@@ -38,6 +38,10 @@ class ModelSettings(FrozenConfig):
         Parts that are not trained, by the beginning of their weights' names. Holding ``displacement``, the last
         convolution, at its start makes the Residual Aligners do the work that it would otherwise take over. None for a
         network of another kind.
+    levels : int, optional
+        How many levels are trained, from the coarsest on; the later ones are left out and held, and the field of the
+        last one that is left, repeated to the images' grid, is what is judged. For the first part of a training: where
+        the last level reaches every displacement, the coarse ones learn nothing beside it.
     """
 
     preset: str = "RAN3"
@@ -45,6 +49,7 @@ class ModelSettings(FrozenConfig):
     structure: RANConfig | None = None
     start: str = "scratch"
     hold: tuple[str, ...] = ("displacement",)
+    levels: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Self:

@@ -93,6 +93,17 @@ class Ablation:
         """The first level that computes something else; beyond any level (`sys.maxsize`) where none does."""
         return min(self._touched, default=sys.maxsize)
 
+    def levels_left(self, levels: int) -> int:
+        """Return how many of so many levels count for the final field: all, unless they are off to the very end."""
+        if not self.output:
+            return levels
+        return 1 + max((level for level in range(levels) if level not in self.levels), default=-1)
+
+    @classmethod
+    def after(cls, first: int, levels: int) -> Ablation:
+        """Return the one that leaves the `first` of so many levels, and the field of the last of them as the result."""
+        return cls(levels=frozenset(range(first, levels)), output=True)
+
     def at(self, level: int) -> LevelAblation | None:
         """Return what is off in a level's aligner; None where all of it runs as it is."""
         off = LevelAblation(

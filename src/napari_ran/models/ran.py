@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from napari_ran.config import RANConfig
 from napari_ran.errors import InputError
+from napari_ran.functional import upsample_field
 from napari_ran.models.ablation import Ablation
 from napari_ran.models.aligner import Carried, ResidualAligner, SharedConvolutions
 from napari_ran.models.blocks import (
@@ -177,7 +178,9 @@ class RAN(nn.Module):
         kept = list(after[:start]) if keep_levels else []
         features, carried = self._continued(after[start - 1] if start else None, both)
         known = _stacked_level(after[start]) if start < len(after) and after[start].inverse is not None else None
-        for level in range(start, self.config.levels):
+        # levels that are off up to the end need not run, unless they are to be kept
+        needed = self.config.levels if keep_levels else max(off.levels_left(self.config.levels), start, 1)
+        for level in range(start, needed):
             fixed_only = slice(encoded.pairs if not both and level == last else 0, None)
             own = self._features(level, features, encoded.stages) if known is None else known.features
             other = torch.cat([own[encoded.pairs :], own[: encoded.pairs]])[fixed_only]
@@ -193,7 +196,12 @@ class RAN(nn.Module):
             del own, other, found  # a caller that waits at the yield keeps no more than the next level needs
             yield LevelStep(level, self.config.levels)
 
-        field = carried.field if off.output and carried is not None else self._finish(features, carried)
+        if off.output and carried is not None:
+            field = upsample_field(
+                carried.field if both else carried.field[-encoded.pairs :], self.config.pools[needed - 1]
+            )
+        else:
+            field = self._finish(features, carried)
         for axis, size in enumerate(encoded.shape, start=2):
             field = field.narrow(axis, 0, size)
         if not both:

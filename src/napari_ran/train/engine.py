@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +24,7 @@ from napari_ran.errors import InputError, OutputError
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
 from napari_ran.train.keeping import best_name, keep_pair, keep_snapshot, save_best
-from napari_ran.train.launch import fabric_for, held, laid_out, network_for
+from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, network_for
 from napari_ran.train.lock import locked
 from napari_ran.train.log import TrainLog
 from napari_ran.train.objective import Trained, check_objective
@@ -125,8 +126,9 @@ class _Run:
         self.held_out = sources.validation[fabric.global_rank :: fabric.world_size]
         self.place = sources.place
         self.notes = sources.notes
-        laid_out(held(network, config.model.hold), config.compute.channels_last)
-        self.optimisation = Optimisation(fabric, Trained(network, config.objective), config)
+        self.options, left_out = first_levels(network, config.model.levels)
+        laid_out(held(network, (*config.model.hold, *left_out)), config.compute.channels_last)
+        self.optimisation = Optimisation(fabric, Trained(network, config.objective, self.options), config)
         self.step, self.seconds, self.skipped, self.bad = 0, 0.0, 0, 0
         self.lowest, self.stale, self.saved = math.inf, 0, -1
         self._uncounted = 0.0
@@ -251,7 +253,8 @@ class _Run:
 
     def _measured(self, network: nn.Module | None) -> Validation:
         with self.fabric.autocast():
-            return validate(network, self.held_out, self.config.objective, self.fabric.device, self.optimisation.add)
+            called = None if network is None else partial(network, **self.options)
+            return validate(called, self.held_out, self.config.objective, self.fabric.device, self.optimisation.add)
 
     def _keep_start(self) -> None:
         """Keep what the course of the run is looked at with: a validation pair, and the weights of the start."""

@@ -14,7 +14,7 @@ from napari_ran.config.training import ComputeSettings, ModelSettings
 from napari_ran.device import resolve_device
 from napari_ran.errors import InputError
 from napari_ran.io.checkpoints import load_weights
-from napari_ran.models import RAN, create_model
+from napari_ran.models import RAN, Ablation, create_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -49,6 +49,25 @@ def held(network: nn.Module, parts: Sequence[str]) -> nn.Module:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError("model.hold", "nothing is left to train", "Hold fewer parts")
     return network
+
+
+def first_levels(network: nn.Module, levels: int | None) -> tuple[dict[str, Ablation], tuple[str, ...]]:
+    """Return what a network is called with to stop after so many levels, and the parts that are held meanwhile.
+
+    Raises
+    ------
+    InputError
+        The network has no levels, or fewer.
+    """
+    if levels is None:
+        return {}, ()
+    if not isinstance(network, RAN):
+        raise InputError("model.levels", f"a {type(network).__name__} has no levels to leave out", "Leave it empty")
+    there = network.config.levels
+    if levels > there:
+        raise InputError("model.levels", f"the network has {there}, got {levels}", "Give fewer or leave it empty")
+    off = [f"{part}.{level}." for level in range(levels, there) for part in ("decoders", "aligners")]
+    return {"ablation": Ablation.after(levels, there)}, (*off, "displacement")
 
 
 def laid_out(network: nn.Module, channels_last: bool) -> nn.Module:

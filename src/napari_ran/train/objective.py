@@ -6,12 +6,12 @@ their pairs. All terms are computed in single precision, whatever the network co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as nnf
 
 from napari_ran import functional as F
 from napari_ran import losses
@@ -49,17 +49,22 @@ class Trained(nn.Module):
         Called as `RAN` is, and returns a `ModelOutput`.
     settings : ObjectiveSettings
         The objective.
+    options : mapping, optional
+        What else the network is called with.
     """
 
-    def __init__(self, network: nn.Module, settings: ObjectiveSettings) -> None:
+    def __init__(
+        self, network: nn.Module, settings: ObjectiveSettings, options: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.settings = network, settings
+        self.network, self.settings, self.options = network, settings, dict(options or {})
 
     def forward(self, held: Opaque) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a batch (a scalar) and the terms without their weights, detached."""
         batch, wanted = held.batch, self.settings
         both = wanted.both or wanted.inverse > 0
-        output: ModelOutput = self.network(batch.moving, batch.fixed, keep_levels=wanted.levels > 0, both=both)
+        keep = wanted.levels > 0
+        output: ModelOutput = self.network(batch.moving, batch.fixed, keep_levels=keep, both=both, **self.options)
         with torch.autocast(batch.fixed.device.type, enabled=False):
             return objective(output, batch, wanted)
 
@@ -132,10 +137,8 @@ def _similarity(one: _Direction, settings: ObjectiveSettings) -> Tensor:
     coarse = []
     if settings.levels:
         for pool, field in one.levels:
-            moving, fixed = _pooled(batch.moving, pool), _pooled(batch.fixed, pool)
-            field = _cut(field, fixed.shape[2:])
-            small = None if mask is None else _even(_pooled(mask, pool))
-            coarse.append(_compared(F.warp(moving, field, padding="border"), fixed, small, settings))
+            whole = _cut(F.upsample_field(field, pool), batch.fixed.shape[2:])
+            coarse.append(_compared(F.warp(batch.moving, whole, padding="border"), batch.fixed, mask, settings))
     return _shared(final, coarse, settings.levels)
 
 
@@ -189,14 +192,6 @@ def _landmarks(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
 
 def _folding(one: _Direction, settings: ObjectiveSettings) -> Tensor:
     return losses.folding_penalty(one.field)
-
-
-def _pooled(image: Tensor, pool: int) -> Tensor:
-    """Average blocks of voxels, an incomplete last block over the voxels that it has."""
-    if pool == 1:
-        return image
-    average = nnf.avg_pool2d if image.ndim == 4 else nnf.avg_pool3d
-    return average(image, pool, ceil_mode=True)
 
 
 def _cut(field: Tensor, shape: Sequence[int]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran.config.training import ObjectiveSettings
@@ -20,7 +20,7 @@ _LARGER = {"dice"}
 
 
 def validate(
-    network: nn.Module | None,
+    network: Callable[..., ModelOutput] | None,
     pairs: Sequence[PairBatch],
     settings: ObjectiveSettings,
     device: torch.device,
@@ -30,7 +30,7 @@ def validate(
 
     Parameters
     ----------
-    network : nn.Module, optional
+    network : callable, optional
         Called as `RAN` is; None measures the identity.
     pairs : sequence of PairBatch
         This process's share of the validation pairs.
@@ -66,11 +66,11 @@ def figure_of(validation: Validation, wanted: str) -> tuple[str, float]:
     return name, -value if name in _LARGER else value
 
 
-def _output(network: nn.Module | None, pair: PairBatch, settings: ObjectiveSettings) -> ModelOutput:
+def _output(network: Callable[..., ModelOutput] | None, pair: PairBatch, settings: ObjectiveSettings) -> ModelOutput:
     if network is None:
         still = pair.fixed.new_zeros(1, len(pair.shape), *pair.shape)
         return ModelOutput(still, still)
-    output: ModelOutput = network(pair.moving, pair.fixed, keep_levels=False, both=settings.inverse > 0)
+    output = network(pair.moving, pair.fixed, keep_levels=False, both=settings.inverse > 0)
     return output.map(Tensor.float)
 
 
