@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ from napari_ran import dashboard
 from napari_ran.cli import main
 from napari_ran.config import RANConfig, TrainConfig
 from napari_ran.dashboard import Dashboard
-from napari_ran.train import fit
+from napari_ran.train import TrainFinished, TrainStep, fit
+from napari_ran.train.process import TrainingProcess, history
 
 TINY = RANConfig.preset("RAN3", 2).replace(
     encoder_channels=(4, 4, 4, 4), decoder_channels=(4, 4, 4, 4, 4), skip_channels=4, heads=2
@@ -36,6 +39,25 @@ def config(tmp_path: Path) -> TrainConfig:
     )
     settings.to_yaml(tmp_path / "train.yaml")
     return settings
+
+
+@contextmanager
+def in_a_terminal(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Train as ``long.yaml`` in a folder says, in a process that is gone at the end."""
+    command = [sys.executable, "-m", "napari_ran.cli", "train", str(folder / "long.yaml"), "-o", str(folder / "run")]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def wait_for_checkpoint(run: Path) -> None:
+    end = time.monotonic() + 90
+    while not (run / "last.ckpt").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_training_from_a_file(
@@ -59,6 +81,32 @@ def test_a_training_from_a_file(
     assert main([*command, "--resume", "--set", "budget.steps=5", "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 6
+    told = history(tmp_path / "run")  # what the viewer shows of it: both parts as one
+    assert [event.step for event in told if isinstance(event, TrainStep)] == [1, 2, 3, 4, 5]
+    assert isinstance(told[-1], TrainFinished)
+
+
+@pytest.mark.slow
+def test_a_training_in_a_terminal_can_be_watched_and_stopped_from_the_viewer(
+    tmp_path: Path, config: TrainConfig
+) -> None:
+    config.replace(budget={"steps": 100_000}).to_yaml(tmp_path / "long.yaml")
+    with in_a_terminal(tmp_path) as child:
+        wait_for_checkpoint(tmp_path / "run")
+        run = TrainingProcess.attach(tmp_path / "run")
+        assert run.pid == child.pid
+        run.pause()
+        time.sleep(1.0)
+        before = len(history(tmp_path / "run"))
+        time.sleep(1.0)
+        assert len(history(tmp_path / "run")) == before
+        run.stop()
+        assert run.wait() == "stopped"
+        assert "Go on with --resume" in child.communicate(timeout=60)[1]
+    (tmp_path / "run" / "command").write_text("stop")  # an earlier part's, which does not count for the next
+    more = ["--resume", "--set", f"budget.steps={history(tmp_path / 'run')[-1].step + 2}"]
+    assert main(["train", str(tmp_path / "long.yaml"), "-o", str(tmp_path / "run"), "--quiet", *more]) == 0
+    assert TrainingProcess.attach(tmp_path / "run").wait() == "finished"
 
 
 def test_bad_files_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,23 +141,10 @@ def test_the_dashboard_shows_everything_against_the_identity(tmp_path: Path, con
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_best_and_the_run_goes_on(tmp_path: Path, config: TrainConfig) -> None:
     config.replace(budget={"steps": 100_000}).to_yaml(tmp_path / "long.yaml")
-    command = [
-        sys.executable,
-        "-m",
-        "napari_ran.cli",
-        "train",
-        str(tmp_path / "long.yaml"),
-        "-o",
-        str(tmp_path / "run"),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    end = time.monotonic() + 90
-    while not (tmp_path / "run" / "last.ckpt").exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
-    _, error = child.communicate(timeout=60)
+    with in_a_terminal(tmp_path) as child:
+        wait_for_checkpoint(tmp_path / "run")
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "Stopped. The best weights are in" in error
     assert "Go on with --resume" in error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -26,8 +25,8 @@ from napari_ran.train import (
     TrainStep,
     Validated,
     Validation,
-    fit,
 )
+from napari_ran.train.recorded import first_process, make_ready, recorded_fit
 
 LINE_SECONDS = 10.0
 """Time between two lines where there is no terminal."""
@@ -190,13 +189,15 @@ def follow_training(
 
     Ctrl-C ends the training after the step that it takes, with a checkpoint; a second one ends it at once.
     """
-    main = _main_process()
+    main = first_process()
+    if main:
+        make_ready(folder, resume)
     console = console or Console(stderr=True, quiet=quiet or not main)
     board = Dashboard(console, config)
     live = Live(board, console=console, refresh_per_second=4) if console.is_terminal and main else nullcontext()
     reason = "closed"
     with live, _interruptible() as interrupted:
-        for event in fit(config, folder, resume, stop=interrupted):
+        for event in recorded_fit(config, folder, resume, stop=interrupted):
             board.take(event)
             if isinstance(event, TrainFinished):
                 reason = event.reason
@@ -234,11 +235,6 @@ class _Asked:
 
     def __call__(self) -> bool:
         return self.yes
-
-
-def _main_process() -> bool:
-    """Whether this is the one process of several that talks."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
 
 
 def _time(seconds: float) -> str:

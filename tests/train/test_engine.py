@@ -15,6 +15,7 @@ import torch
 
 from napari_ran import InputError
 from napari_ran.config import TrainConfig
+from napari_ran.config.training import ModelSettings
 from napari_ran.io.checkpoints import load_weights
 from napari_ran.models import RAN, Ablation, VoxelMorph, create_model
 from napari_ran.synthetic.generator import generate_batch
@@ -258,6 +259,25 @@ def test_held_out_figures_of_a_network_that_does_nothing_are_the_identity_s(sett
     assert found.folding_percent == 0
     assert found.better == 0
     assert found == evaluate_model(model, data, 3, 3)
+
+
+def test_trained_weights_are_measured_before_they_are_changed(tmp_path: Path, settings: Settings) -> None:
+    list(fit(settings(), tmp_path / "first"))
+    start = tmp_path / "first" / "best.safetensors"
+    config = settings(model={"start": str(start), "hold": ()}, optimiser={"rate": 10.0, "warmup": 0})  # it gets worse
+    events = list(fit(config, tmp_path / "second"))
+    before = of(Validated, events)[0]
+    assert (before.step, before.best) == (0, True)
+    assert of(Validated, events)[-1].validation.epe > before.validation.epe
+    kept, given = load_weights(tmp_path / "second" / "best.safetensors"), load_weights(start)
+    assert all(torch.equal(value, given.state_dict()[name]) for name, value in kept.state_dict().items())
+    assert [row["step"] for row in rows_of(tmp_path / "second" / "validation.csv")] == ["0", "0", "3", "6"]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_auto_starts_from_the_general_model(ndim: Any) -> None:
+    network = network_for(ModelSettings(start="auto", ndim=ndim), 0)
+    assert network.card.name == f"general-{ndim}d"
 
 
 def test_the_first_levels_alone_can_be_trained(tmp_path: Path, settings: Settings) -> None:

@@ -73,6 +73,12 @@ def test_an_edit_reaches_the_config(form: ConfigForm) -> None:
     assert (config.inner.steps, config.size, config.kind, config.inner.rates) == (42, 2.5, "a", (1.0, 2.0))
 
 
+@pytest.mark.parametrize(("value", "text"), [(5.0, "5"), (0.25, "0.25"), (1 / 3, "0.3333"), (100.0, "100")])
+def test_a_number_shows_no_more_digits_than_it_has(form: ConfigForm, value: float, text: str) -> None:
+    form.set(Outer(weight=value))
+    assert form.editors["weight"].text() == text
+
+
 def test_an_optional_number_can_be_left_to_the_program(form: ConfigForm) -> None:
     editor = form.editors["size"]
     assert isinstance(editor, QDoubleSpinBox)

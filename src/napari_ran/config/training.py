@@ -33,7 +33,8 @@ class ModelSettings(FrozenConfig):
     structure : RANConfig, optional
         The whole structure, in place of `preset` and `ndim`.
     start : str
-        ``scratch``, the name of installed weights, or a safetensors file; weights bring their own structure.
+        ``scratch``; ``auto``, the bundled general model for `ndim` axes; the name of installed weights; or a file of
+        weights. Weights bring their own structure.
     hold : tuple of str
         Parts that are not trained, by the beginning of their weights' names. Holding ``displacement``, the last
         convolution, at its start makes the Residual Aligners do the work that it would otherwise take over. None for a

@@ -51,7 +51,7 @@ def fit(
     pairs: Sequence[TrainPair] | None = None,
     validation: Sequence[TrainPair] | None = None,
     stop: Callable[[], bool] | None = None,
-) -> Iterator[TrainEvent]:
+) -> Generator[TrainEvent]:
     """Train a network, yielding what happens.
 
     `folder` receives ``config.yaml``, ``log.csv``, ``validation.csv``, the checkpoints ``last.ckpt`` and
@@ -162,6 +162,8 @@ class _Run:
         batches = self._batches()
         try:
             yield self._logged(log, TrainStarted(self.config, self.step, self._measured(None)))
+            if self.step == 0 and self.config.model.start != "scratch":
+                yield self._logged(log, self.validated())  # the weights as they are: kept until something is better
             while not self.reason:
                 yield self._logged(log, self.advance(batches))
                 due = self.step % every == 0 or self.reason not in (None, "closed")

@@ -13,7 +13,7 @@ from torch import nn
 from napari_ran.config.training import ComputeSettings, ModelSettings
 from napari_ran.device import resolve_device
 from napari_ran.errors import InputError
-from napari_ran.io.checkpoints import load_weights
+from napari_ran.io.checkpoints import default_weights, load_weights
 from napari_ran.models import RAN, Ablation, create_model
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 def network_for(settings: ModelSettings, seed: int) -> RAN:
     """Return the network of these settings: with random weights from `seed`, or with the weights that they name."""
     if settings.start != "scratch":
-        return load_weights(settings.start)
+        general = default_weights(settings.ndim) if settings.start == "auto" else None
+        return load_weights(general or settings.start)
     if settings.structure is not None:
         return create_model(settings.structure, seed=seed)
     return create_model(settings.preset, settings.ndim, seed)

@@ -84,9 +84,12 @@ def _cut(path: Path, steps_done: int) -> None:
 
 
 def _until(lines: list[str], steps_done: int) -> Iterable[str]:
-    """Keep the header and the whole rows up to a step; a killed process may have left half a row."""
+    """Keep the header and the whole rows up to a step; a killed process may have left half a row.
+
+    A run that starts anew keeps none: it measures what it starts from again.
+    """
     yield from lines[:1]
-    for line in lines[1:]:
+    for line in lines[1:] if steps_done else ():
         first = line.split(",", 1)[0]
         if line.endswith("\n") and first.isdigit() and int(first) <= steps_done:
             yield line

@@ -24,6 +24,7 @@ from napari_ran.train.checkpoint import has_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFailed, TrainFinished
 from napari_ran.train.lock import identity, living, running_process
 from napari_ran.train.pairs import save_pairs
+from napari_ran.train.recorded import make_ready
 from napari_ran.train.subjects import TrainPair
 from napari_ran.train.wire import COMMAND, CONFIG, ERRORS, EVENTS, PARENT, command_in, decode, put, straightened
 
@@ -79,13 +80,8 @@ class TrainingProcess:
             The folder may not be written to.
         """
         folder = Path(folder).expanduser().absolute()
-        other = running_process(folder)
-        if other is not None:
-            raise InputError("folder", f"process {other} is training in {folder}", "Stop it or choose another folder")
-        if has_checkpoint(folder) and not resume:
-            raise InputError("folder", f"{folder} holds a training already", "Resume it or choose another folder")
+        make_ready(folder, resume)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             if pairs is not None:
                 data = config.data.replace(source="pairs", path=str(save_pairs(pairs, folder / "pairs")))
                 config = config.replace(data=data)
@@ -93,10 +89,7 @@ class TrainingProcess:
                 data = config.data.replace(source="pairs", path=str(save_pairs(validation, folder / "validation")))
                 config = config.replace(validation={"data": data.to_dict()})
             config.to_yaml(folder / CONFIG)
-            (folder / COMMAND).unlink(missing_ok=True)
             _tie(folder, outlive)
-            if not resume:
-                (folder / EVENTS).unlink(missing_ok=True)
             size = (folder / EVENTS).stat().st_size if (folder / EVENTS).exists() else 0
             errors = (folder / ERRORS).open("wb")
         except OutputError:

@@ -151,6 +151,15 @@ class _Combo(QComboBox):
             event.ignore()
 
 
+class _Decimal(QDoubleSpinBox):
+    """A box for decimal numbers that shows no more digits than the number has."""
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802 (Qt's name)
+        """Return the number without zeros at its end."""
+        text, point = str(super().textFromValue(value)), self.locale().decimalPoint()
+        return text.rstrip("0").removesuffix(point) if point in text else text
+
+
 def combo(accessible_name: str, tooltip: str) -> QComboBox:
     """Return an empty combo box fit for a scrolled form."""
     box = _Combo()
@@ -226,7 +235,7 @@ def _number(kind: type, info: FieldInfo, optional: bool) -> QAbstractSpinBox:
         spin.setRange(int(low if low is not None else -_LARGEST), int(high if high is not None else _LARGEST))
         spin.setGroupSeparatorShown(True)
     else:
-        spin = QDoubleSpinBox()
+        spin = _Decimal()
         spin.setDecimals(4)
         spin.setRange(low if low is not None else -_LARGEST, high if high is not None else _LARGEST)
         spin.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QProgressBar, QPushButton, 
 import napari_ran as ran
 from napari_ran.config import TrainConfig
 from napari_ran.train import TrainFailed, TrainFinished
+from napari_ran.train.checkpoint import has_checkpoint
 from napari_ran.train.process import TrainingProcess
 from napari_ran.train.wire import CONFIG
 from napari_ran.widgets._docked import DockedWidget
@@ -37,7 +38,7 @@ from napari_ran.widgets.training.setup import TrainSetup
 POLL_MS = 200
 """How often the training is asked for news."""
 
-WELCOME = "Open two images, or learn from generated pairs."
+WELCOME = "Choose what to learn from and press Train."
 
 
 class TrainWidget(DockedWidget):
@@ -193,6 +194,7 @@ class TrainWidget(DockedWidget):
 
     def _on_started(self, run: TrainingProcess) -> None:
         self._listen(run)
+        self.setup.offer_name()
         self.page.replay.watch()
 
     def _listen(self, run: TrainingProcess) -> None:
@@ -263,7 +265,7 @@ class TrainWidget(DockedWidget):
             self.page.runs.set_ready(state == "ready")
         at_work = state in ("running", "paused")
         self.start_button.setEnabled(state == "ready")
-        self.resume_button.setEnabled(state == "ready" and self.run is not None)
+        self.resume_button.setEnabled(state == "ready" and self.run is not None and has_checkpoint(self.run.folder))
         self.pause_button.setEnabled(at_work)
         self.pause_button.setText("Go on" if state == "paused" else "Pause")
         self.stop_button.setEnabled(at_work)

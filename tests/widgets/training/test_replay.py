@@ -76,6 +76,7 @@ def test_the_slider_replays_a_training_that_is_found_again(
 
     panel.slider.setValue(0)
     assert panel.label.text().startswith("Step 0  ·  before the training")
+    assert [plot.marked for plot in (widget.page.loss, widget.page.figure)] == [0, 0]
     qtbot.waitUntil(lambda: shows(panel, 0), timeout=SHOWN_MS)
     assert float(np.abs(layer(viewer, "warped").data - warped.T).max()) > 0
     assert [one.name for one in viewer.layers] == names  # in place, not piled up

@@ -50,6 +50,7 @@ def test_a_failure_is_shown_once_and_can_be_deleted(
     chooser.box.setCurrentIndex(0)
     chooser.box.activated.emit(0)
     qtbot.waitUntil(lambda: "The data are gone" in said(widget), timeout=5_000)
+    assert not widget.resume_button.isEnabled()  # there is nothing to go on from
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.No)
     chooser.delete_button.click()
     assert folder.exists()

@@ -52,8 +52,20 @@ def test_a_pair_of_layers_becomes_a_model_in_every_chooser(
     assert "local" not in widget.models.card.text()
     assert "RAN3" in widget.models.card.text() or "custom" in widget.models.card.text()
     register.shut()
+    before = ran.load_weights("tiny").card.figures["dice"]
 
-    widget.start()  # a second time under the same name
+    again = settings(name="tiny-2", model={"structure": None, "start": "tiny"})
+    assert widget.setup.form.editors["name"].text() == again.name  # type: ignore[attr-defined]
+    widget.setup.set(again)
+    widget.setup.source.setCurrentIndex(widget.setup.source.findData("layers"))
+    widget.start()
+    qtbot.waitUntil(lambda: widget.start_button.isEnabled(), timeout=START_MS)
+    points = widget.page.figure.curves["validation"].points
+    assert [step for step, _ in points] == [0, 2, 4]  # at 0 what it starts from; the dashed line is doing nothing
+    assert points[0][1] == pytest.approx(before, abs=1e-4)
+
+    widget.setup.set(settings())
+    widget.start()
     assert "there is a training named 'tiny' already" in said(widget).replace("There", "there").replace("&#x27;", "'")
 
 

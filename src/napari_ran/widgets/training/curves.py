@@ -65,12 +65,13 @@ class CurvePlot(ThemedPlot):
         self.curves: dict[str, Curve] = {}
         self.line: float | None = None
         self.goal: float | None = None
+        self.marked: int | None = None
         super().__init__(viewer, title, parent=parent)
         self.setMinimumHeight(150)
 
     def clear(self) -> None:
         """Start a new run."""
-        self.curves, self.line, self.goal = {}, None, None
+        self.curves, self.line, self.goal, self.marked = {}, None, None, None
         self.update()
 
     def add(self, name: str, step: float, value: float, smooth: bool = False) -> None:
@@ -86,6 +87,11 @@ class CurvePlot(ThemedPlot):
     def set_goal(self, value: float | None) -> None:
         """Say how good instance optimisation alone is."""
         self.goal = value
+        self.update()
+
+    def mark(self, step: int | None) -> None:
+        """Mark the step that is looked at."""
+        self.marked = step
         self.update()
 
     def apply_theme(self, event: Any = None) -> None:
@@ -109,6 +115,7 @@ class CurvePlot(ThemedPlot):
         last = max(2.0, *(curve.points[-1][0] for curve in self.curves.values() if curve.points))
         area = self.draw_axes(painter, (0, last), values)
         self._draw_line(painter, area)
+        self._draw_mark(painter, area, last)
         for name, curve in self.curves.items():
             self._draw_curve(painter, area, name, curve)
         self.draw_head(painter, self.title, self._names(), area.frame.right())
@@ -119,6 +126,12 @@ class CurvePlot(ThemedPlot):
                 painter.setPen(QPen(colour, 1 if colour is self._text else 2, Qt.PenStyle.DashLine))
                 y = area.point(0, value).y()
                 painter.drawLine(QPointF(area.frame.left(), y), QPointF(area.frame.right(), y))
+
+    def _draw_mark(self, painter: QPainter, area: Axes, last: float) -> None:
+        if self.marked is not None and self.marked <= last:
+            painter.setPen(QPen(self._text, 1, Qt.PenStyle.DotLine))
+            x = area.point(self.marked, 0).x()
+            painter.drawLine(QPointF(x, area.frame.top()), QPointF(x, area.frame.bottom()))
 
     def _draw_curve(self, painter: QPainter, area: Axes, name: str, curve: Curve) -> None:
         if not curve.points:

@@ -48,6 +48,8 @@ class ProgressPage(QWidget):
         self.notes.setAccessibleName("Notes of the training")
         self.runs, self.replay, self.compare_button = RunChooser(), ReplayPanel(viewer), CompareButton()
         self.compare_button.found.connect(self._compared)
+        for plot in (self.loss, self.figure):
+            self.replay.turned_to.connect(plot.mark)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         for part in (self.runs, self.loss, self.figure, self.figures, self.compare_button, self.replay, self.notes):
@@ -143,7 +145,7 @@ class ProgressPage(QWidget):
         self.figure.title = MEASURES[self._measure][0]
         value = getattr(event.identity, self._measure)
         self.figure.set_line(value)
-        if event.steps_done == 0 and value is not None:
+        if event.steps_done == 0 and event.config.model.start == "scratch" and value is not None:
             self.figure.add("validation", 0, value)
         if self.folder is not None:
             self.replay.open(self.folder, event.config.validation.snapshots > 0, self._checks)

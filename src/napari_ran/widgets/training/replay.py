@@ -48,10 +48,13 @@ class ReplayPanel(QGroupBox):
 
     Signals
     -------
+    turned_to : int or None
+        The step of the snapshot that the slider is at now.
     failed : object
         The exception that kept a snapshot from being shown.
     """
 
+    turned_to = Signal(object)
     failed = Signal(object)
 
     def __init__(self, viewer: Any) -> None:
@@ -226,6 +229,7 @@ class ReplayPanel(QGroupBox):
     def _describe(self, working: bool = False) -> None:
         """Say which snapshot is chosen: its step, its time, and what was measured."""
         step = self.step
+        self.turned_to.emit(step)
         if step is None:
             return
         parts = [f"Step {step}"]

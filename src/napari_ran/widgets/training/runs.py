@@ -53,6 +53,17 @@ def folder_of(name: str) -> Path:
     return folder
 
 
+def free_name(name: str) -> str:
+    """Return a name like this one that no training has yet: ``model``, then ``model-2``, ``model-3`` and so on."""
+    stem, number = name, 1
+    if counted := re.fullmatch(r"(.+)-(\d+)", name):
+        stem, number = counted[1], int(counted[2])
+    while (runs_folder() / name).exists():
+        number += 1
+        name = f"{stem}-{number}"
+    return name
+
+
 class Leash:
     """The training that a widget listens to; no Qt object, so that it can be let go of when the widget is gone."""
 

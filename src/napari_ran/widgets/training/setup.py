@@ -23,6 +23,7 @@ from napari_ran.widgets._forms import ConfigForm, combo
 from napari_ran.widgets._pages import Section, form_layout
 from napari_ran.widgets.training.pairs import LayerPairs, PairChoices, ValidationChoices, all_pairs, chosen_pair
 from napari_ran.widgets.training.paths import PathRow
+from napari_ran.widgets.training.runs import free_name
 
 PATHS = {
     "folder": ("", True),
@@ -88,9 +89,10 @@ TEXTS = {
 
 
 def first_settings() -> TrainConfig:
-    """Return what the form shows at first: five minutes, measured often enough to see something move."""
+    """Return what the form shows at first: the general model for five minutes, measured often enough to see it move."""
     return TrainConfig(
-        objective={"window": 5, "smooth": 0.5},
+        name=free_name(TrainConfig().name),
+        model={"start": "auto"},
         optimiser={"warmup": 10},
         validation={"every": 20, "pairs": 4, "snapshots": 20},
         budget={"minutes": 5.0},
@@ -167,6 +169,11 @@ class TrainSetup(QWidget):
         kind = config.data.source
         self.source.setCurrentIndex(self.source.findData(kind))
         self._show_start()
+
+    def offer_name(self) -> None:
+        """Call the next training like the one before, with a number that is free."""
+        name: Any = self.form.editors["name"]
+        name.setText(free_name(name.text()))
 
     def refresh_models(self) -> None:
         """Show the models that there are now."""
@@ -328,7 +335,11 @@ def _align(page: QWidget) -> None:
 
 def _starts() -> list[tuple[str, str]]:
     cards = ran.available_weights()
-    return [("scratch", "scratch"), *((card.name, f"{card.name} ({card.ndim}-D)") for card in cards)]
+    return [
+        ("auto", "the general model"),
+        ("scratch", "scratch"),
+        *((card.name, f"{card.name} ({card.ndim}-D)") for card in cards),
+    ]
 
 
 def _choices() -> dict[str, list[tuple[str, str]]]:
