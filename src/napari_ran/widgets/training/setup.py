@@ -94,7 +94,7 @@ def first_settings() -> TrainConfig:
         name=free_name(TrainConfig().name),
         model={"start": "auto"},
         optimiser={"warmup": 10},
-        validation={"every": 20, "pairs": 4, "snapshots": 20},
+        validation={"every": 10, "pairs": 4, "snapshots": 20},
         budget={"minutes": 5.0},
     )
 
