@@ -20,7 +20,7 @@ from napari_ran import dashboard
 from napari_ran.cli import main
 from napari_ran.config import RANConfig, TrainConfig
 from napari_ran.dashboard import Dashboard
-from napari_ran.train import TrainFinished, TrainStep, fit
+from napari_ran.train import TrainFinished, TrainStep, Validated, fit
 from napari_ran.train.process import TrainingProcess, history
 
 TINY = RANConfig.preset("RAN3", 2).replace(
@@ -84,6 +84,36 @@ def test_a_training_from_a_file(
     told = history(tmp_path / "run")  # what the viewer shows of it: both parts as one
     assert [event.step for event in told if isinstance(event, TrainStep)] == [1, 2, 3, 4, 5]
     assert isinstance(told[-1], TrainFinished)
+
+
+def test_a_training_of_two_parts_by_one_command(
+    tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, run = tmp_path / "train.yaml", tmp_path / "fine.yaml", tmp_path / "run"
+    config.replace(name="fine", model={"start": "previous"}, budget={"steps": 2}).to_yaml(second)
+    assert main(["train", str(second), str(first), "-o", str(run)]) == 2
+    assert "fine.yaml starts from the weights of the part before it, and is the first" in capsys.readouterr().err
+    assert main(["train", str(second), "-o", str(run)]) == 2
+    assert not run.exists()
+
+    command = ["train", str(first), str(second), "-o", str(run), "--quiet"]
+    assert main(command) == 0
+    coarse, fine = (TrainConfig.from_yaml(run / part / "config.yaml") for part in ("train", "fine"))
+    assert coarse.model.start == "scratch"
+    assert fine.model.start == str(run / "train" / "best.safetensors")
+    start = next(event for event in history(run / "fine") if isinstance(event, Validated))
+    kept = [event for event in history(run / "train") if isinstance(event, Validated) and event.best][-1]
+    assert start.step == 0
+    assert start.validation.loss == pytest.approx(kept.validation.loss, rel=1e-3)
+
+    assert main(command) == 2
+    assert "train holds a training already" in capsys.readouterr().err
+    assert main([*command, "--resume", "--set", "budget.steps=5"]) == 0
+    assert [history(run / part)[-1].step for part in ("train", "fine")] == [5, 5]
+    (tmp_path / "other").mkdir()
+    second.rename(tmp_path / "other" / "train.yaml")
+    assert main(["train", str(first), str(tmp_path / "other" / "train.yaml"), "-o", str(tmp_path / "new")]) == 2
+    assert "two files are called train" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -108,8 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
 
     train = commands.add_parser("train", parents=[common], help="train a network as a YAML file says")
-    train.add_argument("config", metavar="CONFIG", help="settings of the training, as the viewer exports them")
-    train.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the weights and the log")
+    train.add_argument(
+        "config", metavar="CONFIG", nargs="+", help="settings of the training, as the viewer exports them; of its parts"
+    )
+    train.add_argument(
+        "-o", "--output", metavar="FOLDER", required=True, help="folder for weights and log; each part in its own inside"
+    )
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder, if there is one")
     train.add_argument("--quiet", action="store_true", help="print errors only")
     train.add_argument(
@@ -118,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         dest="assignments",
-        help="replace a setting of the file, such as budget.minutes=30",
+        help="replace a setting of every file, such as budget.minutes=30",
     )
     train.set_defaults(run=_train)
 
@@ -268,12 +272,18 @@ def _inspect(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     from napari_ran.config import TrainConfig
     from napari_ran.dashboard import follow_training
+    from napari_ran.train.parts import parts_of
 
-    values = TrainConfig.from_yaml(arguments.config).to_dict()
-    _assign_all(values, arguments.assignments, "budget.minutes=30")
+    files, configs = [Path(name) for name in arguments.config], []
+    for file in files:
+        values = TrainConfig.from_yaml(file).to_dict()
+        _assign_all(values, arguments.assignments, "budget.minutes=30")
+        configs.append(TrainConfig(**values))
     _check_output(arguments.output)
-    reason = follow_training(TrainConfig(**values), Path(arguments.output), arguments.resume, arguments.quiet)
-    return INTERRUPTED if reason == "closed" else DONE
+    for part in parts_of(files, configs, Path(arguments.output), arguments.resume):
+        if follow_training(part.config, part.folder, arguments.resume, arguments.quiet) == "closed":
+            return INTERRUPTED
+    return DONE
 
 
 def _models(arguments: argparse.Namespace) -> int:

@@ -280,6 +280,11 @@ def test_auto_starts_from_the_general_model(ndim: Any) -> None:
     assert network.card.name == f"general-{ndim}d"
 
 
+def test_the_part_before_is_missed(tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(InputError, match="start from the weights of the part before them"):
+        next(fit(settings(model={"start": "previous"}), tmp_path))
+
+
 def test_the_first_levels_alone_can_be_trained(tmp_path: Path, settings: Settings) -> None:
     config = settings(model={"levels": 3, "structure": settings().model.structure, "hold": ()})
     model, start = tiny(settings), tiny(settings).state_dict()

@@ -16,6 +16,7 @@ from napari_ran.errors import InputError
 from napari_ran.types import Intensity
 
 VERSION = 1
+PREVIOUS = "previous"
 """Version of these settings; it goes up when a file of the version before would be misread."""
 
 Share = Field(0.0, ge=0, le=1)
@@ -33,8 +34,9 @@ class ModelSettings(FrozenConfig):
     structure : RANConfig, optional
         The whole structure, in place of `preset` and `ndim`.
     start : str
-        ``scratch``; ``auto``, the bundled general model for `ndim` axes; the name of installed weights; or a file of
-        weights. Weights bring their own structure.
+        ``scratch``; ``auto``, the bundled general model for `ndim` axes; the name of installed weights; a file of
+        weights; or ``previous``, the best weights of the part before in a training of several. Weights bring their own
+        structure.
     hold : tuple of str
         Parts that are not trained, by the beginning of their weights' names. Holding ``displacement``, the last
         convolution, at its start makes the Residual Aligners do the work that it would otherwise take over. None for a

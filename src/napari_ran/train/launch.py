@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from napari_ran.config.training import ComputeSettings, ModelSettings
+from napari_ran.config.training import PREVIOUS, ComputeSettings, ModelSettings
 from napari_ran.device import resolve_device
 from napari_ran.errors import InputError
 from napari_ran.io.checkpoints import default_weights, load_weights
@@ -24,6 +24,12 @@ _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 def network_for(settings: ModelSettings, seed: int) -> RAN:
     """Return the network of these settings: with random weights from `seed`, or with the weights that they name."""
+    if settings.start == PREVIOUS:
+        raise InputError(
+            "model.start",
+            "these settings start from the weights of the part before them, and there is none",
+            "Train all parts by one command, napari-ran train FIRST.yaml SECOND.yaml -o FOLDER, or name the weights",
+        )
     if settings.start != "scratch":
         general = default_weights(settings.ndim) if settings.start == "auto" else None
         return load_weights(general or settings.start)
