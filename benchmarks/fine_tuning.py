@@ -1,11 +1,12 @@
-"""Print what two minutes of fine-tuning in the viewer do: ``python benchmarks/fine_tuning.py [--pair phantom]``.
+"""Print what two minutes of fine-tuning in the viewer do: ``python benchmarks/fine_tuning.py [--pair phantom] [--number 1]``.
 
 A pair is loaded into a real viewer, the Train widget's own settings are kept but for the budget, and *Train* is
 pressed: the training runs in its child process as it does for a user. Each line is a validation on that pair by the
 averaged weights, the first one that of doing nothing, the second one that of the general model as it is; *similarity*
 is the dissimilarity that is minimised, lower is better. The last line is the rank correlation of step and likeness from
 the second line on (1: it gets better all the time).
-``hippocampus`` is a pair that settings may be tuned on, read from the folder named by NAPARI_RAN_DATA.
+``--number`` says which of the hippocampus pairs that settings may be tuned on, read from the folder named by
+NAPARI_RAN_DATA, or the seed of the phantom.
 On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python benchmarks/fine_tuning.py``.
 """
 
@@ -27,14 +28,15 @@ import napari_ran as ran
 from napari_ran.io.layers import to_layer_data
 
 
-def layers(pair: str) -> list[ran.Image | ran.Labels]:
+def layers(pair: str, number: int) -> list[ran.Image | ran.Labels]:
     """Return fixed and moving image, each followed by its labels."""
     if pair == "phantom":
-        made = ran.sliding_phantom(seed=1)
+        made = ran.sliding_phantom(seed=number)
         return [made.fixed, made.fixed_labels, made.moving, made.moving_labels]
     folder = Path(os.environ["NAPARI_RAN_DATA"]) / "hippocampus"
     found: list[ran.Image | ran.Labels] = []
-    for role, name in zip(("fixed", "moving"), hippocampus_pairs(folder.parent, development=True)[0], strict=True):
+    names = hippocampus_pairs(folder.parent, development=True)[number]
+    for role, name in zip(("fixed", "moving"), names, strict=True):
         image, labels = ran.load_image(folder / "images" / name), ran.load_labels(folder / "labels" / name)
         found += [ran.Image(image.tensor, image.grid, role), ran.Labels(labels.tensor, labels.grid, f"{role} labels")]
     return found
@@ -43,11 +45,12 @@ def layers(pair: str) -> list[ran.Image | ran.Labels]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pair", choices=("phantom", "hippocampus"), default="phantom")
+    parser.add_argument("--number", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=2.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_DATA_HOME"] = folder  # neither models nor trainings of the user
-        rows = tuned(arguments.pair, arguments.minutes)
+        rows = tuned(arguments.pair, arguments.number, arguments.minutes)
     print(f"{'step':>6s} {'seconds':>8s} {'similarity':>11s} {'Dice':>7s} {'folding %':>10s}")
     for row in rows:
         numbers = (float(row[name]) for name in ("seconds", "similarity", "dice", "folding_percent"))
@@ -58,14 +61,14 @@ def main() -> None:
     print(f"rank correlation of step and likeness {rising:.3f}")
 
 
-def tuned(pair: str, minutes: float) -> list[dict[str, str]]:
+def tuned(pair: str, number: int, minutes: float) -> list[dict[str, str]]:
     """Fine-tune on a pair in the viewer; return the rows of its validations, doing nothing first."""
     from napari_ran.widgets.train import TrainWidget
 
     viewer = napari.Viewer(show=False)
     widget = TrainWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Train (RAN)", area="right")
-    for value in layers(pair):
+    for value in layers(pair, number):
         data, kwargs, kind = to_layer_data(value)
         getattr(viewer, f"add_{kind}")(data, **kwargs)
     setup = widget.setup

@@ -22,7 +22,7 @@ from networks import FAMILIES, VOXELS, Pair, load, network_images
 from torch import Tensor, nn
 
 from napari_ran.config import InstanceConfig
-from napari_ran.instance import InstanceStep, optimise_field
+from napari_ran.instance import optimise_field
 from napari_ran.working import network_grid
 
 NEAR = 1e-3
@@ -34,13 +34,11 @@ Course = list[tuple[int, float]]
 def course(fixed: Tensor, moving: Tensor, start: Tensor | None, config: InstanceConfig, spacing: list[float]) -> Course:
     """Return the steps of the optimisation and the lowest loss up to each, the start first."""
     found: list[tuple[int, float]] = []
-    run = optimise_field(fixed, moving, start, config, spacing)
-    first: InstanceStep | None = None
-    for event in run:
+    steps = 0
+    for event in optimise_field(fixed, moving, start, config, spacing):
+        steps += event.message.startswith("level")  # one event for each; a level that no longer gains ends early
         if np.isfinite(event.loss):
-            first = first or event
-            lowest = min(event.loss, found[-1][1]) if found else event.loss
-            found.append((max(0, event.step - first.step), lowest))
+            found.append((steps, min(event.loss, found[-1][1]) if found else event.loss))
     return found
 
 

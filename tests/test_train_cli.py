@@ -77,7 +77,7 @@ def test_a_training_from_a_file(
     assert used.data.generated.shapes == ((16, 32),)
 
     assert main(command) == 2
-    assert "holds a training already. Resume it" in capsys.readouterr().err
+    assert "holds a training already. Give --resume" in capsys.readouterr().err
     assert main([*command, "--resume", "--set", "budget.steps=5", "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 6

@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         "config", metavar="CONFIG", nargs="+", help="settings of the training, as the viewer exports them; of its parts"
     )
     train.add_argument(
-        "-o", "--output", metavar="FOLDER", required=True, help="folder for weights and log; each part in its own inside"
+        "-o", "--output", metavar="FOLDER", required=True, help="folder for weights and log; for several parts one each"
     )
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder, if there is one")
     train.add_argument("--quiet", action="store_true", help="print errors only")

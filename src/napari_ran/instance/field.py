@@ -25,7 +25,7 @@ CHECK_EVERY = 10
 """Steps between two checks of the objective."""
 
 PATIENCE = 3
-"""A level ends after this many checks without a gain."""
+"""The last level ends after this many checks without a gain; the ones before it, which prepare it, after the first."""
 
 GAIN = 1e-3
 """Least decrease of the objective that counts as a gain."""
@@ -252,7 +252,9 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
     raw = functional.resize(run.best.control, shape).clone().requires_grad_()
     optimiser = torch.optim.Adam([raw])
     size = config.learning_rate * factor * min(pyramid.spacing)
-    start, best, waited = run.step, math.inf, 0
+    last = factor == 1
+    start, waited = run.step, 0
+    best = math.inf if last else run.best.loss
     message = f"level {level + 1} of {len(_factors(pyramid))}"
 
     @torch.enable_grad()
@@ -274,7 +276,7 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
             run.consider(candidate)
             waited = 0 if candidate.loss < best - GAIN else waited + 1
             best = min(best, candidate.loss)
-            if waited >= PATIENCE:
+            if waited >= (PATIENCE if last else 1):
                 return step + 1
         yield run.event(level, message)
     return pyramid.steps
