@@ -1,4 +1,4 @@
-"""Print what two minutes of fine-tuning in the viewer do: ``python benchmarks/fine_tuning.py [--pair phantom] [--number N]``.
+"""Print what two minutes of fine-tuning in the viewer do: ``python benchmarks/fine_tuning.py --pair PAIR --number N``.
 
 A pair is loaded into a real viewer, the Train widget's own settings are kept but for the budget, and *Train* is
 pressed: the training runs in its child process as it does for a user. Each line is a validation on that pair by the
