@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,7 +63,7 @@ def evaluate_model(model: RAN, config: PairConfig, seed: int, pairs: int) -> Hel
         for index in range(pairs):
             pair = generate_batch(config, seed, index).to(device)
             rows.append(_measure(pair, model(pair.moving, pair.fixed, both=False).field))
-    means = {name: sum(row[name] for row in rows) / pairs for name in rows[0]}
+    means = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
     return HeldOut(pairs=pairs, better=sum(row["epe"] < row["epe_identity"] for row in rows), **means)
 
 
@@ -72,27 +74,36 @@ def end_point_error(field: Tensor, truth: Tensor, mask: Tensor | None = None) ->
     return mean
 
 
-def mean_dice(fixed: Tensor, warped: Tensor) -> float:
-    """Return the mean overlap of two label maps over the labels above 0 that occur in both; 1 where there is none."""
-    common = [i for i in torch.unique(fixed).tolist() if i > 0 and bool((warped == i).any())]
-    overlaps = [
-        2 * float(((fixed == i) & (warped == i)).sum()) / float((fixed == i).sum() + (warped == i).sum())
-        for i in common
-    ]
-    return sum(overlaps) / len(overlaps) if overlaps else 1.0
+def mean_dice(fixed: Tensor, moving: Tensor, field: Tensor) -> float | None:
+    """Return the mean overlap of the labels that both maps have, the background left out; None where there are none.
+
+    A label that the field moves out of sight counts as 0.
+
+    Parameters
+    ----------
+    fixed, moving : (B, 1, *S) tensors
+        Label maps.
+    field : (B, D, *S) tensor
+        Displacement in voxels on the fixed grid.
+    """
+    warped = F.warp(moving.float(), field, "nearest", "zeros").to(fixed.dtype)
+    common = set(torch.unique(fixed).tolist()) & set(torch.unique(moving).tolist()) - {0}
+    sizes = [(fixed == label, warped == label) for label in sorted(common)]
+    overlaps = [2 * float((one & two).sum()) / float(one.sum() + two.sum()) for one, two in sizes]
+    return sum(overlaps) / len(overlaps) if overlaps else None
 
 
 def _measure(pair: GeneratedPair, field: Tensor) -> dict[str, float]:
     field = field.float()
-    warped = F.warp(pair.moving_labels.float(), field, "nearest", "border").long()
     still = torch.zeros_like(field)
+    overlaps = [mean_dice(pair.fixed_labels, pair.moving_labels, one) for one in (field, still)]
     return {
         "epe": float(end_point_error(field, pair.truth)),
         "epe_identity": float(end_point_error(still, pair.truth)),
         "epe_visible": float(end_point_error(field, pair.truth, pair.visible)),
         "epe_visible_identity": float(end_point_error(still, pair.truth, pair.visible)),
-        "dice": mean_dice(pair.fixed_labels, warped),
-        "dice_identity": mean_dice(pair.fixed_labels, pair.moving_labels),
+        "dice": math.nan if overlaps[0] is None else overlaps[0],
+        "dice_identity": math.nan if overlaps[1] is None else overlaps[1],
         "folding_percent": 100 * float((F.jacobian_determinant(field) <= 0).float().mean()),
     }
 

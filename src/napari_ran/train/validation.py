@@ -11,6 +11,7 @@ from napari_ran import functional as F
 from napari_ran.config.training import ObjectiveSettings
 from napari_ran.models import ModelOutput
 from napari_ran.train.batch import PairBatch
+from napari_ran.train.evaluation import mean_dice
 from napari_ran.train.events import Validation
 from napari_ran.train.objective import objective, similarity_of
 
@@ -95,12 +96,7 @@ def _measured(output: ModelOutput, pair: PairBatch, settings: ObjectiveSettings)
 def _dice(field: Tensor, pair: PairBatch) -> float | None:
     if pair.fixed_labels is None or pair.moving_labels is None:
         return None
-    fixed, warped = pair.fixed_labels, F.warp(pair.moving_labels.float(), field, "nearest", "zeros").int()
-    there = set(torch.unique(fixed).tolist()) & set(torch.unique(pair.moving_labels).tolist()) - {0}
-    if not there:
-        return None
-    sizes = [(fixed == i, warped == i) for i in sorted(there)]
-    return sum(2 * float((a & b).sum()) / float(a.sum() + b.sum()) for a, b in sizes) / len(sizes)
+    return mean_dice(pair.fixed_labels, pair.moving_labels, field)
 
 
 def _landmark_error(field: Tensor, pair: PairBatch) -> float | None:
