@@ -25,7 +25,10 @@ CHECK_EVERY = 10
 """Steps between two checks of the objective."""
 
 PATIENCE = 3
-"""The last level ends after this many checks without a gain; the ones before it, which prepare it, after the first."""
+"""The last level ends after this many checks without a gain."""
+
+COARSE_PATIENCE = 2
+"""The levels before it, which only prepare it, end after this many."""
 
 GAIN = 1e-3
 """Least decrease of the objective that counts as a gain."""
@@ -276,7 +279,7 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
             run.consider(candidate)
             waited = 0 if candidate.loss < best - GAIN else waited + 1
             best = min(best, candidate.loss)
-            if waited >= (PATIENCE if last else 1):
+            if waited >= (PATIENCE if last else COARSE_PATIENCE):
                 return step + 1
         yield run.event(level, message)
     return pyramid.steps
