@@ -18,9 +18,9 @@ def test_parameters_by_hand() -> None:
     def count(a: int, b: int) -> int:
         return 27 * a * b + b
 
-    down = count(2, 16) + count(16, 32) + 2 * count(32, 32)
-    up = count(32, 32) + 2 * count(64, 32) + count(48, 32)
-    last = count(34, 32) + count(32, 16) + count(16, 16) + count(16, 3)
+    down = count(2, 16) + count(16, 32) + 3 * count(32, 32)
+    up = count(32, 32) + 3 * count(64, 32) + count(48, 32)
+    last = count(32, 16) + count(16, 16) + count(16, 3)
     assert sum(p.numel() for p in VoxelMorph().parameters()) == down + up + last
 
 
@@ -54,5 +54,5 @@ def test_it_learns_a_pair() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="two tensors"):
         VoxelMorph(3)(images(16, 16, 16), images(16, 16, 18))
-    with pytest.raises(InputError, match="halvings"):
+    with pytest.raises(InputError, match="grids"):
         VoxelMorph(3, decoder=(16, 16))

@@ -3,10 +3,12 @@
 from napari_ran.models.ablation import Ablation
 from napari_ran.models.outputs import DirectionOutput, Encoded, LevelInfo, LevelOutput, LevelStep, ModelOutput
 from napari_ran.models.ran import RAN, create_model
+from napari_ran.models.systems import SYSTEMS, System, create_system
 from napari_ran.models.voxelmorph import VoxelMorph
 
 __all__ = [
     "RAN",
+    "SYSTEMS",
     "Ablation",
     "DirectionOutput",
     "Encoded",
@@ -14,6 +16,8 @@ __all__ = [
     "LevelOutput",
     "LevelStep",
     "ModelOutput",
+    "System",
     "VoxelMorph",
     "create_model",
+    "create_system",
 ]

@@ -11,16 +11,19 @@ from torch.nn import functional as F
 
 from napari_ran.errors import InputError
 from napari_ran.models.blocks import convolution, full_precision, initialise, repeat, widened
-from napari_ran.models.outputs import ModelOutput
+from napari_ran.models.pairwise import DirectNetwork
 
-ENCODER = (16, 32, 32, 32)
+ENCODER = (16, 32, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
 _SLOPE = 0.2
 _FIELD_START = 1e-5  # standard deviation of the last filters, so that training starts at the identity
 
 
-class VoxelMorph(nn.Module):
+class VoxelMorph(DirectNetwork):
     """Two images in, one displacement field out, by an encoder, a decoder and skips between them.
+
+    The default widths are those of the figure of the TMI paper: with them VM1 has the 0.36 million parameters, and VM2
+    the 1.42, that the paper of the Residual Aligner Network reports.
 
     Parameters
     ----------
@@ -29,8 +32,9 @@ class VoxelMorph(nn.Module):
     width : int
         Factor on all channels: 1 for the paper's VM1, 2 for VM2.
     encoder, decoder : sequence of int
-        Channels of the convolutions before their factor; each of the encoder's halves the resolution, the decoder's
-        first ones double it again, the rest stay at full resolution.
+        Channels of the convolutions before their factor. The encoder's first one keeps the resolution, each of the
+        others halves it. The decoder's first one works at the coarsest grid, each of the next joins one skip at
+        twice the resolution of the one before, the rest stay at full resolution.
     seed : int
         Seed of the weights.
     """
@@ -45,58 +49,34 @@ class VoxelMorph(nn.Module):
     ) -> None:
         super().__init__()
         if len(decoder) < len(encoder):
-            raise InputError("decoder", f"has {len(decoder)} convolutions for {len(encoder)} halvings", "Give more")
+            raise InputError("decoder", f"has {len(decoder)} convolutions for {len(encoder)} grids", "Give more")
         down, up = [width * n for n in encoder], [width * n for n in decoder]
-        self.ndim, self.depth = ndim, len(down)
-        self.encoder = nn.ModuleList(convolution(ndim, a, b, stride=2) for a, b in pairwise([2, *down]))
-        skips = [2, *down[:-1]][::-1]  # what joins after each doubling
+        self.ndim, self.multiple = ndim, 2 ** (len(down) - 1)
+        strides = [1] + [2] * (len(down) - 1)
+        self.encoder = nn.ModuleList(
+            convolution(ndim, a, b, stride=stride) for (a, b), stride in zip(pairwise([2, *down]), strides, strict=True)
+        )
+        skips = down[-2::-1]  # what joins at each doubling
         self.decoder, channels = nn.ModuleList(), down[-1]
         for index, out in enumerate(up):
             self.decoder.append(convolution(ndim, channels, out))
-            channels = out + (skips[index] if index < self.depth else 0)
+            channels = out + (skips[index] if index < len(skips) else 0)
         self.field = convolution(ndim, channels, ndim)
         generator = torch.Generator().manual_seed(seed)
         initialise(self, generator)
         nn.init.normal_(self.field.weight, std=_FIELD_START, generator=generator)
 
-    @property
-    def multiple(self) -> int:
-        """Images are padded inside the network to a multiple of this along every axis."""
-        return int(2**self.depth)
-
-    def forward(self, moving: Tensor, fixed: Tensor, keep_levels: bool = False, both: bool = True) -> ModelOutput:
-        """Register `moving` to `fixed`.
-
-        Parameters
-        ----------
-        moving, fixed : (B, 1, *S) tensor
-            Images on one grid with intensities in [0, 1].
-        keep_levels : bool
-            Without effect: this network has no levels.
-        both : bool
-            Also return the field of the other direction, found by exchanging the images.
-        """
-        if moving.shape != fixed.shape or moving.ndim != self.ndim + 2 or moving.shape[1] != 1:
-            problem = f"expected two tensors (B, 1, *S) of {self.ndim} axes, got {moving.shape} and {fixed.shape}"
-            raise InputError("moving", problem, "Resample it to the fixed grid")
-        pair = torch.cat([moving, fixed], dim=1)
-        field = self._field(torch.cat([pair, pair.flip(1)]) if both else pair)
-        pairs = moving.shape[0]
-        return ModelOutput(field[:pairs], field[pairs:] if both else None, ())
-
-    def _field(self, pair: Tensor) -> Tensor:
-        shape = pair.shape[2:]
-        x = F.pad(pair, [pad for n in reversed(shape) for pad in (0, -n % self.multiple)])
-        kept = []
+    def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Return the field (B, D, *P) in voxels of padded images (B, 1, *P)."""
+        x, kept = torch.cat([moving, fixed], dim=1), []
         for layer in self.encoder:
-            kept.append(x)
             x = F.leaky_relu(layer(x), _SLOPE)
+            kept.append(x)
+        kept.pop()
         for layer in self.decoder:
             x = F.leaky_relu(layer(x), _SLOPE)
             if kept:
                 x = torch.cat([repeat(x, 2), kept.pop()], dim=1)
         with full_precision(x.device):
             field: Tensor = self.field(widened(x))
-        for axis, size in enumerate(shape, start=2):
-            field = field.narrow(axis, 0, size)
-        return field.contiguous()
+        return field
