@@ -22,7 +22,7 @@ from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import InstanceStep, optimise_field, optimise_network
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import check_memory
-from napari_ran.models import LevelStep, create_model
+from napari_ran.models import RAN, LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
@@ -229,18 +229,18 @@ class Run:
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
-        grid = network_grid(prepared.grid, self.config.network_voxels, model.config.multiple)
+        grid = network_grid(prepared.grid, self.config.network_voxels, model.multiple)
         if grid.shape != shape:
             self._found.messages.append(
                 f"The network ran on {_by(grid.shape)} voxels, to keep within {self.config.network_voxels:,} and "
-                f"near multiples of {model.config.multiple}"
+                f"near multiples of {model.multiple}"
             )
         fixed, moving = (F.resize(image.to(self.device), grid.shape) for image in (prepared.fixed, prepared.moving))
         steps = model.iterate(moving, fixed, keep_levels=self.config.keep_levels)
         output = yield from relay(steps, _level_event, torch.no_grad)
         self._found.forward = F.resize_field(output.field, shape)
         self._found.backward = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
-        if self.config.keep_levels:
+        if self.config.keep_levels and isinstance(model, RAN):
             self._found.keep(model, grid, (fixed, moving), output)
 
     def _refine(self) -> Generator[Event, None, None]:
@@ -266,7 +266,7 @@ class Run:
             found.backward = result.output.inverse_field
         if result.output is not None and result.model is not None:
             found.keep(result.model, prepared.grid, (fixed, moving), result.output)
-            found.keep_fitted(result.before, model or result.model)
+            found.keep_fitted(result.before, model if isinstance(model, RAN) else result.model)
 
     def _instance_event(self, step: InstanceStep) -> Event:
         self._found.best_field = step.best_field

@@ -14,8 +14,8 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 from napari_ran.introspect.trace import FITTED, NetworkTrace, model_on_cpu, on_cpu
-from napari_ran.io.checkpoints import TrainedRAN, default_weights, load_weights
-from napari_ran.models import RAN, ModelOutput
+from napari_ran.io.checkpoints import TrainedRAN, default_weights, load_network
+from napari_ran.models import RAN, ModelOutput, Network
 from napari_ran.preprocess import PreparedPair
 
 INVERSE_ITERATIONS = 20
@@ -101,19 +101,25 @@ class Working:
         return self.kept if torch.equal(own, forward.tensor) else replace(self.kept, refined=forward)
 
 
-def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[RAN | None, str]:
+def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[Network | None, str]:
     """Return the network to start from, or None, and say which and why."""
     if config.weights == "none":
         return None, "No network: weights='none'"
     name = default_weights(ndim) if config.weights == "auto" else config.weights
     if name is None:
         return None, f"No network: there are no bundled weights for {ndim}-D images"
-    model = load_weights(name)
-    if model.config.ndim != ndim:
+    model = load_network(name)
+    if model.card.ndim != ndim:
         raise InputError(
             "weights",
-            f"'{name}' is for {model.config.ndim}-D images, these are {ndim}-D",
+            f"'{name}' is for {model.card.ndim}-D images, these are {ndim}-D",
             "Choose other weights, or weights='auto'",
+        )
+    if config.keep_levels and not isinstance(model, RAN):
+        raise InputError(
+            "keep_levels",
+            f"'{name}' is a {model.system}, and only Residual Aligner Networks can be looked into",
+            "Switch keep_levels off, or choose other weights",
         )
     return model.to(device).eval(), f"Network weights: {name}"
 

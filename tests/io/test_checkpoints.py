@@ -13,8 +13,15 @@ from napari_ran import InputError
 from napari_ran.config import RANConfig
 from napari_ran.errors import OutputError
 from napari_ran.io import checkpoints
-from napari_ran.io.checkpoints import ModelCard, available_weights, default_weights, load_weights, save_weights
-from napari_ran.models import RAN, create_model
+from napari_ran.io.checkpoints import (
+    ModelCard,
+    available_weights,
+    default_weights,
+    load_network,
+    load_weights,
+    save_weights,
+)
+from napari_ran.models import RAN, PairNetwork, create_model, create_system
 
 CARD = ModelCard(name="tiny", preset="RAN3", ndim=2, steps=7, figures={"epe": 0.5}, limits="Made for a test.")
 
@@ -159,3 +166,21 @@ def test_the_bundled_weights_load_say_what_they_are_and_are_small(user_folder: P
     assert max(sizes) < 5_000_000
     assert sum(sizes) < 10_000_000
     assert default_weights(4) is None
+
+
+@pytest.mark.parametrize("name", ["VM1", "DPRn"])
+def test_another_system_comes_back(name: str, tmp_path: Path) -> None:
+    network = create_system(name, 2, seed=5)
+    card = CARD.replace(preset=name)
+    path = save_weights(network, tmp_path / "other.safetensors", card)
+    back = load_network(path)
+    assert isinstance(back, PairNetwork)
+    assert (back.system, back.ndim, back.card, back.training) == (name, 2, card, False)
+    images = torch.rand(2, 1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(back(*images).field, network(*images).field)
+    with pytest.raises(InputError, match=f"holds a {name}, not a Residual Aligner Network"):
+        load_weights(path)
+    save_file(load_file(path), path, {"system": '{"name": "VM9", "ndim": 2}', "card": json.dumps(card.to_dict())})
+    with pytest.raises(InputError, match=r"metadata that cannot be used.*no system 'VM9'"):
+        load_network(path)

@@ -7,6 +7,7 @@ import torch
 
 from napari_ran import InputError
 from napari_ran import functional as F
+from napari_ran.config.model import OTHER_SYSTEMS, PRESETS
 from napari_ran.losses import mse
 from napari_ran.models import SYSTEMS, create_system
 
@@ -22,6 +23,7 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_the_systems_of_the_table_are_there_and_named_otherwise_refused() -> None:
     assert tuple(name for name, system in SYSTEMS.items() if not system.ablation) == TABLE_1
+    assert set(SYSTEMS) - set(PRESETS) == set(OTHER_SYSTEMS)  # what the settings of a training may name
     assert all((system.published is None) == system.ablation for system in SYSTEMS.values())
     with pytest.raises(InputError, match=r"no system 'RCN1'.*Did you mean 'RCn1'"):
         create_system("RCN1")

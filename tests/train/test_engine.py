@@ -16,8 +16,8 @@ import torch
 from napari_ran import InputError
 from napari_ran.config import TrainConfig
 from napari_ran.config.training import ModelSettings
-from napari_ran.io.checkpoints import load_weights
-from napari_ran.models import RAN, Ablation, VoxelMorph, create_model
+from napari_ran.io.checkpoints import load_network, load_weights
+from napari_ran.models import RAN, Ablation, VoxelMorph, create_model, create_system
 from napari_ran.synthetic.generator import generate_batch
 from napari_ran.train import (
     TrainFinished,
@@ -283,6 +283,22 @@ def test_auto_starts_from_the_general_model(ndim: Any) -> None:
 def test_the_part_before_is_missed(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(InputError, match="start from the weights of the part before them"):
         next(fit(settings(model={"start": "previous"}), tmp_path))
+
+
+@pytest.mark.parametrize("name", ["VM1", "DPRn", "RAN3 with one head"])
+def test_any_system_of_the_table_can_be_trained_by_its_name(tmp_path: Path, settings: Settings, name: str) -> None:
+    config = settings(model={"preset": name, "ndim": 2, "structure": None}, budget={"steps": 2})
+    events = list(fit(config, tmp_path))
+    assert of(TrainFinished, events)[0].best == tmp_path / "best.safetensors"
+    network = load_network(tmp_path / "best.safetensors")
+    start = create_system(name, 2, config.seed).state_dict()
+    changed = [key for key, value in network.state_dict().items() if not torch.equal(value, start[key])]
+    assert len(changed) > 5
+    assert network.card.preset == ("custom" if name.startswith("RAN") else name)
+    more = config.replace(model=config.model.replace(start=str(tmp_path / "best.safetensors")))
+    again = list(fit(more, tmp_path / "more"))
+    assert of(Validated, again)[0].step == 0
+    assert of(Validated, again)[0].validation.loss == pytest.approx(network.card.figures["loss"], abs=1e-4)
 
 
 def test_the_first_levels_alone_can_be_trained(tmp_path: Path, settings: Settings) -> None:

@@ -174,3 +174,18 @@ The paper's text (Sec. 2.3, levels counted from one) gives RAN0, RAN3, RAN4 and 
 the project page) counts from zero, which costs five to seven times as much for RAN4 (RAN0 is the same in both).
 ``released`` is the graph of the published code. All use the channel widths of the published code.
 """
+
+OTHER_SYSTEMS = (
+    "VM1",
+    "VM2",
+    "CA/P",
+    "Cn+Un",
+    "RCn1",
+    "RCn2",
+    "DPRn",
+    "RAN3 without confidence",
+    "RAN3 with one head",
+    "RAN3 without feedback",
+    "RAN3 not shared",
+)
+"""What is compared with the presets: the other systems of the paper's tables, and presets with a part left out."""

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from napari_ran.config.base import FrozenConfig
 from napari_ran.config.generated import PairConfig
-from napari_ran.config.model import RANConfig
+from napari_ran.config.model import OTHER_SYSTEMS, RANConfig
 from napari_ran.errors import InputError
 from napari_ran.types import Intensity
 
@@ -28,7 +28,7 @@ class ModelSettings(FrozenConfig):
     Attributes
     ----------
     preset : str
-        Structure, see `RANConfig.preset`.
+        Structure, see `RANConfig.preset`; or another system of the paper's tables, see `napari_ran.models.SYSTEMS`.
     ndim : {2, 3}
         Number of spatial axes.
     structure : RANConfig, optional
@@ -56,7 +56,8 @@ class ModelSettings(FrozenConfig):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        RANConfig.preset(self.preset, self.ndim)
+        if self.preset not in OTHER_SYSTEMS:
+            RANConfig.preset(self.preset, self.ndim)
         return self
 
 

@@ -19,6 +19,7 @@ from napari_ran.instance.pyramid import Pyramid
 from napari_ran.instance.terms import Sampled, Term, at_points
 from napari_ran.models.outputs import ModelOutput
 from napari_ran.models.ran import RAN
+from napari_ran.models.systems import Network
 
 PATIENCE = 10
 """Steps without a gain after which the fit ends."""
@@ -28,7 +29,7 @@ WARM_UP = 5
 
 
 def optimise_network(
-    model: RAN,
+    model: Network,
     fixed: Tensor,
     moving: Tensor,
     config: InstanceConfig,
@@ -39,7 +40,7 @@ def optimise_network(
 
     Parameters
     ----------
-    model : RAN
+    model : RAN or PairNetwork
         Stays as it is.
     fixed, moving : (1, 1, *S) tensors
         Intensities in [0, 1] on one grid, roughly aligned.
@@ -96,13 +97,15 @@ def optimise_network(
     best = fit.finish(moving, fixed, keep_levels)
     field = unfold(best.field)
     result = InstanceResult(field, best, fit.step, before, fit.best_similarity, stopped, messages)
-    return replace(result, before=unfitted, model=fitted.eval()) if keep_levels else result
+    if not keep_levels or not isinstance(fitted, RAN):
+        return result
+    return replace(result, before=unfitted, model=fitted.eval())
 
 
 class _Fit:
     """The state that the events of one fit share."""
 
-    def __init__(self, pyramid: Pyramid, model: RAN) -> None:
+    def __init__(self, pyramid: Pyramid, model: Network) -> None:
         self.pyramid, self.model, self.total = pyramid, model, pyramid.config.network_steps
         self.step, self.waited = 0, 0
         self.similarity, self.loss = math.nan, math.inf

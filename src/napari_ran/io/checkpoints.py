@@ -1,7 +1,7 @@
 """Weights with their card, as safetensors files: bundled with the package, in the user's folder, or anywhere.
 
-A file holds the tensors of one network and, in its header, the structure (`RANConfig`) and the card (`ModelCard`) as
-JSON. Pickles are refused, since reading one can run any code.
+A file holds the tensors of one network and, in its header, the structure (`RANConfig`, or the name of another system)
+and the card (`ModelCard`) as JSON. Pickles are refused, since reading one can run any code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from napari_ran.config import FrozenConfig, RANConfig
 from napari_ran.errors import InputError
-from napari_ran.models import RAN
+from napari_ran.models import RAN, Network, PairNetwork, create_system
 from napari_ran.writing import replacing
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
@@ -86,7 +86,7 @@ def user_weights() -> Path:
     return Path(user_data_dir("napari-ran", appauthor=False)) / "weights"
 
 
-def save_weights(model: RAN, path: str | Path, card: ModelCard) -> Path:
+def save_weights(model: Network, path: str | Path, card: ModelCard) -> Path:
     """Write a network and its card to a safetensors file, whole or not at all.
 
     Raises
@@ -96,7 +96,11 @@ def save_weights(model: RAN, path: str | Path, card: ModelCard) -> Path:
     """
     path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    metadata = {"config": json.dumps(model.config.to_dict()), "card": json.dumps(card.to_dict())}
+    metadata = {"card": json.dumps(card.to_dict())}
+    if isinstance(model, RAN):
+        metadata["config"] = json.dumps(model.config.to_dict())
+    else:
+        metadata["system"] = json.dumps({"name": model.system, "ndim": model.ndim})
     with replacing(path, "the weights", make_folder=True) as part:
         part.write_bytes(save(tensors, metadata))
     return path
@@ -110,9 +114,28 @@ def load_weights(name_or_path: str | Path) -> TrainedRAN:
     InputError
         There is no such name or file, or the file is not a safetensors file of this package.
     """
+    network = load_network(name_or_path)
+    if not isinstance(network, TrainedRAN):
+        raise _refused(_find(name_or_path), f"holds a {network.system}, not a Residual Aligner Network")
+    return network
+
+
+def load_network(name_or_path: str | Path) -> TrainedRAN | PairNetwork:
+    """Return what `load_weights` returns, or another system whose weights the file holds, with its ``.card``.
+
+    Raises
+    ------
+    InputError
+        As `load_weights`.
+    """
     path = _find(name_or_path)
-    config, card = _read_header(path)
-    model = TrainedRAN(config, card)
+    structure, card = _read_header(path)
+    model: TrainedRAN | PairNetwork
+    if isinstance(structure, RANConfig):
+        model = TrainedRAN(structure, card)
+    else:
+        model = structure
+        model.card = card
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
@@ -157,7 +180,8 @@ def _find(name_or_path: str | Path) -> Path:
     return path
 
 
-def _read_header(path: Path) -> tuple[RANConfig, ModelCard]:
+def _read_header(path: Path) -> tuple[RANConfig | PairNetwork, ModelCard]:
+    """Return the structure of a file's network, built where it is another system, and its card."""
     if path.suffix.lower() in {".pt", ".pth", ".ckpt", ".pkl", ".bin", ".h5", ".tf"}:
         raise _refused(path, "is not a safetensors file; pickled and foreign checkpoints are not opened")
     try:
@@ -167,16 +191,23 @@ def _read_header(path: Path) -> tuple[RANConfig, ModelCard]:
         raise _refused(path, f"cannot be read ({error.strerror or error})") from None
     except SafetensorError as error:
         raise _refused(path, f"is not a safetensors file, or is truncated ({error})") from None
-    missing = [key for key in ("config", "card") if key not in metadata]
+    kind = "system" if "system" in metadata else "config"
+    missing = [key for key in (kind, "card") if key not in metadata]
     if missing:
         raise _refused(path, f"has no '{missing[0]}' in its metadata, so it was not written by this package")
     try:
-        return RANConfig(**json.loads(metadata["config"])), ModelCard(**json.loads(metadata["card"]))
+        values, card = json.loads(metadata[kind]), ModelCard(**json.loads(metadata["card"]))
+        if kind == "config":
+            return RANConfig(**values), card
+        network = create_system(**values)
+        if isinstance(network, RAN):
+            raise InputError("system", f"a {values['name']} has a config", "Write it again")
+        return network, card
     except (InputError, TypeError, ValueError) as error:
         raise _refused(path, f"holds metadata that cannot be used ({str(error).rstrip('.')})") from None
 
 
-def _check_tensors(path: Path, model: RAN, tensors: dict[str, torch.Tensor]) -> None:
+def _check_tensors(path: Path, model: Network, tensors: dict[str, torch.Tensor]) -> None:
     expected = model.state_dict()
     missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or foreign:
@@ -199,4 +230,12 @@ def _cure() -> str:
     return f"Use one of {names}, or a file written by save_weights" if names else "Give a file written by save_weights"
 
 
-__all__ = ["ModelCard", "TrainedRAN", "available_weights", "default_weights", "load_weights", "save_weights"]
+__all__ = [
+    "ModelCard",
+    "TrainedRAN",
+    "available_weights",
+    "default_weights",
+    "load_network",
+    "load_weights",
+    "save_weights",
+]

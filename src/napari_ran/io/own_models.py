@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from napari_ran.errors import InputError, OutputError
-from napari_ran.io.checkpoints import SUFFIX, available_weights, load_weights, user_weights
+from napari_ran.io.checkpoints import SUFFIX, available_weights, load_network, user_weights
 from napari_ran.writing import replacing
 
 _NAME = re.compile(r"[\w][\w .+-]*")
@@ -35,7 +35,7 @@ def add_model(path: str | Path, name: str) -> str:
         The folder may not be written to.
     """
     _check_name(name)
-    load_weights(Path(path))  # a damaged file is refused here, not when it is needed
+    load_network(Path(path))  # a damaged file is refused here, not when it is needed
     taken = {card.name for card in available_weights()} | own_models().keys()
     free = next(one for one in [name, *(f"{name}-{n}" for n in range(2, 10_000))] if one not in taken)
     _copy(Path(path), user_weights() / f"{free}{SUFFIX}")

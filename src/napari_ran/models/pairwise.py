@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_ran.errors import InputError
-from napari_ran.models.outputs import LevelOutput, ModelOutput
+from napari_ran.models.outputs import LevelOutput, LevelStep, ModelOutput
 
 Fields = tuple[Tensor, Tensor | None, tuple[LevelOutput, ...]]
 """Forward field, the other direction's if asked for, and the levels if they were to be kept."""
@@ -25,10 +26,16 @@ class PairNetwork(nn.Module):
         Number of spatial axes.
     multiple : int
         Images are padded inside the network to a multiple of this along every axis.
+    system : str
+        Its name among `napari_ran.models.SYSTEMS`, empty for a network that was built otherwise.
+    card : object
+        Where its weights come from, if they come from a file: a `napari_ran.io.checkpoints.ModelCard`.
     """
 
     ndim: int
     multiple: int
+    system: str = ""
+    card: Any = None
 
     def forward(self, moving: Tensor, fixed: Tensor, keep_levels: bool = False, both: bool = True) -> ModelOutput:
         """Register `moving` to `fixed`.
@@ -56,6 +63,14 @@ class PairNetwork(nn.Module):
         )
         field, inverse, levels = self.solve(moving, fixed, shape, keep_levels, both)
         return ModelOutput(_cropped(field, shape), None if inverse is None else _cropped(inverse, shape), levels)
+
+    def iterate(
+        self, moving: Tensor, fixed: Tensor, keep_levels: bool = False, both: bool = True
+    ) -> Generator[LevelStep, None, ModelOutput]:
+        """Do what `forward` does, as `RAN.iterate` does it; there is one step."""
+        output: ModelOutput = self(moving, fixed, keep_levels=keep_levels, both=both)
+        yield LevelStep(0, 1)
+        return output
 
     @abstractmethod
     def solve(self, moving: Tensor, fixed: Tensor, shape: tuple[int, ...], keep_levels: bool, both: bool) -> Fields:

@@ -85,6 +85,16 @@ class RAN(nn.Module):
         self._start_at_identity(seed)
 
     @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return self.config.ndim
+
+    @property
+    def multiple(self) -> int:
+        """Images are padded inside the network to a multiple of this along every axis."""
+        return self.config.multiple
+
+    @property
     def level_info(self) -> tuple[LevelInfo, ...]:
         """What each level is, coarse to fine."""
         c = self.config

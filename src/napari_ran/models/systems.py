@@ -7,18 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
-
 from napari_ran.config import RANConfig
 from napari_ran.errors import InputError
 from napari_ran.models.attention import cross_attention_pyramid
 from napari_ran.models.cascade import RecursiveCascade
 from napari_ran.models.composite import Composite
+from napari_ran.models.pairwise import PairNetwork
 from napari_ran.models.pyramid import PyramidNetwork
 from napari_ran.models.ran import RAN
 from napari_ran.models.voxelmorph import VoxelMorph
 
 Dimensions = Literal[2, 3]
+
+Network = RAN | PairNetwork
+"""What registers a pair: called with the moving and the fixed image, it returns a `ModelOutput`."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class System:
         Whether it is a variant of another system with a part left out.
     """
 
-    build: Callable[[Dimensions, int], nn.Module]
+    build: Callable[[Dimensions, int], Network]
     source: str
     published: float | None = None
     ablation: bool = False
 
 
-def _ran(preset: str, **changes: Any) -> Callable[[Dimensions, int], nn.Module]:
+def _ran(preset: str, **changes: Any) -> Callable[[Dimensions, int], Network]:
     return lambda ndim, seed: RAN(RANConfig.preset(preset, ndim).replace(**changes), seed)
 
 
@@ -75,7 +77,7 @@ SYSTEMS: dict[str, System] = {
 """The systems by name, those of Table 1 first."""
 
 
-def create_system(name: str, ndim: Dimensions = 3, seed: int = 0) -> nn.Module:
+def create_system(name: str, ndim: Dimensions = 3, seed: int = 0) -> Network:
     """Build a system that starts at, or very near, the identity.
 
     Parameters
@@ -89,7 +91,7 @@ def create_system(name: str, ndim: Dimensions = 3, seed: int = 0) -> nn.Module:
 
     Returns
     -------
-    nn.Module
+    RAN or PairNetwork
         Called as `RAN` is; its `ModelOutput` has levels where its structure has some.
 
     Raises
@@ -101,4 +103,7 @@ def create_system(name: str, ndim: Dimensions = 3, seed: int = 0) -> nn.Module:
         close = difflib.get_close_matches(str(name), SYSTEMS, n=1, cutoff=0.5)
         hint = f"Did you mean '{close[0]}'?" if close else f"Known systems are {', '.join(SYSTEMS)}"
         raise InputError("system", f"there is no system {name!r}", hint)
-    return SYSTEMS[name].build(ndim, seed)
+    network = SYSTEMS[name].build(ndim, seed)
+    if isinstance(network, PairNetwork):
+        network.system = name
+    return network

@@ -50,7 +50,7 @@ def compare_with_instance(folder: Path) -> Generator[Compared, None, Validation]
         The outcome could not be written.
     """
     config = TrainConfig.from_yaml(folder / CONFIG)
-    pairs = find_sources(config, network_for(config.model, config.seed).config.ndim).validation
+    pairs = find_sources(config, network_for(config.model, config.seed).ndim).validation
     fields = []
     for number, pair in enumerate(pairs):
         fields.append((yield from _optimised(config, pair, number, len(pairs))))

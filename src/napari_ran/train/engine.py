@@ -24,7 +24,7 @@ from napari_ran.errors import InputError, OutputError
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
 from napari_ran.train.keeping import best_name, keep_pair, keep_snapshot, save_best
-from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, network_for
+from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, network_for, parts_to_hold
 from napari_ran.train.lock import locked
 from napari_ran.train.log import TrainLog
 from napari_ran.train.objective import Trained, check_objective
@@ -127,7 +127,7 @@ class _Run:
         self.place = sources.place
         self.notes = sources.notes
         self.options, left_out = first_levels(network, config.model.levels)
-        laid_out(held(network, (*config.model.hold, *left_out)), config.compute.channels_last)
+        laid_out(held(network, (*parts_to_hold(network, config.model), *left_out)), config.compute.channels_last)
         self.optimisation = Optimisation(fabric, Trained(network, config.objective, self.options), config)
         self.step, self.seconds, self.skipped, self.bad = 0, 0.0, 0, 0
         self.lowest, self.stale, self.saved = math.inf, 0, -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +15,7 @@ from napari_ran.config import PRESETS, RANConfig, TrainConfig
 from napari_ran.data import Grid
 from napari_ran.errors import InputError
 from napari_ran.io.checkpoints import SUFFIX, ModelCard, save_weights
-from napari_ran.models import RAN
+from napari_ran.models import RAN, Network, PairNetwork
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.checkpoint import write_state
 from napari_ran.train.events import Validation
@@ -29,7 +30,7 @@ PAIR = "validation-pair.safetensors"
 
 def best_name(network: nn.Module) -> str:
     """Return the name of the file of the best weights; a foreign network has no structure that others could read."""
-    return f"best{SUFFIX}" if isinstance(network, RAN) else "best.ckpt"
+    return f"best{SUFFIX}" if _known(network) else "best.ckpt"
 
 
 def save_best(
@@ -42,7 +43,7 @@ def save_best(
     OutputError
         They could not be written; the ones before are kept.
     """
-    if isinstance(network, RAN):
+    if _known(network):
         save_weights(network, path, card_of(network, config, step, seconds, found))
     else:
         write_state({"average": network.state_dict(), "config": config.to_dict(), "step": step}, path)
@@ -110,13 +111,13 @@ def kept_pair(folder: Path) -> tuple[PairBatch, Grid]:
     return PairBatch(fixed, moving, tuple(float(size) for size in grid.spacing)), grid
 
 
-def card_of(network: RAN, config: TrainConfig, step: int, seconds: float, found: Validation) -> ModelCard:
+def card_of(network: Network, config: TrainConfig, step: int, seconds: float, found: Validation) -> ModelCard:
     """Return the card of a network that was trained so far."""
     figures = {name: round(float(value), 4) for name, value in found.to_dict().items() if value is not None}
     return ModelCard(
         name=config.name,
-        preset=preset_of(network),
-        ndim=network.config.ndim,
+        preset=preset_of(network) if isinstance(network, RAN) else network.system,
+        ndim=config.model.ndim,
         objective=_objective(config),
         data=_data(config),
         seed=config.seed,
@@ -128,6 +129,11 @@ def card_of(network: RAN, config: TrainConfig, step: int, seconds: float, found:
         version=__version__,
         recipe=config.to_dict(),
     )
+
+
+def _known(network: nn.Module) -> TypeGuard[Network]:
+    """Whether a network can be built again from what its file says."""
+    return isinstance(network, RAN) or (isinstance(network, PairNetwork) and bool(network.system))
 
 
 def preset_of(network: RAN) -> str:

@@ -13,8 +13,8 @@ from torch import nn
 from napari_ran.config.training import PREVIOUS, ComputeSettings, ModelSettings
 from napari_ran.device import resolve_device
 from napari_ran.errors import InputError
-from napari_ran.io.checkpoints import default_weights, load_weights
-from napari_ran.models import RAN, Ablation, create_model
+from napari_ran.io.checkpoints import default_weights, load_network
+from napari_ran.models import RAN, SYSTEMS, Ablation, Network, create_model, create_system
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def network_for(settings: ModelSettings, seed: int) -> RAN:
+def network_for(settings: ModelSettings, seed: int) -> Network:
     """Return the network of these settings: with random weights from `seed`, or with the weights that they name."""
     if settings.start == PREVIOUS:
         raise InputError(
@@ -32,10 +32,17 @@ def network_for(settings: ModelSettings, seed: int) -> RAN:
         )
     if settings.start != "scratch":
         general = default_weights(settings.ndim) if settings.start == "auto" else None
-        return load_weights(general or settings.start)
+        return load_network(general or settings.start)
     if settings.structure is not None:
         return create_model(settings.structure, seed=seed)
+    if settings.preset in SYSTEMS:
+        return create_system(settings.preset, settings.ndim, seed)
     return create_model(settings.preset, settings.ndim, seed)
+
+
+def parts_to_hold(network: nn.Module, settings: ModelSettings) -> tuple[str, ...]:
+    """Return the parts that the settings hold; only a `RAN` has a last convolution behind its levels."""
+    return tuple(part for part in settings.hold if isinstance(network, RAN) or part != "displacement")
 
 
 def held(network: nn.Module, parts: Sequence[str]) -> nn.Module:
