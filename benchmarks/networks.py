@@ -26,10 +26,8 @@ from torch import Tensor, nn
 import napari_ran as ran
 from napari_ran.data import DisplacementField, Grid, Landmarks
 from napari_ran.evaluate import dice, target_registration_error
-from napari_ran.io.checkpoints import load_weights
-from napari_ran.models import VoxelMorph
+from napari_ran.io.checkpoints import load_network
 from napari_ran.preprocess import choose_intensity
-from napari_ran.train.checkpoint import read_checkpoint
 from napari_ran.transform import compose_to, resample, warp_labels
 from napari_ran.working import network_grid
 
@@ -161,12 +159,8 @@ def affine(weights: str) -> Solver:
 
 
 def load(weights: str) -> nn.Module:
-    """Return the network of a safetensors file or name, or the averaged VoxelMorph of a training checkpoint."""
-    if not weights.endswith(".ckpt"):
-        return load_weights(weights).eval()
-    network = VoxelMorph()
-    network.load_state_dict(read_checkpoint(Path(weights))["average"])
-    return network.eval()
+    """Return the network of a safetensors file or name."""
+    return load_network(weights).eval()
 
 
 def score(pairs: Iterator[Pair], solve: Solver, figure: str) -> str:
@@ -178,7 +172,7 @@ def score(pairs: Iterator[Pair], solve: Solver, figure: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="*", help="names or files of weights, or best.ckpt of a VoxelMorph")
+    parser.add_argument("weights", nargs="*", help="names or files of weights")
     parser.add_argument("--only", default="hippocampus", help=f"some of {','.join(FAMILIES)}")
     parser.add_argument("--development", action="store_true", help="pairs that settings may be tuned on")
     parser.add_argument("--affine", action="store_true", help="also the whole registration with its affine alignment")
@@ -193,7 +187,7 @@ def main() -> None:
     rows += [(f"{name}, alone", alone(load(name))) for name in arguments.weights]
     if arguments.affine:
         rows += [("none, affine", affine("none"))]
-        rows += [(f"{name}, affine", affine(name)) for name in arguments.weights if not name.endswith(".ckpt")]
+        rows += [(f"{name}, affine", affine(name)) for name in arguments.weights]
     width = max(len(name) for name, _ in rows)
     for name in chosen:
         family = FAMILIES[name]

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import napari_ran as ran
+from napari_ran.io.checkpoints import ModelCard, save_weights
+from napari_ran.models import create_system
 from napari_ran.registration import STAGES
 
 QUICK = {"weights": "none", "affine": "none"}
@@ -210,6 +212,20 @@ def test_2d_pairs_register_too() -> None:
     result = ran.register(pair.fixed, pair.moving, affine="none", instance={"steps": 20})
     assert result.field.tensor.shape == (2, *pair.fixed.grid.shape)
     assert result.report.similarity_after > result.report.similarity_before
+
+
+@pytest.mark.parametrize("instance", ["none", "network"])
+def test_any_system_s_weights_register(tmp_path: Path, instance: str) -> None:
+    made = ran.phantom_2d()
+    card = ModelCard(name="small", preset="VM1", ndim=2)
+    weights = str(save_weights(create_system("VM1", 2), tmp_path / "small.safetensors", card))
+    settings = {"weights": weights, "affine": "none", "instance": {"mode": instance, "network_steps": 4}}
+    result = ran.register(made.fixed, made.moving, **settings)
+    assert any(weights in message for message in result.report.messages)
+    moved = float(result.field.tensor.abs().max())
+    assert moved < 0.1 if instance == "none" else moved > 0.1
+    with pytest.raises(ran.InputError, match=r"keep_levels: .* is a VM1, and only Residual Aligner"):
+        ran.start(made.fixed, made.moving, keep_levels=True, **settings)
 
 
 @pytest.mark.realdata
