@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_ran import evaluate as E
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
+from napari_ran.evaluate import measures as E
 from napari_ran.measure import StageRecord
 
 OBLIQUE = Grid(

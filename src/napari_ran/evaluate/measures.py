@@ -19,25 +19,8 @@ from napari_ran import functional as F
 from napari_ran import losses
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
-from napari_ran.measure import StageRecord
 from napari_ran.report import JacobianSummary, Report, Spread
 from napari_ran.transform import resample, warp_labels
-
-__all__ = [
-    "JacobianSummary",
-    "Report",
-    "Spread",
-    "StageRecord",
-    "check_labels",
-    "check_landmarks",
-    "dice",
-    "end_point_error",
-    "evaluate",
-    "inverse_consistency",
-    "jacobian_summary",
-    "similarity",
-    "target_registration_error",
-]
 
 SLAB_VOXELS = 2**21
 """Whole volumes are walked in slabs of about this many voxels, so that memory stays bounded."""
