@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
-import sys
 import time
 
+import psutil
 import torch
 from torch import Tensor, nn
 
+from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.models import SYSTEMS, create_system
 
 
@@ -42,21 +42,21 @@ def multiply_accumulates(network: nn.Module, moving: Tensor, fixed: Tensor) -> i
 
 
 def peak_bytes(name: str, shape: tuple[int, ...], threads: int) -> float:
-    """Return by how much a pass raises the memory peak of a fresh process."""
+    """Return by how much a pass raises the memory of a fresh process at its highest."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_raised, (name, shape, threads))
 
 
 def _raised(name: str, shape: tuple[int, ...], threads: int) -> float:
     torch.set_num_threads(threads)
-    unit = 1 if sys.platform == "darwin" else 1024
-    network = create_system(name, 3)
-    images = torch.rand(2, 1, 1, *shape)
+    network, images = create_system(name, 3), torch.rand(2, 1, 1, *shape)
+    records: list[StageRecord] = []
     with torch.no_grad():
         network(*torch.rand(2, 1, 1, 16, 16, 16))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        network(*images)
-    return float(unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+        before = psutil.Process().memory_info().rss
+        with measured_stage(name, torch.device("cpu"), records):
+            network(*images)
+    return float(records[0].peak_bytes - before)
 
 
 def seconds(names: list[str], shape: tuple[int, ...], repeats: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The command line: ``napari-ran register | demo | inspect | train | models``.
+"""The command line: ``napari-ran register | demo | inspect | train | evaluate | models``.
 
 Every setting of a registration is an option whose name, choices and help come from its config, so that nothing is
 listed twice. Results and tables go to standard output, progress and errors to standard error.
@@ -125,6 +125,13 @@ def _parser() -> argparse.ArgumentParser:
         help="replace a setting of every file, such as budget.minutes=30",
     )
     train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser(
+        "evaluate", parents=[common, settings], help="score a list of pairs by their fields, or register and score them"
+    )
+    evaluate.add_argument("cases", metavar="CASES", help="CSV file with a row for each pair, see the documentation")
+    evaluate.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the tables")
+    evaluate.set_defaults(run=_evaluate)
 
     models = commands.add_parser("models", parents=[common], help="list the bundled weights")
     models.set_defaults(run=_models)
@@ -283,6 +290,18 @@ def _train(arguments: argparse.Namespace) -> int:
     for part in parts_of(files, configs, Path(arguments.output), arguments.resume):
         if follow_training(part.config, part.folder, arguments.resume, arguments.quiet) == "closed":
             return INTERRUPTED
+    return DONE
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from napari_ran import cases
+
+    config, listed = _configured(arguments), cases.read_cases(arguments.cases)
+    _check_output(arguments.output)
+    scores = terminal.follow_cases(cases.score_cases(listed, arguments.output, config), quiet=arguments.quiet)
+    files = cases.write_tables(scores, arguments.output)
+    if not arguments.quiet:
+        terminal.print_summary(cases.summarise(scores), files)
     return DONE
 
 

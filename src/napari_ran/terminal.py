@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
+    from napari_ran.cases import CaseScore, CaseStep, Summary
     from napari_ran.io.checkpoints import ModelCard
     from napari_ran.registration import Run
     from napari_ran.report import Report
@@ -83,6 +84,43 @@ def follow_report(steps: Generator[ReportStep, None, Path], quiet: bool = False)
                 return page
             total = step.total
             progress.update(task, completed=step.step, total=total, description=escape(step.message))
+
+
+def follow_cases(steps: Generator[CaseStep, None, list[CaseScore]], quiet: bool = False) -> list[CaseScore]:
+    """Drive the scoring of cases with a progress bar, and return the scores; Ctrl-C keeps what is finished."""
+    columns = (
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+    )
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(*columns, console=console, disable=quiet, expand=True) as progress, closing(steps):
+        task = progress.add_task("")
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                scores: list[CaseScore] = stop.value
+                return scores
+            done = step.number if step.score is not None else step.number - 1
+            words = escape(f"{step.name}: {step.message}")
+            progress.update(task, completed=done, total=step.total, description=words)
+
+
+def print_summary(summary: Sequence[Summary], files: Sequence[Path]) -> None:
+    """Print the means over all cases with their intervals, and where the tables are."""
+    table = Table("measure", title_justify="left")
+    for heading in ("cases", "mean", "95 % interval"):
+        table.add_column(heading, justify="right")
+    table.add_column("unit")
+    for one in summary:
+        found = one.interval
+        mean, low, high = (_number(value, one.unit) for value in (found.mean, found.low, found.high))
+        table.add_row(one.measure, str(one.cases), mean, f"{low} to {high}", one.unit)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    console.print(f"Tables: {', '.join(escape(str(file)) for file in files)}")
 
 
 def print_page(page: Path, note: str = "") -> None:

@@ -1,0 +1,160 @@
+"""What is measured of one case."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from napari_ran import functional as F
+from napari_ran.config import FrozenConfig
+from napari_ran.data import DisplacementField, Image, Labels, Landmarks
+from napari_ran.evaluate import (
+    check_labels,
+    check_landmarks,
+    dice,
+    jacobian_summary,
+    surface_distances,
+    target_registration_error,
+)
+from napari_ran.report import Spread
+from napari_ran.transform import resample, warp_labels
+
+
+class LabelScore(FrozenConfig):
+    """One label of one case.
+
+    Attributes
+    ----------
+    dice_before, dice : float
+        Overlap of the images as they lie in the world, and after registration, 0 to 1.
+    hd, hd95, asd : float, optional
+        Surface distances after registration in mm; None if the label has vanished from the warped map.
+    """
+
+    dice_before: float
+    dice: float
+    hd: float | None = None
+    hd95: float | None = None
+    asd: float | None = None
+
+
+class CaseScore(FrozenConfig):
+    """What was measured of one case; what does not apply is None or empty.
+
+    Attributes
+    ----------
+    name : str
+        The case.
+    labels : dict of int to LabelScore
+        The labels that both maps have.
+    label_names : dict of int to str
+        Names of the structures, where known.
+    unmatched : tuple of int
+        Labels that one map alone has: they are not scored.
+    tre_before, tre : Spread, optional
+        Target registration error in mm.
+    folding_percent : float
+        Share of voxels of the fixed grid with a Jacobian determinant at or below zero.
+    negative_in_tissue : int, optional
+        Number of voxels with a negative determinant inside the fixed labels (the paper's detJ).
+    sdlogj : float, optional
+        Learn2Reg's SDlogJ: see `napari_ran.report.JacobianSummary`.
+    seconds : float, optional
+        Time of the registration, where it was made here.
+    peak_bytes : int, optional
+        Its highest memory use.
+    """
+
+    name: str
+    labels: dict[int, LabelScore] = Field(default_factory=dict)
+    label_names: dict[int, str] = Field(default_factory=dict)
+    unmatched: tuple[int, ...] = ()
+    tre_before: Spread | None = None
+    tre: Spread | None = None
+    folding_percent: float = 0.0
+    negative_in_tissue: int | None = None
+    sdlogj: float | None = None
+    seconds: float | None = None
+    peak_bytes: int | None = None
+
+    def mean(self, measure: str) -> float | None:
+        """Return the mean of a measure of `LabelScore` over the labels that have it."""
+        values = [value for score in self.labels.values() if (value := getattr(score, measure)) is not None]
+        return float(np.mean(values)) if values else None
+
+
+def score_case(
+    name: str,
+    fixed: Image,
+    moving: Image,
+    field: DisplacementField,
+    *,
+    fixed_labels: Labels | None = None,
+    moving_labels: Labels | None = None,
+    fixed_landmarks: Landmarks | None = None,
+    moving_landmarks: Landmarks | None = None,
+    seconds: float | None = None,
+    peak_bytes: int | None = None,
+) -> CaseScore:
+    """Score a displacement field.
+
+    Parameters
+    ----------
+    name : str
+        What to call the case.
+    fixed, moving : Image
+        The pair.
+    field : DisplacementField
+        On the fixed image's grid, from fixed to moving points.
+    fixed_labels, moving_labels : Labels, optional
+        Each on its image's grid.
+    fixed_landmarks, moving_landmarks : Landmarks, optional
+        Corresponding points in mm.
+    seconds, peak_bytes : optional
+        What finding the field took.
+
+    Raises
+    ------
+    InputError
+        Labels or landmarks do not fit their image.
+    """
+    jacobian = jacobian_summary(field)
+    score = CaseScore(
+        name=name,
+        folding_percent=jacobian.folding_percent,
+        sdlogj=jacobian.sdlogj,
+        seconds=seconds,
+        peak_bytes=peak_bytes,
+    )
+    if fixed_labels is not None:
+        check_labels("fixed_labels", fixed_labels, fixed)
+        tissue = fixed_labels.tensor.reshape(fixed.grid.shape) > 0
+        negative = F.jacobian_determinant(field.tensor[None].cpu())[0].reshape(fixed.grid.shape) < 0
+        score = score.replace(negative_in_tissue=int((negative & tissue.cpu()).sum()))
+    if fixed_labels is not None and moving_labels is not None:
+        check_labels("moving_labels", moving_labels, moving)
+        score = score.replace(**_overlaps(fixed_labels, moving_labels, field))
+    if fixed_landmarks is not None and moving_landmarks is not None:
+        check_landmarks(fixed_landmarks, moving_landmarks, fixed.grid, moving.grid)
+        before = np.linalg.norm(fixed_landmarks.points - moving_landmarks.points, axis=1)
+        after = target_registration_error(fixed_landmarks, moving_landmarks, field)
+        score = score.replace(tre_before=Spread.of(before), tre=Spread.of(after))
+    return score
+
+
+def _overlaps(fixed: Labels, moving: Labels, field: DisplacementField) -> dict[str, object]:
+    ids = sorted(set(fixed.ids) & set(moving.ids))
+    warped = warp_labels(moving, field)
+    before, after = dice(fixed, resample(moving, fixed.grid), ids), dice(fixed, warped, ids)
+    surfaces = surface_distances(fixed, warped, ids)
+    labels = {}
+    for label in ids:
+        found = surfaces[label]
+        distances = {} if found is None else {"hd": found.hd, "hd95": found.hd95, "asd": found.asd}
+        labels[label] = LabelScore(dice_before=before[label], dice=after[label], **distances)
+    names = moving.names | fixed.names
+    return {
+        "labels": labels,
+        "label_names": {label: names[label] for label in ids if label in names},
+        "unmatched": tuple(sorted(set(fixed.ids) ^ set(moving.ids))),
+    }
