@@ -16,6 +16,7 @@ from napari_ran.models.pairwise import DirectNetwork
 ENCODER = (16, 32, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
 _SLOPE = 0.2
+_EXACT = 3  # grids from an eighth of the resolution on are computed in single precision
 _FIELD_START = 1e-5  # standard deviation of the last filters, so that training starts at the identity
 
 
@@ -69,14 +70,25 @@ class VoxelMorph(DirectNetwork):
     def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the field (B, D, *P) in voxels of padded images (B, 1, *P)."""
         x, kept = torch.cat([moving, fixed], dim=1), []
-        for layer in self.encoder:
-            x = F.leaky_relu(layer(x), _SLOPE)
+        for index, layer in enumerate(self.encoder):
+            x = _apply(layer, x, exact=index >= _EXACT)
             kept.append(x)
         kept.pop()
         for layer in self.decoder:
-            x = F.leaky_relu(layer(x), _SLOPE)
+            x = _apply(layer, x, exact=len(kept) >= _EXACT)
             if kept:
                 x = torch.cat([repeat(x, 2), kept.pop()], dim=1)
         with full_precision(x.device):
             field: Tensor = self.field(widened(x))
         return field
+
+
+def _apply(layer: nn.Module, x: Tensor, exact: bool) -> Tensor:
+    """Return a convolution and its rectifier; `exact`: in single precision, whatever the rest is computed in.
+
+    On small grids gradients in bfloat16 come out infinite now and then, and these layers cost next to nothing.
+    """
+    if not exact:
+        return F.leaky_relu(layer(x), _SLOPE)
+    with full_precision(x.device):
+        return F.leaky_relu(layer(widened(x)), _SLOPE)
