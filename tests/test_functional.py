@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
 from napari_ran import functional as F
+from napari_ran.types import Padding
 
 SHAPES = {2: (9, 14), 3: (7, 9, 6)}
 NDIMS = pytest.mark.parametrize("ndim", [2, 3])
@@ -246,3 +247,12 @@ def test_gradients(ndim: int) -> None:
     assert torch.autograd.gradcheck(lambda f: F.compose(f, f), (field,))
     assert torch.autograd.gradcheck(lambda f: F.resize_field(f, [n + 2 for n in shape]), (field,))
     assert torch.autograd.gradcheck(lambda i: F.gaussian_smooth(i, 0.7), (image,))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_coordinates_that_are_not_numbers_do_no_harm(ndim: int, padding: Padding) -> None:
+    image = torch.rand(1, 1, *[32] * ndim)
+    field = torch.full((1, ndim, *[32] * ndim), torch.nan, requires_grad=True)
+    F.warp(image, field, padding=padding).sum().backward()  # torch's own kernel would end the process
+    assert field.grad is not None

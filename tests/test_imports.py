@@ -19,6 +19,7 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["losses", "transform", "report", "memory"],
     ["preprocess", "models", "synthetic", "evaluate"],
     ["io"],
+    ["peers"],
     ["instance"],
     ["train", "introspect"],
     ["figures"],

@@ -1,4 +1,4 @@
-"""The command line: ``napari-ran register | demo | inspect | train | evaluate | models``.
+"""The command line: ``napari-ran register | demo | inspect | train | evaluate | benchmark | models``.
 
 Every setting of a registration is an option whose name, choices and help come from its config, so that nothing is
 listed twice. Results and tables go to standard output, progress and errors to standard error.
@@ -132,6 +132,19 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("cases", metavar="CASES", help="CSV file with a row for each pair, see the documentation")
     evaluate.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the tables")
     evaluate.set_defaults(run=_evaluate)
+
+    benchmark = commands.add_parser(
+        "benchmark", parents=[common], help="train systems alike, and compare them and other tools on the same pairs"
+    )
+    benchmark.add_argument("config", metavar="CONFIG", help="YAML file: what is compared, on what, and how")
+    benchmark.add_argument(
+        "-o", "--output", metavar="FOLDER", required=True, help="folder for tables, figures, trainings and scores"
+    )
+    benchmark.add_argument(
+        "--only", metavar="NAMES", default="", help="do only these systems, tools or rows now, separated by commas"
+    )
+    benchmark.add_argument("--quiet", action="store_true", help="print errors only")
+    benchmark.set_defaults(run=_benchmark)
 
     models = commands.add_parser("models", parents=[common], help="list the bundled weights")
     models.set_defaults(run=_models)
@@ -303,6 +316,19 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         terminal.print_summary(cases.summarise(scores), files)
     return DONE
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    from napari_ran.benchmark import run_benchmark
+    from napari_ran.config import BenchmarkConfig
+
+    config = BenchmarkConfig.from_yaml(arguments.config)
+    _check_output(arguments.output)
+    only = [name.strip() for name in arguments.only.split(",") if name.strip()]
+    results = terminal.follow_benchmark(run_benchmark(config, arguments.output, only), quiet=arguments.quiet)
+    if not arguments.quiet:
+        terminal.print_benchmark(Path(arguments.output))
+    return FAILED if any(result.failure for result in results) else DONE
 
 
 def _models(arguments: argparse.Namespace) -> int:

@@ -42,12 +42,15 @@ def sample(
     Returns
     -------
     (B, C, *T) tensor
+        Some finite value of the image where a coordinate is not a number.
     """
     shape = image.shape[2:]
     scale = torch.tensor([2 / max(n - 1, 1) for n in shape], device=image.device, dtype=coordinates.dtype)
     # an axis of a single voxel has no extent: its coordinate 0 becomes the centre
     offset = torch.tensor([1.0 if n > 1 else 0.0 for n in shape], device=image.device, dtype=coordinates.dtype)
     normalised = coordinates.movedim(1, -1) * scale - offset
+    if len(shape) == 2:  # torch's 2-D kernel reads outside its memory where a coordinate is not a number
+        normalised = normalised.nan_to_num(nan=0.0)
     return F.grid_sample(
         image,
         normalised.flip(-1),  # grid_sample counts axes from the last

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
+    from napari_ran.benchmark import BenchmarkStep, RowResult
     from napari_ran.cases import CaseScore, CaseStep, Summary
     from napari_ran.io.checkpoints import ModelCard
     from napari_ran.registration import Run
@@ -106,6 +107,31 @@ def follow_cases(steps: Generator[CaseStep, None, list[CaseScore]], quiet: bool 
             done = step.number if step.score is not None else step.number - 1
             words = escape(f"{step.name}: {step.message}")
             progress.update(task, completed=done, total=step.total, description=words)
+
+
+def follow_benchmark(steps: Generator[BenchmarkStep, None, list[RowResult]], quiet: bool = False) -> list[RowResult]:
+    """Drive a benchmark, with a line for every finished row, and return the rows; Ctrl-C keeps what is finished."""
+    columns = (TimeElapsedColumn(), TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1)))
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    with Progress(*columns, console=console, disable=quiet, expand=True, transient=True) as progress, closing(steps):
+        task = progress.add_task("")
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                results: list[RowResult] = stop.value
+                return results
+            words = f"{step.row}: {step.message}"
+            progress.update(task, description=escape(words))
+            if step.result is not None:
+                progress.console.print(escape(words), style="red" if step.result.failure else "")
+
+
+def print_benchmark(folder: Path) -> None:
+    """Print a benchmark's table, and where its files are."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(escape((folder / "table.md").read_text(encoding="utf-8")))
+    console.print(f"Files: {escape(', '.join(str(path) for path in sorted(folder.iterdir()) if path.is_file()))}")
 
 
 def print_summary(summary: Sequence[Summary], files: Sequence[Path]) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-AffineMode = Literal["auto", "none", "rigid", "affine"]
-"""Pre-alignment: ``auto`` skips it for identical grids and otherwise keeps an affine that helps."""
+AffineMode = Literal["auto", "none", "centre", "rigid", "affine"]
+"""Pre-alignment: ``auto`` skips it for identical grids and otherwise keeps an affine that helps; ``centre`` brings the
+middles of both grids together."""
 
 InstanceMode = Literal["none", "field", "network"]
 """What instance optimisation adapts to this pair: nothing, the field, or the network's weights."""

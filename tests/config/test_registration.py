@@ -41,7 +41,7 @@ def test_a_plain_string_sets_the_instance_mode() -> None:
         ),
         ({"qqq": 1}, "Known keys are preset, weights, device"),
         ({"spacing": -1}, "spacing: input should be greater than 0, got -1"),
-        ({"affine": "elastic"}, "affine: input should be 'auto', 'none', 'rigid' or 'affine', got 'elastic'"),
+        ({"affine": "elastic"}, "affine: input should be 'auto', 'none', 'centre', 'rigid' or 'affine', got 'elastic'"),
         ({"instance": {"mode": "both"}}, "instance.mode: input should be 'none', 'field' or 'network', got 'both'"),
     ],
 )

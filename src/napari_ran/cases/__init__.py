@@ -1,19 +1,27 @@
 """Many pairs scored alike: a list of cases in, one table out."""
 
 from napari_ran.cases.listing import Case, read_cases
-from napari_ran.cases.run import CaseStep, score_cases
+from napari_ran.cases.run import CaseStep, file_name, finished_cases, score_cases
 from napari_ran.cases.scores import CaseScore, LabelScore, score_case
-from napari_ran.cases.tables import Summary, summarise, write_tables
+from napari_ran.cases.solving import Registering, Solved, Solver
+from napari_ran.cases.tables import MEASURES, Summary, summarise, write_rows, write_tables
 
 __all__ = [
+    "MEASURES",
     "Case",
     "CaseScore",
     "CaseStep",
     "LabelScore",
+    "Registering",
+    "Solved",
+    "Solver",
     "Summary",
+    "file_name",
+    "finished_cases",
     "read_cases",
     "score_case",
     "score_cases",
     "summarise",
+    "write_rows",
     "write_tables",
 ]

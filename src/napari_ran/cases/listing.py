@@ -26,6 +26,8 @@ class Case:
         Their landmarks: with both, the target registration error is measured.
     field : Path, optional
         A displacement field that maps fixed to moving points; without one, the pair is registered.
+    truth : Path, optional
+        The exact field, where it is known: the end-point error and the slip at the borders of the labels are measured.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     fixed_landmarks: Path | None = None
     moving_landmarks: Path | None = None
     field: Path | None = None
+    truth: Path | None = None
 
 
 COLUMNS = tuple(part.name for part in fields(Case))

@@ -17,6 +17,7 @@ from napari_ran.evaluate import (
     target_registration_error,
 )
 from napari_ran.report import Spread
+from napari_ran.synthetic import interface_of
 from napari_ran.transform import resample, warp_labels
 
 
@@ -53,6 +54,10 @@ class CaseScore(FrozenConfig):
         Labels that one map alone has: they are not scored.
     tre_before, tre : Spread, optional
         Target registration error in mm.
+    epe_before, epe : float, optional
+        Mean end-point error in mm against the exact field: in the fixed labels where there are some, else everywhere.
+    slip_percent : float, optional
+        Share of the exact slip along the borders of the fixed labels that the field reproduces.
     folding_percent : float
         Share of voxels of the fixed grid with a Jacobian determinant at or below zero.
     negative_in_tissue : int, optional
@@ -71,6 +76,9 @@ class CaseScore(FrozenConfig):
     unmatched: tuple[int, ...] = ()
     tre_before: Spread | None = None
     tre: Spread | None = None
+    epe_before: float | None = None
+    epe: float | None = None
+    slip_percent: float | None = None
     folding_percent: float = 0.0
     negative_in_tissue: int | None = None
     sdlogj: float | None = None
@@ -93,6 +101,7 @@ def score_case(
     moving_labels: Labels | None = None,
     fixed_landmarks: Landmarks | None = None,
     moving_landmarks: Landmarks | None = None,
+    truth: DisplacementField | None = None,
     seconds: float | None = None,
     peak_bytes: int | None = None,
 ) -> CaseScore:
@@ -110,6 +119,8 @@ def score_case(
         Each on its image's grid.
     fixed_landmarks, moving_landmarks : Landmarks, optional
         Corresponding points in mm.
+    truth : DisplacementField, optional
+        The exact field, on the fixed image's grid.
     seconds, peak_bytes : optional
         What finding the field took.
 
@@ -139,7 +150,20 @@ def score_case(
         before = np.linalg.norm(fixed_landmarks.points - moving_landmarks.points, axis=1)
         after = target_registration_error(fixed_landmarks, moving_landmarks, field)
         score = score.replace(tre_before=Spread.of(before), tre=Spread.of(after))
+    if truth is not None:
+        score = score.replace(**_against(truth, field, fixed_labels))
     return score
+
+
+def _against(truth: DisplacementField, field: DisplacementField, labels: Labels | None) -> dict[str, float]:
+    inside = np.ones(truth.grid.shape, bool) if labels is None else np.asarray(labels.array > 0)
+    exact = truth.millimetres.cpu().numpy()[:, inside]
+    error = field.millimetres.cpu().numpy()[:, inside] - exact
+    found = {
+        name: float(np.linalg.norm(values, axis=0).mean()) for name, values in (("epe_before", exact), ("epe", error))
+    }
+    interface = None if labels is None else interface_of(labels, truth)
+    return found if interface is None else found | {"slip_percent": interface.recovered_percent(field)}
 
 
 def _overlaps(fixed: Labels, moving: Labels, field: DisplacementField) -> dict[str, object]:

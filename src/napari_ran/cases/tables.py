@@ -38,6 +38,9 @@ MEASURES: Mapping[str, tuple[str, str, _Value]] = {
         lambda score: None if score.tre_before is None else score.tre_before.mean,
     ),
     "tre": ("Landmark error", "mm", lambda score: None if score.tre is None else score.tre.mean),
+    "epe_before": ("End-point error before", "mm", lambda score: score.epe_before),
+    "epe": ("End-point error", "mm", lambda score: score.epe),
+    "slip_percent": ("Slip recovered", "%", lambda score: score.slip_percent),
     "folding_percent": ("Folding", "%", lambda score: score.folding_percent),
     "negative_in_tissue": ("Negative determinants in tissue", "voxels", lambda score: score.negative_in_tissue),
     "sdlogj": ("SDlogJ (Learn2Reg)", "", lambda score: score.sdlogj),
@@ -80,7 +83,7 @@ def write_tables(scores: Sequence[CaseScore], folder: str | Path) -> list[Path]:
     for name, rows in {"cases.csv": cases, "labels.csv": labels}.items():
         if rows:
             with replacing(folder / name, make_folder=True) as part:
-                _write_rows(part, rows)
+                write_rows(part, rows)
             written.append(folder / name)
     for name, text in texts.items():
         with replacing(folder / name, make_folder=True) as part:
@@ -89,7 +92,8 @@ def write_tables(scores: Sequence[CaseScore], folder: str | Path) -> list[Path]:
     return written
 
 
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of equal keys as a CSV file; None becomes an empty cell."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -26,8 +26,9 @@ class RegistrationConfig(FrozenConfig):
         ``auto`` picks CUDA, then MPS, then the CPU; or a torch device such as ``cuda:1``.
     intensity : {"auto", "ct-soft", "ct-lung", "mri", "minmax"}
         How intensities are mapped to [0, 1].
-    affine : {"auto", "none", "rigid", "affine"}
-        Pre-alignment.
+    affine : {"auto", "none", "centre", "rigid", "affine"}
+        Pre-alignment: none, by the middles of both grids, rigid or affine; ``auto`` is none for identical grids, else
+        an affine one if it helps.
     spacing : float, optional
         Working voxel size in mm; chosen from the images when left out.
     instance : InstanceConfig

@@ -5,13 +5,14 @@ Lengths are in voxels of the network's grid unless a unit is named; array axes a
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from napari_ran.config.base import FrozenConfig
 from napari_ran.config.generated import PairConfig
-from napari_ran.config.model import OTHER_SYSTEMS, RANConfig
+from napari_ran.config.model import OTHER_SYSTEMS, PRESETS, RANConfig
 from napari_ran.errors import InputError
 from napari_ran.types import Intensity
 
@@ -56,8 +57,11 @@ class ModelSettings(FrozenConfig):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.preset not in OTHER_SYSTEMS:
-            RANConfig.preset(self.preset, self.ndim)
+        known = (*PRESETS, *OTHER_SYSTEMS)
+        if self.preset not in known:
+            close = difflib.get_close_matches(self.preset, known, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Known are {', '.join(known)}"
+            raise InputError("preset", f"there is no system '{self.preset}'", hint)
         return self
 
 
@@ -317,11 +321,15 @@ class BudgetSettings(FrozenConfig):
     steps : int
         Number of steps.
     minutes : float, optional
-        Time over all parts of the run together, validation included.
+        Time over all stretches of the run together, validation included.
+    clock : {"wall", "processor"}
+        What a minute is: one on the clock, or one of a processor core's work for this run (threads add up). The second
+        gives equal budgets on a machine that does other things besides; it says nothing about a GPU.
     """
 
     steps: PositiveInt = 10_000
     minutes: PositiveFloat | None = None
+    clock: Literal["wall", "processor"] = "wall"
 
 
 class TrainConfig(FrozenConfig):

@@ -1,5 +1,6 @@
 """Figures for papers, reports and the viewer's docks; matplotlib is imported when one is drawn, and never pyplot."""
 
+from napari_ran.figures.comparison import box_plots
 from napari_ran.figures.filmstrip import Frame, filmstrip, frames
 from napari_ran.figures.heads import heads
 from napari_ran.figures.probe import draw_contributions, draw_path, probe
@@ -9,6 +10,7 @@ from napari_ran.figures.theory import theory
 
 __all__ = [
     "Frame",
+    "box_plots",
     "draw_contributions",
     "draw_path",
     "filmstrip",

@@ -164,15 +164,18 @@ def _align(
     fixed: Image, moving: Image, config: RegistrationConfig
 ) -> Generator[PrepareStep, None, tuple[NDArray[np.float64], str]]:
     """Return the affine matrix and the sentence that explains it."""
-    identity = np.eye(fixed.grid.ndim + 1)
+    matrix = np.eye(fixed.grid.ndim + 1)
     if config.affine == "auto" and fixed.grid == moving.grid:
         message = "Affine: none, the grids are identical, taken as pre-aligned"
     elif config.affine == "none":
-        if overlap(fixed.grid, moving.grid, identity) == 0:
+        if overlap(fixed.grid, moving.grid, matrix) == 0:
             raise InputError(
                 "moving", "it does not overlap with the fixed image in world coordinates", "Set affine='auto'"
             )
         message = "Affine: none, as asked for"
+    elif config.affine == "centre":
+        message = "Affine: none, the middles of both grids brought together, as asked for"
+        matrix[:-1, -1] = moving.grid.centre - fixed.grid.centre
     else:
         found = yield from relay(
             align(fixed, moving, config.affine),
@@ -180,7 +183,7 @@ def _align(
         )
         return found.matrix, found.message
     yield PrepareStep("affine", 1, 1, None, message)
-    return identity, message
+    return matrix, message
 
 
 def _check(fixed: Image, moving: Image) -> None:

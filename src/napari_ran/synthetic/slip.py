@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ran.data import DisplacementField
+from napari_ran.data import DisplacementField, Labels
+
+_SMOOTHING = 1.5
+"""Width (standard deviation, voxels) of the filter that turns the staircase of a label's border into a surface."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,10 @@ class Interface:
         """Return the tangential jump (N, D) of a field in mm across the boundary at each point."""
         return tangential(jump_across(found, self.points, self.normals, self.offset), self.normals)
 
+    def recovered_percent(self, found: DisplacementField) -> float:
+        """Return the share of the exact jump that a field reproduces; see `SlipReport`."""
+        return _share(self.measured_jump(found), self.jump, np.ones(len(self.names), bool))
+
 
 @dataclass(frozen=True)
 class SlipReport:
@@ -64,6 +71,48 @@ class SlipReport:
     identity_epe_voxels: float
     points: int
     by_interface: dict[str, float] = field(default_factory=dict)
+
+
+def interface_of(labels: Labels, truth: DisplacementField) -> Interface | None:
+    """Find the borders of labels along which an exact field slips; None where it slips nowhere.
+
+    Parameters
+    ----------
+    labels : Labels
+        Parts on the fixed grid; 0 is a part too.
+    truth : DisplacementField
+        The exact field on the same grid.
+
+    Returns
+    -------
+    Interface or None
+        Where a label's border crosses the grid's lines and the field jumps along it by more than a voxel, and by more
+        than 0.3 of the largest jump of that border, over three voxels.
+    """
+    from scipy.ndimage import gaussian_filter, map_coordinates
+
+    grid = truth.grid
+    offset, voxel = 1.5 * float(grid.spacing.mean()), float(grid.spacing.mean())
+    parts: list[tuple[NDArray[np.float64], ...]] = []
+    names: list[str] = []
+    for label in labels.ids:
+        level = gaussian_filter((labels.array == label).astype(np.float64), _SMOOTHING) - 0.5
+        voxels = np.concatenate([zero_crossings(level, axis) for axis in range(grid.ndim)])
+        if not len(voxels):
+            continue
+        gradient = np.stack([map_coordinates(g, voxels.T, order=1) for g in np.gradient(level)], axis=1)
+        normals = gradient @ np.linalg.inv(grid.affine[:-1, :-1])
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+        points = grid.to_world(voxels)
+        jump = tangential(jump_across(truth, points, normals, offset), normals)
+        length = np.linalg.norm(jump, axis=1)
+        keep = length > max(voxel, 0.3 * length.max())
+        parts.append((points[keep], normals[keep], jump[keep]))
+        names += [labels.names.get(label, str(label))] * int(keep.sum())
+    if not names:
+        return None
+    found, normal, exact = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return Interface(found, normal, exact, offset, tuple(names))
 
 
 def measure_slip(

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from napari_ran.config import TrainConfig
+from napari_ran.config.training import BudgetSettings
 from napari_ran.errors import InputError, OutputError
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
@@ -109,6 +110,17 @@ def _deterministic(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
+def _clock_for(budget: BudgetSettings, device: torch.device) -> Callable[[], float]:
+    """Return the clock of a run, in seconds."""
+    if budget.clock == "wall":
+        return time.perf_counter
+    if device.type != "cpu":
+        raise InputError(
+            "budget.clock", f"a processor's time says nothing about a run on {device}", "Set budget.clock=wall"
+        )
+    return time.process_time
+
+
 class _Run:
     """One run: its counters, and the story from the first event to the last."""
 
@@ -132,6 +144,7 @@ class _Run:
         self.step, self.seconds, self.skipped, self.bad = 0, 0.0, 0, 0
         self.lowest, self.stale, self.saved = math.inf, 0, -1
         self._uncounted = 0.0
+        self._now = _clock_for(config.budget, fabric.device)
         self._stop, self._asked_to_stop = stop, False
 
     @property
@@ -286,9 +299,9 @@ class _Run:
     @contextmanager
     def _clock(self) -> Iterator[None]:
         """Take the time of the body, to be counted with the next step."""
-        start = time.perf_counter()
+        start = self._now()
         yield
-        self._uncounted += time.perf_counter() - start
+        self._uncounted += self._now() - start
 
     def _agree(self) -> None:
         """Count the time as the first process took it, and stop if any is asked to: all end at the same step."""

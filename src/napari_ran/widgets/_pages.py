@@ -57,7 +57,7 @@ TEXTS = {
         ("mri", "MRI, percentiles"),
         ("minmax", "minimum to maximum"),
     ],
-    "affine": [("auto", "auto"), ("none", "none"), ("rigid", "rigid"), ("affine", "affine")],
+    "affine": [("auto", "auto"), ("none", "none"), ("centre", "centre"), ("rigid", "rigid"), ("affine", "affine")],
     "instance.mode": [("field", "displacement field"), ("network", "network weights"), ("none", "no refinement")],
     "instance.similarity": [
         ("auto", "auto"),

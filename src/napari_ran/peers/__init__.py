@@ -1,0 +1,176 @@
+"""Other registration tools on the same pairs, each in a process of its own.
+
+A tool gets the fixed image, and the moving image brought to where a registration starts; what it finds is read back as
+a displacement field.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+
+from napari_ran.data import DisplacementField, Grid, Image
+from napari_ran.errors import InputError, RanError
+from napari_ran.io import save_image
+from napari_ran.io.geometry import array_from_itk, lps
+from napari_ran.transform import compose_to, resample
+
+EXTRA = "peers"
+"""The extra that installs all of them."""
+
+_LINES = 3
+"""So many of a tool's last words are reported when it fails."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A tool.
+
+    Attributes
+    ----------
+    module : str
+        What it imports.
+    source : str
+        What it is and where it comes from.
+    dimensions : tuple of int
+        The numbers of axes it can do.
+    """
+
+    module: str
+    source: str
+    dimensions: tuple[int, ...] = (2, 3)
+
+
+PEERS: dict[str, Peer] = {
+    "demons": Peer("SimpleITK", "diffeomorphic demons of SimpleITK (Vercauteren et al., 2009)"),
+    "ants-syn": Peer("ants", "affine and SyN of ANTs (Avants et al., 2008)"),
+    "elastix-bspline": Peer("itk", "affine and B-spline of elastix (Klein et al., 2010)"),
+    "convexadam": Peer("convexAdam", "ConvexAdam (Siebert et al., 2024)", (3,)),
+}
+"""The tools by name."""
+
+
+class PeerError(RanError):
+    """A tool crashed, found nothing, or took too long."""
+
+
+@dataclass(frozen=True, eq=False)
+class PeerResult:
+    """What a tool found: the field on the fixed grid, the seconds it took, and the peak memory of its process."""
+
+    field: DisplacementField
+    seconds: float
+    peak_bytes: int
+
+
+def check_peer(name: str, ndim: int | None = None) -> None:
+    """Refuse a tool that is not known, not installed, or cannot do so many axes.
+
+    Raises
+    ------
+    InputError
+        Says how to install it.
+    """
+    if name not in PEERS:
+        raise InputError("peers", f"there is no tool '{name}'", f"Tools are {', '.join(PEERS)}")
+    if importlib.util.find_spec(PEERS[name].module) is None:
+        raise InputError("peers", f"'{name}' is not installed", f"pip install 'napari-ran[{EXTRA}]', or leave it out")
+    if ndim is not None and ndim not in PEERS[name].dimensions:
+        raise InputError("peers", f"'{name}' cannot register images of {ndim} axes", "Leave it out")
+
+
+def run_peer(
+    name: str,
+    fixed: Image,
+    moving: Image,
+    start: NDArray[np.float64],
+    *,
+    options: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+) -> PeerResult:
+    """Register a pair with another tool.
+
+    Parameters
+    ----------
+    name : str
+        One of `PEERS`.
+    fixed, moving : Image
+        The pair.
+    start : (D + 1, D + 1) array
+        Fixed world positions to moving world positions, in mm. A shift moves the moving image's header; anything else
+        resamples it onto the fixed grid.
+    options : mapping, optional
+        The tool's own settings, see `napari_ran.peers.child`.
+    timeout : float, optional
+        Seconds after which the tool is stopped.
+
+    Raises
+    ------
+    InputError
+        See `check_peer`.
+    PeerError
+        The tool crashed or took too long.
+    """
+    check_peer(name, fixed.grid.ndim)
+    with tempfile.TemporaryDirectory(prefix="napari-ran-") as folder:
+        place = Path(folder)
+        out = place / "field.mha"
+        job = {
+            "tool": name,
+            "fixed": str(save_image(fixed, place / "fixed.mha")),
+            "moving": str(save_image(_moved(moving, fixed.grid, start), place / "moving.mha")),
+            "out": str(out),
+            "options": dict(options or {}),
+        }
+        (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        figures = _run(name, place, timeout)
+        field = _read(out, fixed.grid)
+    whole = compose_to(field, start, fixed.grid)
+    return PeerResult(whole, float(figures["seconds"]), int(figures["peak_bytes"]))
+
+
+def _moved(moving: Image, grid: Grid, start: NDArray[np.float64]) -> Image:
+    if np.allclose(start[:-1, :-1], np.eye(grid.ndim)):
+        return Image(moving.tensor, Grid(moving.grid.shape, np.linalg.inv(start) @ moving.grid.affine), moving.name)
+    return resample(moving, grid, start)
+
+
+def _run(name: str, place: Path, timeout: float | None) -> dict[str, Any]:
+    threads = str(torch.get_num_threads())
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), threads)
+    command = [sys.executable, str(Path(__file__).with_name("child.py")), str(place / "job.json")]
+    try:
+        done = subprocess.run(
+            command, cwd=place, env=os.environ | limits, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise PeerError(f"{name} was stopped after {timeout:g} s") from None
+    if done.returncode:
+        words = " | ".join(line.strip() for line in done.stderr.strip().splitlines()[-_LINES:])
+        raise PeerError(f"{name} failed ({done.returncode}): {words or 'it said nothing'}")
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def _read(path: Path, grid: Grid) -> DisplacementField:
+    """Read an ITK vector image (mm, LPS) on a grid."""
+    image = sitk.ReadImage(str(path))
+    world = array_from_itk(image).astype(np.float64).reshape(*grid.shape, grid.ndim) * lps(grid.ndim)
+    if not np.isfinite(world).all():
+        raise PeerError("the field holds values that are not finite")
+    inverse = np.linalg.inv(grid.affine[:-1, :-1])
+    voxels = np.einsum("ij,...j->i...", inverse, world)
+    return DisplacementField(torch.from_numpy(np.ascontiguousarray(voxels)).float(), grid)
