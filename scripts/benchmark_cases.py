@@ -1,9 +1,9 @@
-"""Write the lists of cases of the benchmarks: ``python scripts/benchmark_cases.py -o FOLDER``.
+"""Write the lists of cases of the benchmarks, and their settings: ``python scripts/benchmark_cases.py -o FOLDER``.
 
 ``hippocampus.csv`` has the 24 fixed pairs of the last 40 subjects by name, ``hippocampus-development.csv`` 24 of the
-first 168; ``dirlab.csv`` the lungs of cases 2 to 4 with their landmarks, ``brain.csv`` and ``abdomen.csv`` one pair each,
-and ``phantom.csv`` the sliding organs of seed 0 with their exact field, which are made. The volumes stay in the folder
-named by NAPARI_RAN_DATA.
+first 168; ``dirlab.csv`` the lungs of cases 2 to 4 with their landmarks, ``brain.csv`` and ``abdomen.csv`` one pair
+each, and ``phantom.csv`` the sliding organs of seed 0 with their exact field, which are made. The volumes stay in the
+folder named by NAPARI_RAN_DATA; the settings of ``examples/benchmark`` are put beside the lists.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,8 @@ def main() -> None:
     abdomen = (f"{name}_2mm" for name in ("ircad01_ct", "ircad17_ct", "ircad01_seg", "ircad17_seg"))
     write(output / "abdomen.csv", [labelled(data / "abdomen_ct", *abdomen)])
     write(output / "phantom.csv", [phantom(made)])
+    for path in sorted((Path(__file__).parents[1] / "examples" / "benchmark").glob("*.yaml")):
+        shutil.copy(path, output)
 
 
 if __name__ == "__main__":

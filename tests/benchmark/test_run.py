@@ -61,14 +61,14 @@ def followed(config: BenchmarkConfig, folder: Path, only: tuple[str, ...] = ()) 
 def test_a_benchmark_in_pieces(settings: Path) -> None:
     config, folder = BenchmarkConfig.from_yaml(settings), settings.parent / "out"
     said, rows = followed(config, folder, ("VM1", "start"))
-    assert [result.row.name for result in rows] == ["start", "VM1", "VM1 + field optimised"]
+    assert [result.row.name for result in rows] == ["start", "VM1", "VM1 + field"]
     assert any("training: part 2 of 2, step 2, 100%" in text for text in said)
     assert (rows[0].parameters, rows[1].parameters) == (None, rows[2].parameters)
 
     said, rows = followed(config, folder)
     names = [
-        "start", "VM1", "VM1 + field optimised", "one head", "one head + field optimised", "bundled",
-        "bundled + field optimised", "no network + field optimised", "demons",
+        "start", "VM1", "VM1 + field", "one head", "one head + field", "bundled",
+        "bundled + field", "no network + field", "demons",
     ]  # fmt: skip
     assert [result.row.name for result in rows] == names
     assert not [text for text in said if text.startswith(("VM1", "start"))]  # nothing is made twice
@@ -111,7 +111,7 @@ def test_what_fails_is_told_by_its_row(settings: Path, monkeypatch: pytest.Monke
     _, rows = followed(BenchmarkConfig.from_yaml(settings), folder)
     failures = {result.row.name: result.failure for result in rows}
     assert "diverged" in str(failures["VM1"])
-    assert "diverged" in str(failures["VM1 + field optimised"])
+    assert "diverged" in str(failures["VM1 + field"])
     assert "crashing" not in str(failures["demons"])
     assert failures["demons"] is None
     assert "sigmas" in str(failures["crashing"])
@@ -129,7 +129,7 @@ def test_a_stopped_training_goes_on(settings: Path) -> None:
     said, rows = followed(config, folder, ("VM1",))
     assert not any("part 1" in text for text in said)
     assert any("part 2 of 2, step 2," in text for text in said)
-    assert [result.row.name for result in rows] == ["VM1", "VM1 + field optimised"]
+    assert [result.row.name for result in rows] == ["VM1", "VM1 + field"]
 
 
 @pytest.mark.parametrize(

@@ -45,3 +45,15 @@ def test_a_level_sees_the_other_features_through_the_field_so_far() -> None:
     carried = F.upsample_field(levels[0].forward.field)
     torch.testing.assert_close(own[1:], levels[1].forward.features)
     torch.testing.assert_close(aligned[1:], F.warp(levels[1].inverse.features, carried, padding="border"))
+
+
+def test_small_grids_are_computed_in_single_precision() -> None:
+    network = PyramidNetwork(2)
+    kinds: dict[int, torch.dtype] = {}
+    for level, estimator in enumerate(network.estimators):
+        estimator.register_forward_hook(lambda module, given, found, k=level: kinds.update({k: given[0].dtype}))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(*torch.rand(2, 1, 1, 32, 32))
+    single = {level for level, kind in kinds.items() if kind == torch.float32}
+    assert single == {0, 1, 2}  # voxels sixteen, eight and four times as large
+    assert kinds[4] == torch.bfloat16

@@ -402,3 +402,14 @@ def test_unknown_networks_are_refused() -> None:
         create_model("UNet")
     with pytest.raises(InputError, match="ndim"):
         create_model("RAN3", 4)  # type: ignore[arg-type]
+
+
+def test_small_grids_are_computed_in_single_precision() -> None:
+    network = RAN(RANConfig.preset("RAN0", 2))
+    kinds: dict[int, torch.dtype] = {}
+    for level, decoder in enumerate(network.decoders):
+        decoder.register_forward_hook(lambda module, given, found, k=level: kinds.update({k: found.dtype}))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(*torch.rand(2, 1, 1, 32, 32))
+    assert kinds[0] == kinds[1] == torch.float32  # voxels sixteen and eight times as large
+    assert kinds[4] == torch.bfloat16

@@ -19,8 +19,8 @@ from napari_ran.steps import relay
 START = "start"
 """Name of the row that does nothing beyond the alignment that all others start from."""
 
-MODE_WORDS = {"none": "", "field": " + field optimised", "network": " + network optimised"}
-"""What is added to a system's name for each mode of instance optimisation."""
+MODE_WORDS = {"none": "", "field": " + field", "network": " + weights"}
+"""What is added to a system's name for each mode of instance optimisation: what is optimised for the pair."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -121,6 +121,11 @@ class ResidualBlock(nn.Module):
         change = F.leaky_relu(self.norms[1](self.middle(start)), self.slope)
         change = self.norms[2](self.leave(change))
         return F.leaky_relu(change + start, self.slope)
+
+
+def precision(exact: bool, device: torch.device) -> AbstractContextManager[None]:
+    """Return `full_precision` where it is needed: on small grids bfloat16 gives infinite gradients now and then."""
+    return full_precision(device) if exact else nullcontext()
 
 
 class Encoder(nn.Module):

@@ -7,7 +7,6 @@ the other image are warped by the field so far, compared with the own ones, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from napari_ran.config import RANConfig
 from napari_ran.functional import compose, upsample_field, warp
-from napari_ran.models.blocks import Decoder, Encoder, convolution, full_precision, initialise, widened
+from napari_ran.models.blocks import Decoder, Encoder, convolution, full_precision, initialise, precision, widened
 from napari_ran.models.outputs import DirectionOutput, LevelInfo, LevelOutput
 from napari_ran.models.pairwise import Fields, PairNetwork
 from napari_ran.theory import capture_ranges
@@ -23,8 +22,7 @@ from napari_ran.theory import capture_ranges
 WIDTH = 24
 """Most hidden channels of an estimator; with it DPRn has 0.61 million parameters (the paper: 0.62)."""
 
-_EXACT = 4  # levels of this voxel size and more are computed in single precision: on small grids the gradient of a
-# convolution in bfloat16 comes out infinite now and then
+_EXACT = 4  # levels of this voxel size and more are computed in single precision
 _SLOPE = 0.2
 _FIELD_START = 1e-5  # standard deviation of the last filters, so that training starts at the identity
 
@@ -110,7 +108,7 @@ class PyramidNetwork(PairNetwork):
             with full_precision(own.device):
                 carried = None if field is None else upsample_field(field)
                 aligned = other if carried is None else warp(widened(other), carried, padding="border").to(own.dtype)
-            with self._precision(level, own.device):
+            with precision(self._exact(level), own.device):
                 residual = self.estimators[level](own, aligned)
             with full_precision(own.device):
                 field = residual if carried is None else compose(carried, residual)
@@ -125,15 +123,12 @@ class PyramidNetwork(PairNetwork):
         features: list[Tensor] = []
         for level, (decoder, entering) in enumerate(zip(self.decoders, self.backbone.skips, strict=True)):
             inputs = [*features[-1:], *(stages[stage - 1] for stage in entering)]
-            with self._precision(level, images.device):
+            with precision(self._exact(level), images.device):
                 features.append(decoder([widened(x) for x in inputs] if self._exact(level) else inputs))
         return features
 
     def _exact(self, level: int) -> bool:
         return self.backbone.pools[level] >= _EXACT
-
-    def _precision(self, level: int, device: torch.device) -> AbstractContextManager[None]:
-        return full_precision(device) if self._exact(level) else nullcontext()
 
     def _record(
         self, level: int, field: Tensor, residual: Tensor, features: Tensor, shape: tuple[int, ...], pairs: int

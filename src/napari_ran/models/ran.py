@@ -22,6 +22,7 @@ from napari_ran.models.blocks import (
     convolution,
     full_precision,
     initialise,
+    precision,
     repeat,
     set_centre_tap,
     widened,
@@ -30,6 +31,7 @@ from napari_ran.models.outputs import DirectionOutput, Encoded, LevelInfo, Level
 from napari_ran.steps import last
 from napari_ran.theory import capture_ranges
 
+_EXACT = 8  # levels of this voxel size and more are computed in single precision
 _LARGEST = 1e6
 """Intensities beyond this are refused: they belong in [0, 1], and their squares must not overflow on the way."""
 
@@ -234,7 +236,8 @@ class RAN(nn.Module):
             return aligner.pass_over(own, carried)
         if known is not None and ablated is not None:
             return aligner.revise(known, other, carried, shared, ablated)
-        found: DirectionOutput = aligner(own, other, carried, shared, ablated)
+        with precision(self.config.pools[level] >= _EXACT, own.device):
+            found: DirectionOutput = aligner(own, other, carried, shared, ablated)
         return found
 
     def _check_kept(self, after: Sequence[LevelOutput], encoded: Encoded, both: bool) -> None:
@@ -315,7 +318,10 @@ class RAN(nn.Module):
         """Return the features (2 B, C, *S) of a level from those of the level before and its skips."""
         grid = self.config.pools[max(level - 1, 0)]  # voxel size where they are joined
         inputs = [repeat(stages[stage], 2**stage // grid) for stage in self.config.skips[level]]
-        decoded: Tensor = self.decoders[level](inputs if features is None else [features, *inputs])
+        inputs = inputs if features is None else [features, *inputs]
+        exact = self.config.pools[level] >= _EXACT
+        with precision(exact, inputs[0].device):
+            decoded: Tensor = self.decoders[level]([widened(x) for x in inputs] if exact else inputs)
         return decoded
 
     def aligner_at(self, level: int) -> tuple[ResidualAligner, SharedConvolutions]:

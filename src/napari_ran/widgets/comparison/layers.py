@@ -1,0 +1,166 @@
+"""One layer per result, all showing the same thing with one scale, side by side or one at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+
+import napari_ran as ran
+from napari_ran.benchmark import Compared, disagreement
+from napari_ran.io import layers as convert
+from napari_ran.io.layers import KEY, LayerData
+from napari_ran.widgets._layers import OWNER, Look, own_result, place_layer
+
+PREFIX = "compare-"
+"""Begins the marks of these layers, see `own_result`."""
+
+DISAGREEMENT = f"{PREFIX}disagreement"
+
+VIEWS = {
+    "warped": "Warped image",
+    "difference": "Warped minus fixed",
+    "magnitude": "Displacement (mm)",
+    "jacobian": "Jacobian determinant",
+    "grid": "Deformed grid",
+}
+"""What the layers can show."""
+
+
+def layer_of(found: Compared, view: str, fixed: ran.Image, look: Look, largest: float) -> LayerData:
+    """Return a result as a layer; `largest` is the end of the colour scale of `view`."""
+    assert found.field is not None
+    assert found.warped is not None
+    if view == "warped":
+        data, kwargs, kind = convert.to_layer_data(found.warped)
+        kwargs |= {"contrast_limits": look.limits}
+    elif view == "difference":
+        change = ran.Image(found.warped.tensor.cpu() - fixed.tensor.cpu(), fixed.grid, "difference")
+        data, kwargs, kind = convert.to_layer_data(change)
+        kwargs |= {"contrast_limits": (-largest, largest), "colormap": "bwr"}
+    elif view == "magnitude":
+        data, kwargs, kind = convert.magnitude_layer(found.field)
+        kwargs |= {"contrast_limits": (0.0, largest), "opacity": 1.0}
+    elif view == "jacobian":
+        data, kwargs, kind = convert.jacobian_layer(found.field)
+    else:
+        step = max(float(fixed.grid.extent.max()) / 20, 7 * float(fixed.grid.spacing[:2].max()))
+        data, kwargs, kind = convert.deformed_grid_layer(found.field, step)
+    return _marked(data, kwargs, kind, f"{PREFIX}{found.name}", found.name, look)
+
+
+def scale_of(results: list[Compared], view: str, fixed: ran.Image) -> float:
+    """Return the end of the one scale that all results are shown with."""
+    largest = [1e-3]
+    for found in results:
+        if found.field is None or found.warped is None:
+            continue
+        if view == "magnitude":
+            largest.append(float(found.field.magnitude.max()))
+        elif view == "difference":
+            change = np.abs(found.warped.array - fixed.array)
+            largest.append(float(np.percentile(change[(slice(None, None, 2),) * change.ndim], 99.5)))
+    return max(largest)
+
+
+def disagreement_layer(results: list[Compared], look: Look) -> LayerData:
+    """Return how far the fields of some results lie apart as a layer, in mm."""
+    image = disagreement([found.field for found in results if found.field is not None])
+    data, kwargs, kind = convert.to_layer_data(image)
+    kwargs |= {"colormap": "magma", "contrast_limits": (0.0, max(float(np.percentile(data, 99.9)), 1e-3))}
+    kwargs |= {"blending": "translucent", "opacity": 0.75}
+    names = " / ".join(found.name for found in results) if len(results) == 2 else "all"
+    return _marked(data, kwargs, kind, DISAGREEMENT, f"disagreement (mm): {names}", look)
+
+
+def _marked(data: Any, kwargs: dict[str, Any], kind: str, mark: str, name: str, look: Look) -> LayerData:
+    factor = np.diag([*(1 / mm for mm in look.millimetres), 1.0])
+    metadata = dict(kwargs.get("metadata", {}))
+    metadata[KEY] = {**metadata.get(KEY, {}), OWNER: mark}
+    placed = {"name": name, "affine": factor @ kwargs["affine"], "units": look.units, "metadata": metadata}
+    return np.ascontiguousarray(data), kwargs | placed, kind
+
+
+class ComparedLayers:
+    """The layers of a comparison in the viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where they are shown.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        # napari 0.9 moved it
+        self._grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
+        self._before: tuple[bool, dict[Layer, bool]] | None = None
+
+    def layers(self) -> dict[str, Layer]:
+        """Return the layers of results by the results' names."""
+        marks = {layer: own_result(layer) for layer in self._viewer.layers}
+        return {
+            mark.removeprefix(PREFIX): layer
+            for layer, mark in marks.items()
+            if mark is not None and mark.startswith(PREFIX) and mark != DISAGREEMENT
+        }
+
+    def put(self, name: str, data: LayerData, visible: bool) -> None:
+        """Show a result in its layer, which is made where there is none."""
+        known = self.layers().get(name)
+        if known is not None:
+            self._viewer.layers.remove(known)  # another view has other colours
+        layer = place_layer(self._viewer, f"{PREFIX}{name}", (data[0], data[1] | {"visible": visible}, data[2]))
+        layer.name_overlay.visible = self._grid.enabled
+
+    def put_disagreement(self, data: LayerData) -> None:
+        """Show where results differ, alone."""
+        for layer in [layer for layer in self._viewer.layers if own_result(layer) == DISAGREEMENT]:
+            self._viewer.layers.remove(layer)
+        self.side_by_side(False)
+        for layer in self.layers().values():
+            layer.visible = False
+        self._viewer.layers.selection.active = place_layer(self._viewer, DISAGREEMENT, data)
+
+    def remove(self) -> None:
+        """Take all of them away."""
+        self.side_by_side(False)
+        for layer in list(self._viewer.layers):
+            if (own_result(layer) or "").startswith(PREFIX):
+                self._viewer.layers.remove(layer)
+
+    def choose(self, name: str) -> None:
+        """Show one result: alone, or only marked where all are side by side."""
+        found = self.layers()
+        if name not in found:
+            return
+        self._viewer.layers.selection.active = found[name]
+        if not self._grid.enabled:
+            for other, layer in found.items():
+                layer.visible = other == name
+            for layer in self._viewer.layers:
+                if own_result(layer) == DISAGREEMENT:
+                    layer.visible = False
+
+    def side_by_side(self, wanted: bool) -> None:
+        """Show all results beside each other with their names, or as they were before."""
+        found = self.layers()
+        if wanted and self._before is None:
+            everything = list(self._viewer.layers)
+            self._before = (self._grid.enabled, {layer: layer.visible for layer in everything})
+            for layer in everything:
+                layer.visible = layer in found.values() or (layer.visible and own_result(layer) is None)
+            self._grid.enabled = True
+            self._viewer.reset_view()
+        elif not wanted and self._before is not None:
+            grid, shown = self._before
+            self._before = None
+            self._grid.enabled = grid
+            for layer, visible in shown.items():
+                if layer in self._viewer.layers:
+                    layer.visible = visible
+            self._viewer.reset_view()
+        for layer in self._viewer.layers:
+            if layer in found.values() or own_result(layer) is None:
+                layer.name_overlay.visible = self._grid.enabled
