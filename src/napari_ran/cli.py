@@ -129,7 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser(
         "evaluate", parents=[common, settings], help="score a list of pairs by their fields, or register and score them"
     )
-    evaluate.add_argument("cases", metavar="CASES", help="CSV file with a row for each pair, see the documentation")
+    evaluate.add_argument(
+        "cases", metavar="CASES", help="CSV file with a row for each pair, or a JSON file of Learn2Reg"
+    )
+    evaluate.add_argument("--fields", metavar="FOLDER", help="score the fields in this folder, one for each pair")
     evaluate.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the tables")
     evaluate.set_defaults(run=_evaluate)
 
@@ -310,6 +313,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from napari_ran import cases
 
     config, listed = _configured(arguments), cases.read_cases(arguments.cases)
+    if arguments.fields is not None:
+        listed = cases.with_fields(listed, arguments.fields)
     _check_output(arguments.output)
     scores = terminal.follow_cases(cases.score_cases(listed, arguments.output, config), quiet=arguments.quiet)
     files = cases.write_tables(scores, arguments.output)

@@ -122,7 +122,7 @@ def _cells(
             values, digits = _values(result, key), COLUMNS[key][1]
             if not values:
                 line.append("failed" if result.failure and key == keys[0] else "")
-            elif key == leading:
+            elif key == leading and len(values) > 1:
                 line.append(_interval(bootstrap_mean(values), digits))
             else:
                 line.append(f"{sum(values) / len(values):.{digits}f}")

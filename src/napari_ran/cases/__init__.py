@@ -1,6 +1,6 @@
 """Many pairs scored alike: a list of cases in, one table out."""
 
-from napari_ran.cases.listing import Case, read_cases
+from napari_ran.cases.listing import Case, read_cases, with_fields
 from napari_ran.cases.run import CaseStep, file_name, finished_cases, score_cases
 from napari_ran.cases.scores import CaseScore, LabelScore, score_case
 from napari_ran.cases.solving import Registering, Solved, Solver
@@ -22,6 +22,7 @@ __all__ = [
     "score_case",
     "score_cases",
     "summarise",
+    "with_fields",
     "write_rows",
     "write_tables",
 ]

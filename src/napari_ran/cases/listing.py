@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, fields
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from napari_ran.errors import InputError
 from napari_ran.io.files import stem_of
@@ -28,6 +32,13 @@ class Case:
         A displacement field that maps fixed to moving points; without one, the pair is registered.
     truth : Path, optional
         The exact field, where it is known: the end-point error and the slip at the borders of the labels are measured.
+    mask : Path, optional
+        Where SDlogJ is taken, on the fixed image's grid.
+    labels : tuple of int
+        The labels to score; all that both maps have when empty.
+    learn2reg : bool
+        Whether Learn2Reg's rules hold: landmarks are in voxels, and where shapes are equal, voxels of the field and of
+        the moving image are those of the fixed image, whatever their headers say.
     """
 
     name: str
@@ -39,9 +50,13 @@ class Case:
     moving_landmarks: Path | None = None
     field: Path | None = None
     truth: Path | None = None
+    mask: Path | None = None
+    labels: tuple[int, ...] = ()
+    learn2reg: bool = False
 
 
-COLUMNS = tuple(part.name for part in fields(Case))
+COLUMNS = tuple(part.name for part in fields(Case) if part.name not in ("labels", "learn2reg"))
+FILES = COLUMNS[1:]
 
 
 def read_cases(path: str | Path) -> list[Case]:
@@ -50,7 +65,9 @@ def read_cases(path: str | Path) -> list[Case]:
     Parameters
     ----------
     path : path
-        A CSV file whose columns are called like the attributes of `Case`; files are named relative to it.
+        A CSV file whose columns are called like the attributes of `Case`, or a JSON file of Learn2Reg: a data set's, of
+        which the validation pairs are taken (``registration_val``), or an evaluation's (``eval_pairs``). Files are
+        named relative to it.
 
     Raises
     ------
@@ -61,6 +78,8 @@ def read_cases(path: str | Path) -> list[Case]:
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(str(path), "there is no such file", "Give a CSV file with a row for each pair")
+    if path.suffix.lower() == ".json":
+        return _checked(path, learn2reg_cases(path))
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -71,7 +90,40 @@ def read_cases(path: str | Path) -> list[Case]:
     unknown = [key for key in rows[0] if key not in COLUMNS]
     if unknown:
         raise InputError(str(path), f"unknown column '{unknown[0]}'", cure)
-    cases = [_case(path, number, row, cure) for number, row in enumerate(rows, start=2)]
+    return _checked(path, [_case(path, number, row, cure) for number, row in enumerate(rows, start=2)])
+
+
+def with_fields(cases: Sequence[Case], folder: str | Path) -> list[Case]:
+    """Return the cases with the fields that a folder has for them.
+
+    A file is called like the case (``NAME.h5``, ``disp_NAME.nii.gz``, or ``NAME/field.h5`` as ``napari-ran register``
+    writes it), or as Learn2Reg wants it: ``disp_FIXED_MOVING.nii.gz`` with the subjects' four digits, or with their
+    modalities' too.
+
+    Raises
+    ------
+    InputError
+        Cases have no file there: all of them are named.
+    """
+    folder = Path(folder).expanduser()
+    found = [(case, _field_of(case, folder)) for case in cases]
+    missing = [case.name for case, file in found if file is None]
+    if missing:
+        raise InputError("--fields", f"{folder} has no field for {', '.join(missing)}", "Call it disp_NAME.nii.gz")
+    return [replace(case, field=file) for case, file in found]
+
+
+def _field_of(case: Case, folder: Path) -> Path | None:
+    names = [f"{case.name}.h5", f"disp_{case.name}.nii.gz", f"{case.name}/field.h5"]
+    codes = [learn2reg_code(path) for path in (case.fixed, case.moving)]
+    if None not in codes:
+        (one, first), (two, second) = codes  # type: ignore[misc]  # none is None
+        names += [f"disp_{one}_{two}.nii.gz"] if (first, second) == ("0000", "0001") or first == second else []
+        names += [f"disp_{one}_{first}_{two}_{second}.nii.gz"]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _checked(path: Path, cases: list[Case]) -> list[Case]:
     _check_files(path, cases)
     taken: set[str] = set()
     for case in cases:
@@ -86,13 +138,66 @@ def _case(path: Path, line: int, row: dict[str, str], cure: str) -> Case:
     if "fixed" not in given or "moving" not in given:
         raise InputError(str(path), f"line {line} lacks the fixed or the moving image", cure)
     name = given.pop("name", "") or f"{stem_of(Path(given['fixed']))}-{stem_of(Path(given['moving']))}"
-    return Case(name, **{key: path.parent / Path(text).expanduser() for key, text in given.items()})
+    files: dict[str, Any] = {key: path.parent / Path(text).expanduser() for key, text in given.items()}
+    return Case(name, **files)
 
 
 def _check_files(path: Path, cases: list[Case]) -> None:
-    named = [getattr(case, key) for case in cases for key in COLUMNS[1:]]
+    named = [getattr(case, key) for case in cases for key in FILES]
     missing = list(dict.fromkeys(str(file) for file in named if file is not None and not file.exists()))
     if missing:
         listed = ", ".join(missing)
         many = "a file is" if len(missing) == 1 else f"{len(missing)} files are"
         raise InputError(str(path), f"{many} missing: {listed}", "Mend the list, or bring the files")
+
+
+PAIRS = ("eval_pairs", "registration_val", "registration_test")
+"""Where a Learn2Reg file may list its pairs, in this order of preference."""
+
+
+def learn2reg_code(path: Path) -> tuple[str, str] | None:
+    """Return a Learn2Reg file's four digits of the subject and of the modality, or None if it is not called so."""
+    match = re.search(r"(\d{4})_(\d{4})$", stem_of(path))
+    return None if match is None else (match[1], match[2])
+
+
+def learn2reg_cases(path: Path) -> list[Case]:
+    """Return the pairs of a Learn2Reg file with the labels, landmarks and masks that lie where its rules say.
+
+    An image of a folder ``imagesTr`` has its labels in ``labelsTr``, its mask in ``masksTr``, and its landmarks in
+    ``landmarksTr`` or else ``keypointsTr``, in voxels.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), f"the file is not JSON ({error})", "Give a CSV file, or Learn2Reg's JSON") from None
+    listed = next((content[key] for key in PAIRS if isinstance(content, dict) and content.get(key)), None)
+    if not isinstance(listed, list):
+        raise InputError(str(path), f"it has none of {', '.join(PAIRS)}", "Give a file of Learn2Reg with pairs in it")
+    methods = content.get("evaluation_methods") or []
+    labels = next((tuple(one["labels"]) for one in methods if one.get("metric") == "dice" and one.get("labels")), ())
+    cases = []
+    for pair in listed:
+        if not isinstance(pair, dict) or not {"fixed", "moving"} <= set(pair):
+            raise InputError(str(path), f"a pair is {pair!r}", "Give every pair a 'fixed' and a 'moving' image")
+        fixed, moving = (path.parent / pair[side] for side in ("fixed", "moving"))
+        both = {
+            f"{side}_{kind}": _twin(image, *folders)
+            for kind, folders in {"labels": ["labels"], "landmarks": ["landmarks", "keypoints"]}.items()
+            for side, image in (("fixed", fixed), ("moving", moving))
+        }
+        masks = content.get("masked_evaluation", False)
+        mask = _twin(fixed, "masks") if masks else None
+        name = f"{stem_of(fixed)}-{stem_of(moving)}"
+        cases.append(Case(name, fixed, moving, **both, mask=mask, labels=labels, learn2reg=True))
+    return cases
+
+
+def _twin(image: Path, *folders: str) -> Path | None:
+    """Return the file of the same name in the folder that is called after one of `folders`, if there is one."""
+    for folder in folders:
+        place = image.parent.parent / image.parent.name.replace("images", folder)
+        name = f"{stem_of(image)}.csv" if folder in ("landmarks", "keypoints") else image.name
+        if place != image.parent and (place / name).is_file():
+            return place / name
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,10 @@ from napari_ran.cases.listing import Case
 from napari_ran.cases.scores import CaseScore, score_case
 from napari_ran.cases.solving import Registering, Solved, Solver, stamp
 from napari_ran.config import RegistrationConfig
-from napari_ran.data import DisplacementField
+from napari_ran.data import DisplacementField, Grid, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.inputs import Inputs, load_inputs
-from napari_ran.io import load_field
+from napari_ran.io import load_field, load_image, load_labels
 from napari_ran.steps import relay
 from napari_ran.transform import compose_to
 from napari_ran.writing import replacing
@@ -96,19 +96,13 @@ def _solver(given: Solver | RegistrationConfig | None) -> Solver:
 
 def _score(case: Case, solver: Solver, number: int, total: int) -> Generator[CaseStep, None, CaseScore]:
     try:
-        inputs = load_inputs(
-            case.fixed,
-            case.moving,
-            case.fixed_labels,
-            case.moving_labels,
-            case.fixed_landmarks,
-            case.moving_landmarks,
-        )
+        inputs = _inputs(case)
         if case.field is not None:
-            solved = Solved(_on_fixed(load_field(case.field), inputs))
+            solved = Solved(_on_fixed(load_field(case.field), inputs, case.learn2reg))
         else:
             solved = yield from relay(solver.solve(inputs), lambda words: CaseStep(number, total, case.name, words))
-        truth = None if case.truth is None else _on_fixed(load_field(case.truth), inputs)
+        truth = None if case.truth is None else _on_fixed(load_field(case.truth), inputs, False)
+        mask = None if case.mask is None else load_labels(case.mask)
     except InputError as error:
         raise InputError(f"case {case.name}", f"{error.argument}: {error.problem}", error.cure) from error
     yield CaseStep(number, total, case.name, "measuring")
@@ -122,24 +116,68 @@ def _score(case: Case, solver: Solver, number: int, total: int) -> Generator[Cas
         fixed_landmarks=inputs.fixed_landmarks,
         moving_landmarks=inputs.moving_landmarks,
         truth=truth,
+        mask=mask,
+        only=case.labels,
         seconds=solved.seconds,
         peak_bytes=solved.peak_bytes,
     )
 
 
-def _on_fixed(field: DisplacementField, inputs: Inputs) -> DisplacementField:
-    """Return a field of a file on the fixed image's grid."""
+def _inputs(case: Case) -> Inputs:
+    """Load a case; by Learn2Reg's rules, images of one shape share the fixed image's grid."""
+    if not case.learn2reg:
+        return load_inputs(
+            case.fixed,
+            case.moving,
+            case.fixed_labels,
+            case.moving_labels,
+            case.fixed_landmarks,
+            case.moving_landmarks,
+        )
+    fixed, moving = load_image(case.fixed), load_image(case.moving)
+    maps = [None if path is None else load_labels(path) for path in (case.fixed_labels, case.moving_labels)]
+    if moving.grid.shape == fixed.grid.shape:
+        moving = replace(moving, grid=fixed.grid)
+        maps = [None if one is None else replace(one, grid=fixed.grid) for one in maps]
+    points = [
+        None if path is None else _voxel_landmarks(path, grid)
+        for path, grid in ((case.fixed_landmarks, fixed.grid), (case.moving_landmarks, moving.grid))
+    ]
+    return load_inputs(fixed, moving, maps[0], maps[1], points[0], points[1])
+
+
+def _voxel_landmarks(path: Path, grid: Grid) -> Landmarks:
+    """Read Learn2Reg's landmarks: numbers without a heading, in voxels of their image."""
+    try:
+        voxels = np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            str(path), f"the landmarks cannot be read ({error})", "Give x,y,z in voxels per line"
+        ) from None
+    return Landmarks.from_voxels(voxels, grid, path.stem)
+
+
+def _on_fixed(field: DisplacementField, inputs: Inputs, by_voxel: bool) -> DisplacementField:
+    """Return a field of a file on the fixed image's grid; `by_voxel`: its voxels are that grid's already."""
     grid = inputs.fixed.grid
     if field.grid.ndim != grid.ndim:
         raise InputError("field", f"has {field.grid.ndim} dimensions, the images {grid.ndim}", "Give this pair's field")
-    return field if field.grid == grid else compose_to(field, np.eye(grid.ndim + 1), grid)
+    if field.grid == grid:
+        return field
+    if not by_voxel:
+        return compose_to(field, np.eye(grid.ndim + 1), grid)
+    if field.grid.shape != grid.shape:
+        raise InputError(
+            "field", f"has shape {field.grid.shape}, the fixed image {grid.shape}", "Give this pair's field"
+        )
+    return DisplacementField(field.tensor, grid)
 
 
 def _key(case: Case, solver: Solver) -> str:
     """Return what tells whether a finished case is this one: its files as they are now, the settings, the version."""
     files = {name: stamp(path) for name, path in asdict(case).items() if isinstance(path, Path)}
     settings = None if case.field is not None else solver.settings()
-    text = json.dumps([case.name, files, settings, __version__], sort_keys=True)
+    text = json.dumps([case.name, files, case.labels, settings, __version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

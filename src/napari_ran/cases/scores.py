@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from pydantic import Field
 
@@ -12,6 +14,7 @@ from napari_ran.evaluate import (
     check_labels,
     check_landmarks,
     dice,
+    end_point_error,
     jacobian_summary,
     surface_distances,
     target_registration_error,
@@ -102,6 +105,8 @@ def score_case(
     fixed_landmarks: Landmarks | None = None,
     moving_landmarks: Landmarks | None = None,
     truth: DisplacementField | None = None,
+    mask: Labels | None = None,
+    only: Collection[int] = (),
     seconds: float | None = None,
     peak_bytes: int | None = None,
 ) -> CaseScore:
@@ -121,6 +126,10 @@ def score_case(
         Corresponding points in mm.
     truth : DisplacementField, optional
         The exact field, on the fixed image's grid.
+    mask : Labels, optional
+        On the fixed image's grid: SDlogJ is taken where it is not zero.
+    only : collection of int
+        The labels to score, of those that both maps have; all when empty.
     seconds, peak_bytes : optional
         What finding the field took.
 
@@ -129,7 +138,9 @@ def score_case(
     InputError
         Labels or landmarks do not fit their image.
     """
-    jacobian = jacobian_summary(field)
+    if mask is not None:
+        check_labels("mask", mask, fixed)
+    jacobian = jacobian_summary(field, None if mask is None else mask.array > 0)
     score = CaseScore(
         name=name,
         folding_percent=jacobian.folding_percent,
@@ -144,7 +155,7 @@ def score_case(
         score = score.replace(negative_in_tissue=int((negative & tissue.cpu()).sum()))
     if fixed_labels is not None and moving_labels is not None:
         check_labels("moving_labels", moving_labels, moving)
-        score = score.replace(**_overlaps(fixed_labels, moving_labels, field))
+        score = score.replace(**_overlaps(fixed_labels, moving_labels, field, only))
     if fixed_landmarks is not None and moving_landmarks is not None:
         check_landmarks(fixed_landmarks, moving_landmarks, fixed.grid, moving.grid)
         before = np.linalg.norm(fixed_landmarks.points - moving_landmarks.points, axis=1)
@@ -157,17 +168,18 @@ def score_case(
 
 def _against(truth: DisplacementField, field: DisplacementField, labels: Labels | None) -> dict[str, float]:
     inside = np.ones(truth.grid.shape, bool) if labels is None else np.asarray(labels.array > 0)
-    exact = truth.millimetres.cpu().numpy()[:, inside]
-    error = field.millimetres.cpu().numpy()[:, inside] - exact
+    still = DisplacementField.identity(truth.grid)
     found = {
-        name: float(np.linalg.norm(values, axis=0).mean()) for name, values in (("epe_before", exact), ("epe", error))
+        name: float(end_point_error(one, truth).numpy()[inside].mean())
+        for name, one in (("epe_before", still), ("epe", field))
     }
     interface = None if labels is None else interface_of(labels, truth)
     return found if interface is None else found | {"slip_percent": interface.recovered_percent(field)}
 
 
-def _overlaps(fixed: Labels, moving: Labels, field: DisplacementField) -> dict[str, object]:
-    ids = sorted(set(fixed.ids) & set(moving.ids))
+def _overlaps(fixed: Labels, moving: Labels, field: DisplacementField, only: Collection[int]) -> dict[str, object]:
+    wanted = set(only) or set(fixed.ids) | set(moving.ids)
+    ids = sorted(set(fixed.ids) & set(moving.ids) & wanted)
     warped = warp_labels(moving, field)
     before, after = dice(fixed, resample(moving, fixed.grid), ids), dice(fixed, warped, ids)
     surfaces = surface_distances(fixed, warped, ids)
@@ -180,5 +192,5 @@ def _overlaps(fixed: Labels, moving: Labels, field: DisplacementField) -> dict[s
     return {
         "labels": labels,
         "label_names": {label: names[label] for label in ids if label in names},
-        "unmatched": tuple(sorted(set(fixed.ids) ^ set(moving.ids))),
+        "unmatched": tuple(sorted((set(fixed.ids) ^ set(moving.ids)) & wanted)),
     }

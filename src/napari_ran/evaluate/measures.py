@@ -152,8 +152,8 @@ def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tenso
     return length
 
 
-def jacobian_summary(field: DisplacementField) -> JacobianSummary:
-    """Summarise the Jacobian determinant of a field, slab by slab."""
+def jacobian_summary(field: DisplacementField, mask: NDArray[np.bool_] | None = None) -> JacobianSummary:
+    """Summarise the Jacobian determinant of a field, slab by slab; SDlogJ inside a mask (*S) where one is given."""
     shape = field.grid.shape
     determinant = torch.empty(shape)
     for slab in _slabs(shape):
@@ -161,7 +161,8 @@ def jacobian_summary(field: DisplacementField) -> JacobianSummary:
         part = F.jacobian_determinant(field.tensor[None, :, first:last])[0]
         determinant[slab] = part[slab.start - first : slab.stop - first].cpu()
     values = determinant.numpy()
-    inner = values[tuple(slice(2, -2) for _ in shape)]
+    crop = tuple(slice(2, -2) for _ in shape)
+    inner = values[crop] if mask is None else values[crop][mask[crop]]
     return JacobianSummary(
         min=float(values.min()),
         mean=float(values.mean(dtype=np.float64)),
