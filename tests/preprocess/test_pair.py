@@ -121,3 +121,13 @@ def test_a_few_thick_slices_are_no_obstacle() -> None:
     np.testing.assert_allclose(
         pair.affine[:-1, -1] + pair.affine[:-1, :-1] @ (15, 15, 8) - (15, 15, 8), (4, -3, 0), atol=1.5
     )
+
+
+@NDIMS
+def test_the_middles_are_brought_together(ndim: int, oblique_grids: Grids, smooth_image: MakeImage) -> None:
+    fixed, moving = (smooth_image(grid) for grid in oblique_grids[ndim])
+    pair, _ = prepare(fixed, moving, affine="centre")
+    there = pair.affine @ np.append(fixed.grid.centre, 1)
+    np.testing.assert_allclose(there[:-1], moving.grid.centre)
+    np.testing.assert_array_equal(pair.affine[:-1, :-1], np.eye(ndim))
+    assert "middles" in pair.messages[-1]

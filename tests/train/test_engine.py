@@ -15,7 +15,7 @@ import torch
 
 from napari_ran import InputError
 from napari_ran.config import TrainConfig
-from napari_ran.config.training import ModelSettings
+from napari_ran.config.training import BudgetSettings, ModelSettings
 from napari_ran.io.checkpoints import load_network, load_weights
 from napari_ran.models import RAN, Ablation, VoxelMorph, create_model, create_system
 from napari_ran.synthetic.generator import generate_batch
@@ -29,6 +29,7 @@ from napari_ran.train import (
     fit,
 )
 from napari_ran.train.checkpoint import read_checkpoint
+from napari_ran.train.engine import _clock_for
 from napari_ran.train.keeping import kept_pair, snapshots
 from napari_ran.train.launch import network_for
 from napari_ran.train.optimisation import learning_rate
@@ -337,3 +338,18 @@ def test_held_parts_stay_as_they_are(tmp_path: Path, settings: Settings) -> None
         list(fit(config.replace(model=config.model.replace(hold=("decoder_x",))), tmp_path / "other"))
     with pytest.raises(InputError, match="nothing is left"):
         list(fit(config.replace(model=config.model.replace(hold=("",))), tmp_path / "other"))
+
+
+def test_a_budget_of_a_processors_minutes(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter(range(1000))
+    monkeypatch.setattr("napari_ran.train.engine.time.process_time", lambda: float(next(used)))
+    config = settings(budget={"steps": 50, "minutes": 0.1, "clock": "processor"}, validation={"every": 100})
+    events = list(fit(config, tmp_path))
+    *_, finished = events
+    assert finished.reason == "budget"
+    assert finished.step == 6  # a second passes between two looks at the clock
+
+
+def test_a_processors_minutes_say_nothing_of_a_gpu() -> None:
+    with pytest.raises(InputError, match=r"budget\.clock.*Set budget\.clock=wall"):
+        _clock_for(BudgetSettings(clock="processor"), torch.device("cuda"))
