@@ -133,6 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         "cases", metavar="CASES", help="CSV file with a row for each pair, or a JSON file of Learn2Reg"
     )
     evaluate.add_argument("--fields", metavar="FOLDER", help="score the fields in this folder, one for each pair")
+    evaluate.add_argument(
+        "--paper", action="store_true", help="measure also as the paper's released code does, for its tables"
+    )
     evaluate.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the tables")
     evaluate.set_defaults(run=_evaluate)
 
@@ -316,7 +319,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.fields is not None:
         listed = cases.with_fields(listed, arguments.fields)
     _check_output(arguments.output)
-    scores = terminal.follow_cases(cases.score_cases(listed, arguments.output, config), quiet=arguments.quiet)
+    steps = cases.score_cases(listed, arguments.output, config, paper=arguments.paper)
+    scores = terminal.follow_cases(steps, quiet=arguments.quiet)
     files = cases.write_tables(scores, arguments.output)
     if not arguments.quiet:
         terminal.print_summary(cases.summarise(scores), files)

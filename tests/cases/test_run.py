@@ -64,3 +64,14 @@ def test_a_bad_case_is_named(listed: Path) -> None:
     with pytest.raises(ran.InputError, match=r"case still: .*still\.h5"):
         last(score_cases(read_cases(listed), listed.parent / "out"))
     assert (listed.parent / "out" / "cases" / "found.json").exists()
+
+
+def test_measures_of_the_released_code_on_request(listed: Path) -> None:
+    cases, folder = read_cases(listed), listed.parent / "out"
+    plain = last(score_cases(cases, folder))
+    assert plain[0].paper_detj is None
+    released = last(score_cases(cases, folder, paper=True))
+    assert released[0].mean("paper_dice") == pytest.approx(plain[0].mean("dice"), abs=1e-6)
+    assert released[0].mean("paper_hd") is not None
+    assert 0 < released[0].paper_detj < plain[0].negative_in_tissue  # the exact field slips: it folds at the borders
+    assert last(score_cases(cases, folder))[0] == plain[0]

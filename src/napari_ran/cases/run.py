@@ -39,7 +39,11 @@ class CaseStep:
 
 
 def score_cases(
-    cases: Sequence[Case], folder: str | Path, solver: Solver | RegistrationConfig | None = None
+    cases: Sequence[Case],
+    folder: str | Path,
+    solver: Solver | RegistrationConfig | None = None,
+    *,
+    paper: bool = False,
 ) -> Generator[CaseStep, None, list[CaseScore]]:
     """Score every case: by its field, or by registering it.
 
@@ -51,6 +55,8 @@ def score_cases(
         Finished cases are kept there. One whose files and settings are the same as then is not made again.
     solver : Solver or RegistrationConfig, optional
         How pairs without a field are registered.
+    paper : bool
+        Measure also as the paper's released code does, see `napari_ran.evaluate.paper`.
 
     Yields
     ------
@@ -66,11 +72,11 @@ def score_cases(
     solver = _solver(solver)
     scores: list[CaseScore] = []
     for number, case in enumerate(cases, start=1):
-        place, key = kept / f"{file_name(case.name)}.json", _key(case, solver)
+        place, key = kept / f"{file_name(case.name)}.json", _key(case, solver, paper)
         score = _finished(place, key)
         if score is None:
             yield CaseStep(number, len(cases), case.name, "reading")
-            score = yield from _score(case, solver, number, len(cases))
+            score = yield from _score(case, solver, number, len(cases), paper)
             with replacing(place, "the score of a case", make_folder=True) as part:
                 part.write_text(json.dumps({"key": key, "score": score.to_dict()}, indent=1), encoding="utf-8")
         scores.append(score)
@@ -94,7 +100,7 @@ def _solver(given: Solver | RegistrationConfig | None) -> Solver:
     return given
 
 
-def _score(case: Case, solver: Solver, number: int, total: int) -> Generator[CaseStep, None, CaseScore]:
+def _score(case: Case, solver: Solver, number: int, total: int, paper: bool) -> Generator[CaseStep, None, CaseScore]:
     try:
         inputs = _inputs(case)
         if case.field is not None:
@@ -118,6 +124,7 @@ def _score(case: Case, solver: Solver, number: int, total: int) -> Generator[Cas
         truth=truth,
         mask=mask,
         only=case.labels,
+        paper=paper,
         seconds=solved.seconds,
         peak_bytes=solved.peak_bytes,
     )
@@ -173,11 +180,13 @@ def _on_fixed(field: DisplacementField, inputs: Inputs, by_voxel: bool) -> Displ
     return DisplacementField(field.tensor, grid)
 
 
-def _key(case: Case, solver: Solver) -> str:
+def _key(case: Case, solver: Solver, paper: bool = False) -> str:
     """Return what tells whether a finished case is this one: its files as they are now, the settings, the version."""
     files = {name: stamp(path) for name, path in asdict(case).items() if isinstance(path, Path)}
     settings = None if case.field is not None else solver.settings()
-    text = json.dumps([case.name, files, case.labels, settings, __version__], sort_keys=True)
+    text = json.dumps(
+        [case.name, files, case.labels, settings, *(["paper"] if paper else []), __version__], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

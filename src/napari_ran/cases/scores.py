@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +17,8 @@ from napari_ran.evaluate import (
     dice,
     end_point_error,
     jacobian_summary,
+    paper_folding,
+    paper_score,
     surface_distances,
     target_registration_error,
 )
@@ -33,6 +36,8 @@ class LabelScore(FrozenConfig):
         Overlap of the images as they lie in the world, and after registration, 0 to 1.
     hd, hd95, asd : float, optional
         Surface distances after registration in mm; None if the label has vanished from the warped map.
+    paper_dice, paper_hd, paper_asd : float, optional
+        As the paper's released code has them, see `napari_ran.evaluate.paper`; distances in voxels.
     """
 
     dice_before: float
@@ -40,6 +45,9 @@ class LabelScore(FrozenConfig):
     hd: float | None = None
     hd95: float | None = None
     asd: float | None = None
+    paper_dice: float | None = None
+    paper_hd: float | None = None
+    paper_asd: float | None = None
 
 
 class CaseScore(FrozenConfig):
@@ -65,6 +73,8 @@ class CaseScore(FrozenConfig):
         Share of voxels of the fixed grid with a Jacobian determinant at or below zero.
     negative_in_tissue : int, optional
         Number of voxels with a negative determinant inside the fixed labels (the paper's detJ).
+    paper_detj : int, optional
+        The same number as the paper's released code has it.
     sdlogj : float, optional
         Learn2Reg's SDlogJ: see `napari_ran.report.JacobianSummary`.
     seconds : float, optional
@@ -84,6 +94,7 @@ class CaseScore(FrozenConfig):
     slip_percent: float | None = None
     folding_percent: float = 0.0
     negative_in_tissue: int | None = None
+    paper_detj: int | None = None
     sdlogj: float | None = None
     seconds: float | None = None
     peak_bytes: int | None = None
@@ -107,6 +118,7 @@ def score_case(
     truth: DisplacementField | None = None,
     mask: Labels | None = None,
     only: Collection[int] = (),
+    paper: bool = False,
     seconds: float | None = None,
     peak_bytes: int | None = None,
 ) -> CaseScore:
@@ -130,6 +142,8 @@ def score_case(
         On the fixed image's grid: SDlogJ is taken where it is not zero.
     only : collection of int
         The labels to score, of those that both maps have; all when empty.
+    paper : bool
+        Measure also as the paper's released code does.
     seconds, peak_bytes : optional
         What finding the field took.
 
@@ -153,9 +167,11 @@ def score_case(
         tissue = fixed_labels.tensor.reshape(fixed.grid.shape) > 0
         negative = F.jacobian_determinant(field.tensor[None].cpu())[0].reshape(fixed.grid.shape) < 0
         score = score.replace(negative_in_tissue=int((negative & tissue.cpu()).sum()))
+        if paper:
+            score = score.replace(paper_detj=paper_folding(field, fixed_labels.array > 0))
     if fixed_labels is not None and moving_labels is not None:
         check_labels("moving_labels", moving_labels, moving)
-        score = score.replace(**_overlaps(fixed_labels, moving_labels, field, only))
+        score = score.replace(**_overlaps(fixed_labels, moving_labels, field, only, paper))
     if fixed_landmarks is not None and moving_landmarks is not None:
         check_landmarks(fixed_landmarks, moving_landmarks, fixed.grid, moving.grid)
         before = np.linalg.norm(fixed_landmarks.points - moving_landmarks.points, axis=1)
@@ -177,7 +193,9 @@ def _against(truth: DisplacementField, field: DisplacementField, labels: Labels 
     return found if interface is None else found | {"slip_percent": interface.recovered_percent(field)}
 
 
-def _overlaps(fixed: Labels, moving: Labels, field: DisplacementField, only: Collection[int]) -> dict[str, object]:
+def _overlaps(
+    fixed: Labels, moving: Labels, field: DisplacementField, only: Collection[int], paper: bool
+) -> dict[str, object]:
     wanted = set(only) or set(fixed.ids) | set(moving.ids)
     ids = sorted(set(fixed.ids) & set(moving.ids) & wanted)
     warped = warp_labels(moving, field)
@@ -187,6 +205,9 @@ def _overlaps(fixed: Labels, moving: Labels, field: DisplacementField, only: Col
     for label in ids:
         found = surfaces[label]
         distances = {} if found is None else {"hd": found.hd, "hd95": found.hd95, "asd": found.asd}
+        if paper:
+            as_released = paper_score(fixed.array == label, warped.array == label)
+            distances |= {f"paper_{name}": value for name, value in asdict(as_released).items() if value is not None}
         labels[label] = LabelScore(dice_before=before[label], dice=after[label], **distances)
     names = moving.names | fixed.names
     return {

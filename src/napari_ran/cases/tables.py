@@ -44,6 +44,10 @@ MEASURES: Mapping[str, tuple[str, str, _Value]] = {
     "folding_percent": ("Folding", "%", lambda score: score.folding_percent),
     "negative_in_tissue": ("Negative determinants in tissue", "voxels", lambda score: score.negative_in_tissue),
     "sdlogj": ("SDlogJ (Learn2Reg)", "", lambda score: score.sdlogj),
+    "paper_dice": ("Dice, released code", "", lambda score: score.mean("paper_dice")),
+    "paper_hd": ("Hausdorff distance, released code", "voxels", lambda score: score.mean("paper_hd")),
+    "paper_asd": ("Average surface distance, released code", "voxels", lambda score: score.mean("paper_asd")),
+    "paper_detj": ("Negative determinants, released code", "voxels", lambda score: score.paper_detj),
     "seconds": ("Time", "s", lambda score: score.seconds),
     "peak_gib": ("Peak memory", "GiB", lambda score: score.peak_bytes and score.peak_bytes / 2**30),
 }

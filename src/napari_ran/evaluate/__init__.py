@@ -11,6 +11,7 @@ from napari_ran.evaluate.measures import (
     similarity,
     target_registration_error,
 )
+from napari_ran.evaluate.paper import PaperScore, paper_folding, paper_score
 from napari_ran.evaluate.statistics import Comparison, Interval, bootstrap_mean, compare_paired, holm
 from napari_ran.evaluate.surface import SurfaceDistances, surface_distances
 from napari_ran.measure import StageRecord
@@ -20,6 +21,7 @@ __all__ = [
     "Comparison",
     "Interval",
     "JacobianSummary",
+    "PaperScore",
     "Report",
     "Spread",
     "StageRecord",
@@ -34,6 +36,8 @@ __all__ = [
     "holm",
     "inverse_consistency",
     "jacobian_summary",
+    "paper_folding",
+    "paper_score",
     "similarity",
     "surface_distances",
     "target_registration_error",
