@@ -1,8 +1,8 @@
 """Print what each system costs: ``python benchmarks/systems.py [--shape 96 80 128] [--only VM1,RAN3] [--repeats 3]``.
 
 Parameters in millions with the paper's beside them and the gap in percent; multiply-accumulates of the convolutions and
-linear maps of one pair in both directions, counted while they run; seconds of a forward pass in both directions and its
-peak memory, as ratios to VM1 in the same run, the systems taking turns. With ``--count``: parameters and
+linear maps of one pair in both directions, counted while they run; the processor's seconds for a forward pass in both
+directions and its peak memory, as ratios to VM1 in the same run, the systems taking turns. With ``--count``: parameters and
 multiply-accumulates alone.
 """
 
@@ -60,16 +60,16 @@ def _raised(name: str, shape: tuple[int, ...], threads: int) -> float:
 
 
 def seconds(names: list[str], shape: tuple[int, ...], repeats: int) -> dict[str, float]:
-    """Return the shortest pass of each system; they take turns."""
+    """Return the processor's seconds for the shortest pass of each system; they take turns."""
     images = torch.rand(2, 1, 1, *shape)
     best = dict.fromkeys(names, float("inf"))
     networks = {name: create_system(name, 3) for name in names}
     for _ in range(repeats):
         for name, network in networks.items():
-            start = time.perf_counter()
+            start = time.process_time()
             with torch.no_grad():
                 network(*images)
-            best[name] = min(best[name], time.perf_counter() - start)
+            best[name] = min(best[name], time.process_time() - start)
     return best
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from napari.layers import Image, Labels, Layer, Points
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QLabel
 
+import napari_ran as ran
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._layers import own_result
+from napari_ran.widgets._layers import Look, Source, own_result
 
 NONE = "none"
 
@@ -79,6 +80,31 @@ class LayerChoices(QObject):
     def title(self, role: str) -> str:
         """Return the text beside a box."""
         return str(self.ROLES[role][1])
+
+    def caption(self, role: str) -> QLabel:
+        """Return a new label to put beside a box."""
+        caption = QLabel(self.title(role))
+        caption.setBuddy(self.boxes[role])
+        caption.setToolTip(self.boxes[role].toolTip())
+        return caption
+
+    def sources(self) -> tuple[dict[str, Source], Look]:
+        """Return what is chosen, ready to be converted, and how it looks.
+
+        Raises
+        ------
+        InputError
+            An image is missing, one is chosen twice, or a layer cannot be used.
+        """
+        layers = {role: layer for role in self.ROLES if (layer := self.layer(role)) is not None}
+        for role in ("fixed", "moving"):
+            if role not in layers:
+                raise ran.InputError(role, "no image is chosen", "Open two images and choose one here")
+        if layers["fixed"] is layers["moving"]:
+            problem = f"'{layers['fixed'].name}' is chosen as fixed and as moving image"
+            raise ran.InputError("moving", problem, "Choose two different layers")
+        sources = {role: Source.of(layer, role) for role, layer in layers.items()}
+        return sources, Look.of(layers["fixed"], layers["moving"])
 
     def layer(self, role: str) -> Layer | None:
         """Return the layer that is chosen for a role, or None."""

@@ -131,7 +131,7 @@ class SetupPage(QWidget):
         group = QGroupBox("Images")
         form = form_layout(group)
         for role in ("fixed", "moving"):
-            form.addRow(self._caption(role), self.choices.boxes[role])
+            form.addRow(self.choices.caption(role), self.choices.boxes[role])
         self.swap_button = QPushButton("Swap fixed and moving")
         self.swap_button.setToolTip("Exchange the two images, and their labels and points")
         form.addRow("", self.swap_button)
@@ -142,7 +142,7 @@ class SetupPage(QWidget):
         content = QWidget()
         form = form_layout(content)
         for role in LayerChoices.OPTIONAL:
-            form.addRow(self._caption(role), self.choices.boxes[role])
+            form.addRow(self.choices.caption(role), self.choices.boxes[role])
         return self.annotations.fill(content)
 
     def _method_group(self) -> QWidget:
@@ -179,12 +179,6 @@ class SetupPage(QWidget):
         row.addWidget(self.load_button)
         row.addWidget(self.export_button)
         return row
-
-    def _caption(self, role: str) -> QLabel:
-        caption = QLabel(self.choices.title(role))
-        caption.setBuddy(self.choices.boxes[role])
-        caption.setToolTip(self.choices.boxes[role].toolTip())
-        return caption
 
 
 class ResultPage(QWidget):

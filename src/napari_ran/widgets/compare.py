@@ -26,7 +26,7 @@ from napari_ran.io.layers import LayerData
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._layers import Look, Source
+from napari_ran.widgets._layers import Look
 from napari_ran.widgets._models import models
 from napari_ran.widgets._pages import Section, form_layout, scrolled
 from napari_ran.widgets._panels import MessagePanel, ProgressPanel
@@ -94,7 +94,7 @@ class CompareWidget(DockedWidget):
         group = QGroupBox("Images")
         form = form_layout(group)
         for role in ("fixed", "moving"):
-            form.addRow(self._caption(role), self.choices.boxes[role])
+            form.addRow(self.choices.caption(role), self.choices.boxes[role])
         return group
 
     def _annotations_section(self) -> QWidget:
@@ -102,7 +102,7 @@ class CompareWidget(DockedWidget):
         content = QWidget()
         form = form_layout(content)
         for role in LayerChoices.OPTIONAL:
-            form.addRow(self._caption(role), self.choices.boxes[role])
+            form.addRow(self.choices.caption(role), self.choices.boxes[role])
         return section.fill(content)
 
     def _systems_group(self) -> QWidget:
@@ -156,12 +156,6 @@ class CompareWidget(DockedWidget):
         column.addWidget(self.boxes)
         column.addLayout(_row(self.export_button, self.clear_button))
         return self.outcome
-
-    def _caption(self, role: str) -> QLabel:
-        caption = QLabel(self.choices.title(role))
-        caption.setBuddy(self.choices.boxes[role])
-        caption.setToolTip(self.choices.boxes[role].toolTip())
-        return caption
 
     def _connect(self) -> None:
         self.run_button.clicked.connect(self.run)
@@ -232,7 +226,7 @@ class CompareWidget(DockedWidget):
         """Register the pair with every system that is ticked."""
         self.message.hide()
         try:
-            sources = self._sources()
+            sources, self._look = self.choices.sources()
         except ran.InputError as error:
             self._complain(error)
             return
@@ -253,17 +247,6 @@ class CompareWidget(DockedWidget):
         self.cancel_button.setEnabled(False)
         self.progress.say("Stopping…")
         self.runner.stop()
-
-    def _sources(self) -> dict[str, Source]:
-        layers = {role: layer for role in LayerChoices.ROLES if (layer := self.choices.layer(role)) is not None}
-        for role in ("fixed", "moving"):
-            if role not in layers:
-                raise ran.InputError(role, "no image is chosen", "Open two images and choose one here")
-        if layers["fixed"] is layers["moving"]:
-            problem = f"'{layers['fixed'].name}' is chosen as fixed and as moving image"
-            raise ran.InputError("moving", problem, "Choose two different layers")
-        self._look = Look.of(layers["fixed"], layers["moving"])
-        return {role: Source.of(layer, role) for role, layer in layers.items()}
 
     def _on_step(self, step: Inputs | PairStep) -> None:
         if isinstance(step, Inputs):

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QV
 import napari_ran as ran
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._layers import Look, ResultLayers, Source
+from napari_ran.widgets._layers import ResultLayers
 from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
 from napari_ran.widgets._panels import MessagePanel, ProgressPanel
 from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, registration_work, saving_work
@@ -94,7 +94,7 @@ class RegisterWidget(DockedWidget):
         """Start a run with the chosen layers and settings."""
         self.message.hide()
         try:
-            sources, look = self._sources()
+            sources, look = self.choices.sources()
             config = self.form.get()
         except ran.InputError as error:
             self._complain(error)
@@ -109,17 +109,6 @@ class RegisterWidget(DockedWidget):
         """Stop the run; the best field so far is kept."""
         self._show_state("stopping")
         self.worker.stop()
-
-    def _sources(self) -> tuple[dict[str, Source], Look]:
-        layers = {role: layer for role in LayerChoices.ROLES if (layer := self.choices.layer(role)) is not None}
-        for role in ("fixed", "moving"):
-            if role not in layers:
-                raise ran.InputError(role, "no image is chosen", "Open two images and choose one here")
-        if layers["fixed"] is layers["moving"]:
-            problem = f"'{layers['fixed'].name}' is chosen as fixed and as moving image"
-            raise ran.InputError("moving", problem, "Choose two different layers")
-        sources = {role: Source.of(layer, role) for role, layer in layers.items()}
-        return sources, Look.of(layers["fixed"], layers["moving"])
 
     def _on_event(self, event: ran.Event) -> None:
         self._stage = event.stage
