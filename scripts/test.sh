@@ -23,5 +23,11 @@ printf '\n== pytest\n'
 if ((${#failed[@]})); then
   printf 'FAILED CHECK: %s\n' "${failed[@]}"
 fi
-python -m pytest "$@" || exit $?
+if (($#)); then
+  python -m pytest "$@" || exit $?
+else # the viewer's tests one after another, all others beside each other with a thread each
+  workers="$(python -c 'import os; print(min(4, os.cpu_count() or 1))')"
+  OMP_NUM_THREADS=1 python -m pytest -n "$workers" --dist loadfile --ignore tests/widgets tests || exit $?
+  python -m pytest tests/widgets || exit $?
+fi
 ((${#failed[@]} == 0))
