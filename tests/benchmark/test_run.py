@@ -8,6 +8,7 @@ import yaml
 
 import napari_ran as ran
 from napari_ran.benchmark import BenchmarkStep, RowResult, run_benchmark
+from napari_ran.cli import main
 from napari_ran.config import BenchmarkConfig
 from napari_ran.steps import last
 
@@ -160,3 +161,24 @@ def test_bad_settings_are_refused_before_anything_starts(
 def test_an_unknown_row_is_refused(settings: Path) -> None:
     with pytest.raises(ran.InputError, match="there is no 'RAN9'"):
         last(run_benchmark(BenchmarkConfig.from_yaml(settings), settings.parent / "out", ("RAN9",)))
+
+
+def test_the_command_prints_the_table_and_says_by_its_code_whether_a_row_failed(
+    settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(settings.read_text())
+    content["peers"] = [
+        {"tool": "demons", "options": {"iterations": 5}},
+        {"tool": "demons", "name": "bad", "options": {"x": 1}},
+    ]
+    settings.write_text(yaml.safe_dump(content))
+    command = ["benchmark", str(settings), "-o", str(settings.parent / "out"), "--only"]
+    assert main([*command, "start, demons"]) == 0
+    printed = capsys.readouterr()
+    assert "# Phantom twice" in printed.out
+    assert "| demons |" in printed.out
+    assert "demons: done" in printed.err
+    assert main([*command, "bad", "--quiet"]) == 1
+    assert "| demons |" in (settings.parent / "out" / "table.md").read_text()  # finished before
+    assert main([*command, "RAN9"]) == 2
+    assert "there is no 'RAN9'" in capsys.readouterr().err

@@ -94,9 +94,11 @@ def test_pairs_of_a_data_set_and_the_command(challenge: tuple[Path, np.ndarray],
     assert case.name == "Task_0001_0000-Task_0002_0000"
     assert case.moving_labels == tmp_path / "labelsTr" / "Task_0002_0000.nii.gz"
     assert case.mask is None
-    command = ["evaluate", str(tmp_path / "dataset.json"), "-o", str(tmp_path / "out"), "--quiet"]
+    command = ["evaluate", str(tmp_path / "dataset.json"), "-o", str(tmp_path / "out"), "--quiet", "--paper"]
     assert main([*command, "--fields", str(tmp_path / "fields")]) == 0
-    assert (tmp_path / "out" / "labels.csv").read_text().count("\n") == 3
+    table = (tmp_path / "out" / "labels.csv").read_text()
+    assert table.count("\n") == 3
+    assert "paper_asd" in table
 
 
 def test_fields_are_found_by_their_names(listed: Path) -> None:
