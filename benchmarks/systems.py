@@ -2,8 +2,8 @@
 
 Parameters in millions with the paper's beside them and the gap in percent; multiply-accumulates of the convolutions and
 linear maps of one pair in both directions, counted while they run; the processor's seconds for a forward pass in both
-directions and its peak memory, as ratios to VM1 in the same run, the systems taking turns. With ``--count``: parameters and
-multiply-accumulates alone.
+directions and its peak memory, as ratios to VM1 in the same run, the systems taking turns. With ``--count``: parameters
+and multiply-accumulates alone.
 """
 
 from __future__ import annotations
