@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -59,3 +60,14 @@ def test_disagreement_is_the_distance_of_two_fields() -> None:
     other = ran.DisplacementField.identity(ran.Grid.from_spacing((4, 5), (1.0, 1.0)))
     with pytest.raises(ran.InputError, match="on one grid"):
         disagreement([fields[0], other])
+
+
+def test_closing_ends_a_tool_at_work() -> None:
+    made = ran.phantom_2d()
+    endless = PeerSolver(PeerEntry(tool="demons", options={"iterations": 100_000}), SETTINGS, 60)
+    before = set(psutil.Process().children())
+    steps = compare_pair(load_inputs(made.fixed, made.moving), [Candidate("endless", endless)])
+    assert any("at work for 1 s" in step.message for step in steps)
+    (tool,) = set(psutil.Process().children()) - before
+    steps.close()
+    assert not tool.is_running()

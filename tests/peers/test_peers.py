@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import napari_ran as ran
@@ -69,3 +70,15 @@ def test_a_crash_and_a_halt_are_told_in_the_tools_words(tmp_path: Path, monkeypa
     if sys.platform != "win32":
         with pytest.raises(PeerError, match=r"demons failed \(-9\): it said nothing"):
             run_peer("demons", made.fixed, made.moving, np.eye(3))
+
+
+def test_closing_ends_the_tool() -> None:
+    made = ran.phantom_2d()
+    before = set(psutil.Process().children())
+    steps = peers.peer_steps("demons", made.fixed, made.moving, np.eye(3), options={"iterations": 100_000})
+    for seconds in steps:
+        if seconds > 1:
+            break
+    (tool,) = set(psutil.Process().children()) - before
+    steps.close()
+    assert not tool.is_running()

@@ -12,7 +12,7 @@ from napari_ran.cases import CaseScore, Registering, Solved, Solver
 from napari_ran.config import RegistrationConfig
 from napari_ran.config.benchmark import BenchmarkConfig, PeerEntry, SystemEntry
 from napari_ran.inputs import Inputs
-from napari_ran.peers import run_peer
+from napari_ran.peers import peer_steps
 from napari_ran.preprocess import prepare_pair
 from napari_ran.steps import relay
 
@@ -97,8 +97,7 @@ class PeerSolver:
         yield "start"
         steps = prepare_pair(inputs.fixed, inputs.moving, self.registration)
         prepared = yield from relay(steps, lambda step: f"{step.stage} {step.message}".strip())
-        yield f"{self.entry.tool} at work"
-        found = run_peer(
+        tool = peer_steps(
             self.entry.tool,
             inputs.fixed,
             inputs.moving,
@@ -106,6 +105,7 @@ class PeerSolver:
             options=self.entry.options,
             timeout=self.timeout,
         )
+        found = yield from relay(tool, lambda seconds: f"{self.entry.tool} at work for {seconds:.0f} s")
         return Solved(found.field, found.seconds, found.peak_bytes)
 
 

@@ -6,13 +6,15 @@ a displacement field.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,14 @@ from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError, RanError
 from napari_ran.io import save_image
 from napari_ran.io.geometry import array_from_itk, lps
+from napari_ran.steps import last
 from napari_ran.transform import compose_to, resample
 
 EXTRA = "peers"
 """The extra that installs all of them."""
+
+_LOOK = 0.2
+"""Seconds between two looks at a tool."""
 
 _LINES = 3
 """So many of a tool's last words are reported when it fails."""
@@ -101,6 +107,19 @@ def run_peer(
     options: Mapping[str, Any] | None = None,
     timeout: float | None = None,
 ) -> PeerResult:
+    """Do what `peer_steps` does, to its end."""
+    return last(peer_steps(name, fixed, moving, start, options=options, timeout=timeout))
+
+
+def peer_steps(
+    name: str,
+    fixed: Image,
+    moving: Image,
+    start: NDArray[np.float64],
+    *,
+    options: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+) -> Generator[float, None, PeerResult]:
     """Register a pair with another tool.
 
     Parameters
@@ -116,6 +135,15 @@ def run_peer(
         The tool's own settings, see `napari_ran.peers.child`.
     timeout : float, optional
         Seconds after which the tool is stopped.
+
+    Yields
+    ------
+    float
+        Seconds since the tool was started, a few times each second. Closing the generator ends the tool.
+
+    Returns
+    -------
+    PeerResult
 
     Raises
     ------
@@ -136,7 +164,7 @@ def run_peer(
             "options": dict(options or {}),
         }
         (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        figures = _run(name, place, timeout)
+        figures = yield from _run(name, place, timeout)
         field = _read(out, fixed.grid)
     whole = compose_to(field, start, fixed.grid)
     return PeerResult(whole, float(figures["seconds"]), int(figures["peak_bytes"]))
@@ -148,20 +176,30 @@ def _moved(moving: Image, grid: Grid, start: NDArray[np.float64]) -> Image:
     return resample(moving, grid, start)
 
 
-def _run(name: str, place: Path, timeout: float | None) -> dict[str, Any]:
+def _run(name: str, place: Path, timeout: float | None) -> Generator[float, None, dict[str, Any]]:
     threads = str(torch.get_num_threads())
     limits = dict.fromkeys(("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), threads)
     command = [sys.executable, str(Path(__file__).with_name("child.py")), str(place / "job.json")]
-    try:
-        done = subprocess.run(
-            command, cwd=place, env=os.environ | limits, capture_output=True, text=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise PeerError(f"{name} was stopped after {timeout:g} s") from None
-    if done.returncode:
-        words = " | ".join(line.strip() for line in done.stderr.strip().splitlines()[-_LINES:])
-        raise PeerError(f"{name} failed ({done.returncode}): {words or 'it said nothing'}")
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    said, complained = place / "said.txt", place / "complained.txt"
+    begun = time.monotonic()
+    with said.open("wb") as out, complained.open("wb") as errors:
+        process = subprocess.Popen(command, cwd=place, env=os.environ | limits, stdout=out, stderr=errors)
+        try:
+            while process.poll() is None:
+                seconds = time.monotonic() - begun
+                if timeout is not None and seconds > timeout:
+                    raise PeerError(f"{name} was stopped after {timeout:g} s")
+                yield seconds
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_LOOK)
+        finally:
+            process.kill()  # does nothing once it has ended
+            process.wait()
+    if process.returncode:
+        text = complained.read_text(encoding="utf-8", errors="replace")
+        words = " | ".join(line.strip() for line in text.strip().splitlines()[-_LINES:])
+        raise PeerError(f"{name} failed ({process.returncode}): {words or 'it said nothing'}")
+    figures: dict[str, Any] = json.loads(said.read_text(encoding="utf-8").strip().splitlines()[-1])
     return figures
 
 
