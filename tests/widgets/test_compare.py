@@ -114,6 +114,12 @@ def test_side_by_side_and_back(docked: Made, qtbot: Any) -> None:
     assert not viewer.canvas.grid.enabled
     assert {layer.name: layer.visible for layer in viewer.layers} == before
     assert not any(layer.name_overlay.visible for layer in viewer.layers)
+    widget.grid.setChecked(True)
+    widget.view.setCurrentIndex(widget.view.findData("jacobian"))  # makes the layers anew
+    rest(widget, qtbot)
+    assert all(layer.visible for layer in shown(viewer).values())
+    widget.grid.setChecked(False)
+    assert [name for name, layer in shown(viewer).items() if layer.visible] == ["demons"]
 
 
 def test_where_two_systems_differ_becomes_a_layer(docked: Made, qtbot: Any) -> None:

@@ -173,7 +173,7 @@ class CompareWidget(DockedWidget):
         self.differ.failed.connect(self._complain)
         self.table.chosen.connect(self.choose)
         self.view.currentIndexChanged.connect(self.show_layers)
-        self.grid.toggled.connect(self.layers.side_by_side)
+        self.grid.toggled.connect(self._lay_out)
         self.measure.currentIndexChanged.connect(self._draw_boxes)
         self.differ_button.clicked.connect(self.show_difference)
         self.export_button.clicked.connect(self._ask_where_to_export)
@@ -327,6 +327,11 @@ class CompareWidget(DockedWidget):
         self._shown = name
         self.boxes.mark(name)
         self.layers.choose(name)
+
+    def _lay_out(self, side_by_side: bool) -> None:
+        self.layers.side_by_side(side_by_side)
+        if not side_by_side:
+            self.layers.choose(self._shown)
 
     def show_difference(self) -> None:
         """Show where the chosen fields differ."""
