@@ -11,14 +11,15 @@ EventT = TypeVar("EventT")
 ResultT = TypeVar("ResultT")
 
 
-def last(steps: Generator[Any, None, ResultT]) -> ResultT:
-    """Run a generator to its end and return its result."""
+def last(steps: Generator[StepT, None, ResultT], each: Callable[[StepT], object] = lambda step: None) -> ResultT:
+    """Run a generator to its end, handing every step to `each`, and return its result."""
     while True:
         try:
-            next(steps)
+            step = next(steps)
         except StopIteration as stop:
             result: ResultT = stop.value
             return result
+        each(step)
 
 
 def relay(

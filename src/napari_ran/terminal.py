@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from napari_ran.steps import last
+
 if TYPE_CHECKING:
     from napari_ran.benchmark import BenchmarkStep, RowResult
     from napari_ran.cases import CaseScore, CaseStep, Summary
@@ -98,15 +100,13 @@ def follow_cases(steps: Generator[CaseStep, None, list[CaseScore]], quiet: bool 
     console = Console(stderr=True, quiet=quiet)
     with Progress(*columns, console=console, disable=quiet, expand=True) as progress, closing(steps):
         task = progress.add_task("")
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                scores: list[CaseScore] = stop.value
-                return scores
+
+        def show(step: CaseStep) -> None:
             done = step.number if step.score is not None else step.number - 1
             words = escape(f"{step.name}: {step.message}")
             progress.update(task, completed=done, total=step.total, description=words)
+
+        return last(steps, show)
 
 
 def follow_benchmark(steps: Generator[BenchmarkStep, None, list[RowResult]], quiet: bool = False) -> list[RowResult]:
@@ -115,16 +115,14 @@ def follow_benchmark(steps: Generator[BenchmarkStep, None, list[RowResult]], qui
     console = Console(stderr=True, quiet=quiet, highlight=False)
     with Progress(*columns, console=console, disable=quiet, expand=True, transient=True) as progress, closing(steps):
         task = progress.add_task("")
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                results: list[RowResult] = stop.value
-                return results
+
+        def show(step: BenchmarkStep) -> None:
             words = f"{step.row}: {step.message}"
             progress.update(task, description=escape(words))
             if step.result is not None:
                 progress.console.print(escape(words), style="red" if step.result.failure else "")
+
+        return last(steps, show)
 
 
 def print_benchmark(folder: Path) -> None:

@@ -7,16 +7,20 @@ import napari_ran as ran
 from napari_ran.cases import score_case
 from napari_ran.data import DisplacementField, Labels
 from napari_ran.evaluate import dice, surface_distances, target_registration_error
+from napari_ran.inputs import load_inputs
 from napari_ran.transform import warp_labels
 
 
 def test_scores_are_the_single_measures() -> None:
     made = ran.phantom_2d()
     score = score_case(
-        "one", made.fixed, made.moving, made.truth,
-        fixed_labels=made.fixed_labels, moving_labels=made.moving_labels,
-        fixed_landmarks=made.fixed_landmarks, moving_landmarks=made.moving_landmarks, seconds=2.0,
-    )  # fmt: skip
+        "one",
+        load_inputs(
+            made.fixed, made.moving, made.fixed_labels, made.moving_labels, made.fixed_landmarks, made.moving_landmarks
+        ),
+        made.truth,
+        seconds=2.0,
+    )
     warped = warp_labels(made.moving_labels, made.truth)
     assert {label: one.dice for label, one in score.labels.items()} == dice(made.fixed_labels, warped)
     surfaces = surface_distances(made.fixed_labels, warped)
@@ -40,9 +44,10 @@ def test_folds_count_in_the_tissue_only() -> None:
     field[0, 24, 24] = -3.0  # within the labels
     field[0, 4, 4] = -3.0  # outside
     score = score_case(
-        "one", made.fixed, made.moving, DisplacementField(field, made.fixed.grid),
-        fixed_labels=Labels(tissue, made.fixed.grid),
-    )  # fmt: skip
+        "one",
+        load_inputs(made.fixed, made.moving, Labels(tissue, made.fixed.grid)),
+        DisplacementField(field, made.fixed.grid),
+    )
     both = score.folding_percent / 100 * tissue.size
     assert score.negative_in_tissue == 1
     assert both == pytest.approx(2)
@@ -55,8 +60,9 @@ def test_labels_that_one_map_alone_has_are_named() -> None:
     known = made.moving_labels.ids
     changed[changed == known[-1]] = 77
     score = score_case(
-        "one", made.fixed, made.moving, made.truth,
-        fixed_labels=made.fixed_labels, moving_labels=Labels(changed, made.moving.grid),
-    )  # fmt: skip
+        "one",
+        load_inputs(made.fixed, made.moving, made.fixed_labels, Labels(changed, made.moving.grid)),
+        made.truth,
+    )
     assert set(score.unmatched) == {known[-1], 77}
     assert set(score.labels) == set(known) - {known[-1]}

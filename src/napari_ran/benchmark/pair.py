@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -97,7 +96,7 @@ def candidates_for(ndim: int, settings: RegistrationConfig | None = None) -> lis
     return found + [
         Candidate(name, PeerSolver(PeerEntry(tool=name), common, TIMEOUT))
         for name, peer in PEERS.items()
-        if ndim in peer.dimensions and importlib.util.find_spec(peer.module) is not None
+        if ndim in peer.dimensions and peer.installed
     ]
 
 
@@ -134,16 +133,7 @@ def compare_pair(inputs: Inputs, candidates: Sequence[Candidate]) -> Generator[P
         else:
             yield step("measuring")
             score = score_case(
-                candidate.name,
-                inputs.fixed,
-                inputs.moving,
-                solved.field,
-                fixed_labels=inputs.fixed_labels,
-                moving_labels=inputs.moving_labels,
-                fixed_landmarks=inputs.fixed_landmarks,
-                moving_landmarks=inputs.moving_landmarks,
-                seconds=solved.seconds,
-                peak_bytes=solved.peak_bytes,
+                candidate.name, inputs, solved.field, seconds=solved.seconds, peak_bytes=solved.peak_bytes
             )
             warped = warp_image(inputs.moving, solved.field)
             likeness = similarity(inputs.fixed, inputs.moving, warped, solved.field)[1]

@@ -6,8 +6,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
 from napari_ran.cases import CaseScore, Registering, Solved, Solver
 from napari_ran.config import RegistrationConfig
 from napari_ran.config.benchmark import BenchmarkConfig, PeerEntry, SystemEntry
@@ -107,8 +105,3 @@ class PeerSolver:
         )
         found = yield from relay(tool, lambda seconds: f"{self.entry.tool} at work for {seconds:.0f} s")
         return Solved(found.field, found.seconds, found.peak_bytes)
-
-
-def count_parameters(network: torch.nn.Module) -> int:
-    """Return the number of trained values."""
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_ran.benchmark.rows import Row, RowResult, count_parameters, rows_of, solver_of
+from napari_ran.benchmark.rows import Row, RowResult, rows_of, solver_of
 from napari_ran.benchmark.tables import write_benchmark
 from napari_ran.cases import Case, file_name, finished_cases, read_cases, score_cases
 from napari_ran.config import TrainConfig
@@ -22,6 +22,7 @@ from napari_ran.peers import PeerError, check_peer
 from napari_ran.steps import relay
 from napari_ran.train import TrainFinished, TrainStep, Validated, fit
 from napari_ran.train.parts import Part, parts_of
+from napari_ran.writing import replacing
 
 TRAINING, SCORES = "training", "scores"
 """Folders of the trainings and of the scores."""
@@ -70,7 +71,8 @@ def run_benchmark(
     benchmark = _Benchmark(config, folder)
     chosen = benchmark.chosen(only)
     benchmark.check(chosen)
-    config.to_yaml(_made(folder) / "benchmark.yaml")
+    with replacing(folder / "benchmark.yaml", "the settings", make_folder=True) as part:
+        part.write_text(config.to_yaml(), encoding="utf-8")
     results: dict[str, RowResult] = {}
     for row in benchmark.rows:
         result = benchmark.finished(row)
@@ -195,12 +197,7 @@ def _share(config: TrainConfig, event: TrainStep | Validated) -> float:
 
 
 def _parameters(weights: str | None) -> int | None:
-    return None if weights in (None, "none") else count_parameters(load_network(str(weights)))
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(str(folder), f"it cannot be made ({error.strerror})", "Choose another folder") from None
-    return folder
+    """Return the number of trained values in a file of weights."""
+    if weights in (None, "none"):
+        return None
+    return sum(parameter.numel() for parameter in load_network(str(weights)).parameters())

@@ -17,8 +17,8 @@ from napari_ran.evaluate import Comparison, Interval, bootstrap_mean, compare_pa
 from napari_ran.figures.comparison import box_plots
 from napari_ran.writing import replacing
 
-LEADING = {"dice": 3, "tre": 2, "epe": 2}
-"""Measures that rows are compared by, the first that all rows have, and their digits."""
+LEADING = ("dice", "tre", "epe")
+"""Measures that rows are compared by: the first that all rows have."""
 
 COLUMNS: Mapping[str, tuple[str, int]] = {
     "dice": ("Dice", 3),

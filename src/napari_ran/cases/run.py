@@ -114,13 +114,8 @@ def _score(case: Case, solver: Solver, number: int, total: int, paper: bool) -> 
     yield CaseStep(number, total, case.name, "measuring")
     return score_case(
         case.name,
-        inputs.fixed,
-        inputs.moving,
+        inputs,
         solved.field,
-        fixed_labels=inputs.fixed_labels,
-        moving_labels=inputs.moving_labels,
-        fixed_landmarks=inputs.fixed_landmarks,
-        moving_landmarks=inputs.moving_landmarks,
         truth=truth,
         mask=mask,
         only=case.labels,

@@ -8,9 +8,8 @@ from dataclasses import asdict
 import numpy as np
 from pydantic import Field
 
-from napari_ran import functional as F
 from napari_ran.config import FrozenConfig
-from napari_ran.data import DisplacementField, Image, Labels, Landmarks
+from napari_ran.data import DisplacementField, Labels
 from napari_ran.evaluate import (
     check_labels,
     check_landmarks,
@@ -22,6 +21,7 @@ from napari_ran.evaluate import (
     surface_distances,
     target_registration_error,
 )
+from napari_ran.inputs import Inputs
 from napari_ran.report import Spread
 from napari_ran.synthetic import interface_of
 from napari_ran.transform import resample, warp_labels
@@ -107,14 +107,9 @@ class CaseScore(FrozenConfig):
 
 def score_case(
     name: str,
-    fixed: Image,
-    moving: Image,
+    inputs: Inputs,
     field: DisplacementField,
     *,
-    fixed_labels: Labels | None = None,
-    moving_labels: Labels | None = None,
-    fixed_landmarks: Landmarks | None = None,
-    moving_landmarks: Landmarks | None = None,
     truth: DisplacementField | None = None,
     mask: Labels | None = None,
     only: Collection[int] = (),
@@ -128,14 +123,10 @@ def score_case(
     ----------
     name : str
         What to call the case.
-    fixed, moving : Image
-        The pair.
+    inputs : Inputs
+        The pair with its labels and landmarks.
     field : DisplacementField
         On the fixed image's grid, from fixed to moving points.
-    fixed_labels, moving_labels : Labels, optional
-        Each on its image's grid.
-    fixed_landmarks, moving_landmarks : Landmarks, optional
-        Corresponding points in mm.
     truth : DisplacementField, optional
         The exact field, on the fixed image's grid.
     mask : Labels, optional
@@ -150,8 +141,9 @@ def score_case(
     Raises
     ------
     InputError
-        Labels or landmarks do not fit their image.
+        Labels, landmarks or the mask do not fit their image.
     """
+    fixed, fixed_labels, moving_labels = inputs.fixed, inputs.fixed_labels, inputs.moving_labels
     if mask is not None:
         check_labels("mask", mask, fixed)
     jacobian = jacobian_summary(field, None if mask is None else mask.array > 0)
@@ -164,18 +156,19 @@ def score_case(
     )
     if fixed_labels is not None:
         check_labels("fixed_labels", fixed_labels, fixed)
-        tissue = fixed_labels.tensor.reshape(fixed.grid.shape) > 0
-        negative = F.jacobian_determinant(field.tensor[None].cpu())[0].reshape(fixed.grid.shape) < 0
-        score = score.replace(negative_in_tissue=int((negative & tissue.cpu()).sum()))
+        tissue = fixed_labels.array > 0
+        negative = field.jacobian_determinant.cpu().numpy() < 0
+        score = score.replace(negative_in_tissue=int((negative & tissue).sum()))
         if paper:
-            score = score.replace(paper_detj=paper_folding(field, fixed_labels.array > 0))
+            score = score.replace(paper_detj=paper_folding(field, tissue))
     if fixed_labels is not None and moving_labels is not None:
-        check_labels("moving_labels", moving_labels, moving)
+        check_labels("moving_labels", moving_labels, inputs.moving)
         score = score.replace(**_overlaps(fixed_labels, moving_labels, field, only, paper))
-    if fixed_landmarks is not None and moving_landmarks is not None:
-        check_landmarks(fixed_landmarks, moving_landmarks, fixed.grid, moving.grid)
-        before = np.linalg.norm(fixed_landmarks.points - moving_landmarks.points, axis=1)
-        after = target_registration_error(fixed_landmarks, moving_landmarks, field)
+    first, second = inputs.fixed_landmarks, inputs.moving_landmarks
+    if first is not None and second is not None:
+        check_landmarks(first, second, fixed.grid, inputs.moving.grid)
+        before = np.linalg.norm(first.points - second.points, axis=1)
+        after = target_registration_error(first, second, field)
         score = score.replace(tre_before=Spread.of(before), tre=Spread.of(after))
     if truth is not None:
         score = score.replace(**_against(truth, field, fixed_labels))

@@ -17,8 +17,10 @@ from napari_ran.errors import InputError
 from napari_ran.types import Intensity
 
 VERSION = 1
-PREVIOUS = "previous"
 """Version of these settings; it goes up when a file of the version before would be misread."""
+
+PREVIOUS = "previous"
+"""As the start of a part: the best weights of the part before."""
 
 Share = Field(0.0, ge=0, le=1)
 

@@ -66,8 +66,7 @@ def surface_distances(
         )
     _check_axes(fixed.grid)
     spacing = tuple(float(size) for size in fixed.grid.spacing)
-    one, two = (np.asarray(labels.tensor.cpu()) for labels in (fixed, warped))
-    one, two = (values.reshape(fixed.grid.shape) for values in (one, two))
+    one, two = fixed.array, warped.array
     found: dict[int, SurfaceDistances | None] = {}
     for label in sorted(set(fixed.ids) & set(warped.ids) if ids is None else set(ids)):
         masks = one == label, two == label

@@ -59,6 +59,11 @@ class Peer:
     source: str
     dimensions: tuple[int, ...] = (2, 3)
 
+    @property
+    def installed(self) -> bool:
+        """Whether it can be imported here."""
+        return importlib.util.find_spec(self.module) is not None
+
 
 PEERS: dict[str, Peer] = {
     "demons": Peer("SimpleITK", "diffeomorphic demons of SimpleITK (Vercauteren et al., 2009)"),
@@ -92,7 +97,7 @@ def check_peer(name: str, ndim: int | None = None) -> None:
     """
     if name not in PEERS:
         raise InputError("peers", f"there is no tool '{name}'", f"Tools are {', '.join(PEERS)}")
-    if importlib.util.find_spec(PEERS[name].module) is None:
+    if not PEERS[name].installed:
         raise InputError("peers", f"'{name}' is not installed", f"pip install 'napari-ran[{EXTRA}]', or leave it out")
     if ndim is not None and ndim not in PEERS[name].dimensions:
         raise InputError("peers", f"'{name}' cannot register images of {ndim} axes", "Leave it out")

@@ -181,19 +181,20 @@ def line_distance(grid: ran.Grid) -> float:
 
 
 def _finished(key: str, layer: LayerData, look: Look) -> LayerData:
-    """Give a layer its mark, its visibility and the viewer's units, and lay its array out as it will be read."""
+    """Give a layer its name, its visibility and its place."""
+    data, kwargs, kind = layer
+    names = {"labels": "warped labels", "landmarks": "warped points"}
+    shown = {"name": names.get(key, kwargs["name"]), "visible": key in VISIBLE}
+    return placed((data, kwargs | shown, kind), key, look)
+
+
+def placed(layer: LayerData, key: str, look: Look) -> LayerData:
+    """Mark a layer as the result `key`, give it the viewer's units, and lay its array out as it will be read."""
     data, kwargs, kind = layer
     factor = np.diag([*(1 / mm for mm in look.millimetres), 1.0])
     metadata = dict(kwargs.get("metadata", {}))
     metadata[KEY] = {**metadata.get(KEY, {}), OWNER: key, LIMITS: kwargs.get("contrast_limits")}
-    names = {"labels": "warped labels", "landmarks": "warped points"}
-    kwargs = kwargs | {
-        "name": names.get(key, kwargs["name"]),
-        "affine": factor @ kwargs["affine"],
-        "units": look.units,
-        "metadata": metadata,
-        "visible": key in VISIBLE,
-    }
+    kwargs = kwargs | {"affine": factor @ kwargs["affine"], "units": look.units, "metadata": metadata}
     return np.ascontiguousarray(data), kwargs, kind
 
 

@@ -10,8 +10,8 @@ from napari.layers import Layer
 import napari_ran as ran
 from napari_ran.benchmark import Compared, disagreement
 from napari_ran.io import layers as convert
-from napari_ran.io.layers import KEY, LayerData
-from napari_ran.widgets._layers import OWNER, Look, own_result, place_layer
+from napari_ran.io.layers import LayerData
+from napari_ran.widgets._layers import Look, line_distance, own_result, place_layer, placed
 
 PREFIX = "compare-"
 """Begins the marks of these layers, see `own_result`."""
@@ -45,9 +45,8 @@ def layer_of(found: Compared, view: str, fixed: ran.Image, look: Look, largest: 
     elif view == "jacobian":
         data, kwargs, kind = convert.jacobian_layer(found.field)
     else:
-        step = max(float(fixed.grid.extent.max()) / 20, 7 * float(fixed.grid.spacing[:2].max()))
-        data, kwargs, kind = convert.deformed_grid_layer(found.field, step)
-    return _marked(data, kwargs, kind, f"{PREFIX}{found.name}", found.name, look)
+        data, kwargs, kind = convert.deformed_grid_layer(found.field, line_distance(fixed.grid))
+    return placed((data, kwargs | {"name": found.name}, kind), f"{PREFIX}{found.name}", look)
 
 
 def scale_of(results: list[Compared], view: str, fixed: ran.Image) -> float:
@@ -71,15 +70,7 @@ def disagreement_layer(results: list[Compared], look: Look) -> LayerData:
     kwargs |= {"colormap": "magma", "contrast_limits": (0.0, max(float(np.percentile(data, 99.9)), 1e-3))}
     kwargs |= {"blending": "translucent", "opacity": 0.75}
     names = " / ".join(found.name for found in results) if len(results) == 2 else "all"
-    return _marked(data, kwargs, kind, DISAGREEMENT, f"disagreement (mm): {names}", look)
-
-
-def _marked(data: Any, kwargs: dict[str, Any], kind: str, mark: str, name: str, look: Look) -> LayerData:
-    factor = np.diag([*(1 / mm for mm in look.millimetres), 1.0])
-    metadata = dict(kwargs.get("metadata", {}))
-    metadata[KEY] = {**metadata.get(KEY, {}), OWNER: mark}
-    placed = {"name": name, "affine": factor @ kwargs["affine"], "units": look.units, "metadata": metadata}
-    return np.ascontiguousarray(data), kwargs | placed, kind
+    return placed((data, kwargs | {"name": f"disagreement (mm): {names}"}, kind), DISAGREEMENT, look)
 
 
 class ComparedLayers:
