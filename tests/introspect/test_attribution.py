@@ -116,7 +116,7 @@ def test_every_contribution_is_what_the_gradient_says() -> None:
     carried = F.interpolate(trace.levels[2].forward.field, scale_factor=2.0, mode="nearest") * 2
     carried_heads = ((found.masks * found.previous_confidence)[:, :, None] * carried[:, None]).detach()
     inputs = [heads, mean, carried_heads.requires_grad_(), carried[:, None].detach().requires_grad_()]
-    field = aligner._accumulate(inputs, shared)
+    field = torch.cat([aligner._component([part[:, :, axis] for part in inputs], shared) for axis in range(2)], dim=1)
     for row, voxel in enumerate(voxels):
         for component in range(2):
             value = field[(0, component, *voxel)]

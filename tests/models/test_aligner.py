@@ -5,7 +5,7 @@ import torch
 
 from napari_ran.config import RANConfig
 from napari_ran.functional import warp
-from napari_ran.models.aligner import Carried, ResidualAligner, SharedConvolutions
+from napari_ran.models.aligner import Carried, Proposal, ResidualAligner, SharedConvolutions
 from napari_ran.models.blocks import initialise
 
 SHAPES = {2: (10, 12), 3: (10, 12, 8)}
@@ -56,10 +56,12 @@ def test_the_field_starts_as_the_carried_one_plus_the_mean_head(ndim: int) -> No
 def test_components_go_through_the_same_filters() -> None:
     """Exchanging the axes of everything that the accumulator reads exchanges the axes of its field."""
     aligner, shared = aligner_of(RANConfig(ndim=2), 3, residual=False)
-    parts = [random(1, n, 2, 9, 9, seed=n) for n in (6, 1, 6, 1)]
+    heads, carried, logits = random(1, 6, 2, 9, 9), random(1, 2, 9, 9, seed=1), random(1, 6, 9, 9, seed=2)
+    confidences = random(1, 1, 9, 9, seed=3).abs(), random(1, 1, 9, 9, seed=4).abs()
+    proposal = Proposal(heads, logits, torch.softmax(logits, dim=1), *confidences, None)
     with torch.no_grad():
-        field = aligner._accumulate(parts, shared)
-        exchanged = aligner._accumulate([part.flip(2) for part in parts], shared)
+        field = aligner._accumulate(proposal, carried, shared)
+        exchanged = aligner._accumulate(proposal._replace(heads=heads.flip(2)), carried.flip(1), shared)
     assert float(field.abs().max()) > 0.1
     torch.testing.assert_close(exchanged, field.flip(1))
 

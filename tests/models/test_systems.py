@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -102,3 +104,18 @@ def test_half_precision_stays_close(name: str) -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="two tensors"):
         create_system("DPRn", 3)(images(16, 16, 16), images(16, 16, 18))
+
+
+def test_a_pass_of_the_paper_s_network_needs_at_most_twice_the_memory_of_voxelmorph() -> None:
+    most = {name: most_bytes(name) for name in ("VM1", "RAN3", "RAN4+")}
+    assert most["RAN3"] < 2 * most["VM1"]
+    assert most["RAN4+"] < 2 * most["VM1"]
+
+
+def most_bytes(name: str) -> int:
+    """Return how much the tensors of a forward pass in both directions take together at most."""
+    network, images = create_system(name, 3), torch.rand(2, 1, 1, 32, 32, 32)
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profile:
+        network(*images)
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(itertools.accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())))

@@ -232,7 +232,7 @@ class ResidualAligner(nn.Module):
         """Return the level's output: the field that the accumulator makes of the proposal, and refined features."""
         if ablated is not None:
             proposal = proposal.without(ablated)
-        field = self._accumulate(self.weighted(proposal, None if carried is None else carried.field), shared)
+        field = self._accumulate(proposal, None if carried is None else carried.field, shared)
         refined = self._refined(own, other, field, proposal.attributes)
         heads, logits, masks, confidence, previous, attributes = proposal
         return DirectionOutput(field, heads, logits, masks, confidence, previous, attributes, own, refined)
@@ -263,17 +263,26 @@ class ResidualAligner(nn.Module):
         weights = masks if confidence is None else masks * confidence
         return [weights[:, :, None] * heads, heads.mean(dim=1, keepdim=True)]
 
-    def _accumulate(self, parts: list[Tensor], shared: SharedConvolutions) -> Tensor:
-        """Return the field (B, D, *S) from weighted displacements (B, m, D, *S), the masks having chosen (Eq. 11).
+    def _accumulate(self, proposal: Proposal, carried: Tensor | None, shared: SharedConvolutions) -> Tensor:
+        """Return the field (B, D, *S) from weighted displacements, the masks having chosen (Eq. 11).
 
-        Every component of the displacement goes through the same filters: components are folded into the batch. Single
-        precision throughout, as half precision would round a displacement of 20 voxels to steps of an eighth.
+        Every component of the displacement goes through the same filters, one after another: this is where the network
+        is largest. Single precision throughout, as half precision would round a displacement of 20 voxels to steps of
+        an eighth.
         """
-        with full_precision(parts[0].device):
-            stacked = torch.cat([part.transpose(1, 2) for part in parts], dim=2)
-            joined = self.field_join(stacked.flatten(0, 1))
-            components: Tensor = shared.field(F.leaky_relu(joined, self.slope))
-            return _clamped(components.view(stacked.shape[0], stacked.shape[1], *stacked.shape[3:]))
+        heads, components = proposal.heads, []
+        with full_precision(heads.device):
+            for axis in range(heads.shape[2]):
+                one = slice(axis, axis + 1)
+                along = proposal._replace(heads=heads[:, :, one])
+                parts = self.weighted(along, None if carried is None else carried[:, one])
+                components.append(self._component([part[:, :, 0] for part in parts], shared))
+            return _clamped(torch.cat(components, dim=1))
+
+    def _component(self, parts: list[Tensor], shared: SharedConvolutions) -> Tensor:
+        """Return one component (B, 1, *S) of the field from that of the weighted displacements (B, m, *S)."""
+        component: Tensor = shared.field(F.leaky_relu(self.field_join(torch.cat(parts, dim=1)), self.slope))
+        return component
 
     def _attributes(self, joint: Tensor, shared: SharedConvolutions) -> Tensor | None:
         """Return the attributes (B, M, *S) that the feedback reads beside the features; None without one."""
