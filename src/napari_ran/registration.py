@@ -22,7 +22,7 @@ from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import InstanceStep, optimise_field, optimise_network
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import check_memory
-from napari_ran.models import RAN, LevelStep, create_model
+from napari_ran.models import Levelled, LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
@@ -240,7 +240,7 @@ class Run:
         output = yield from relay(steps, _level_event, torch.no_grad)
         self._found.forward = F.resize_field(output.field, shape)
         self._found.backward = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
-        if self.config.keep_levels and isinstance(model, RAN):
+        if self.config.keep_levels and isinstance(model, Levelled):
             self._found.keep(model, grid, (fixed, moving), output)
 
     def _refine(self) -> Generator[Event, None, None]:
@@ -266,7 +266,7 @@ class Run:
             found.backward = result.output.inverse_field
         if result.output is not None and result.model is not None:
             found.keep(result.model, prepared.grid, (fixed, moving), result.output)
-            found.keep_fitted(result.before, model if isinstance(model, RAN) else result.model)
+            found.keep_fitted(result.before, model if isinstance(model, Levelled) else result.model)
 
     def _instance_event(self, step: InstanceStep) -> Event:
         self._found.best_field = step.best_field

@@ -14,8 +14,8 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 from napari_ran.introspect.trace import FITTED, NetworkTrace, model_on_cpu, on_cpu
-from napari_ran.io.checkpoints import TrainedRAN, default_weights, load_network
-from napari_ran.models import RAN, ModelOutput, Network
+from napari_ran.io.checkpoints import ModelCard, default_weights, load_network
+from napari_ran.models import Levelled, ModelOutput, Network
 from napari_ran.preprocess import PreparedPair
 
 INVERSE_ITERATIONS = 20
@@ -60,13 +60,13 @@ class Working:
             raise RuntimeError("the pair has not been prepared: stages run in their order")
         return self.prepared
 
-    def keep(self, model: RAN, grid: Grid, images: tuple[Tensor, Tensor], output: ModelOutput) -> None:
+    def keep(self, model: Levelled, grid: Grid, images: tuple[Tensor, Tensor], output: ModelOutput) -> None:
         """Keep what a network computed for the fixed and the moving image (1, 1, *S) on `grid`."""
         fixed, moving = (image.detach().cpu() for image in images)
         affine, model = self.pair.affine, model_on_cpu(model)
         self.kept = NetworkTrace(model, name_of(model), grid, affine, fixed, moving, on_cpu(output))
 
-    def keep_fitted(self, before: ModelOutput | None, before_model: RAN) -> None:
+    def keep_fitted(self, before: ModelOutput | None, before_model: Levelled) -> None:
         """Note that the network of what is kept was fitted to the pair, and what it had computed before."""
         if self.kept is not None and before is not None:
             name, before_model = name_of(before_model) + FITTED, model_on_cpu(before_model)
@@ -115,18 +115,19 @@ def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> 
             f"'{name}' is for {model.card.ndim}-D images, these are {ndim}-D",
             "Choose other weights, or weights='auto'",
         )
-    if config.keep_levels and not isinstance(model, RAN):
+    if config.keep_levels and not isinstance(model, Levelled):
         raise InputError(
             "keep_levels",
-            f"'{name}' is a {model.system}, and only Residual Aligner Networks can be looked into",
+            f"'{name}' is a {model.system}, which has no levels to look into",
             "Switch keep_levels off, or choose other weights",
         )
     return model.to(device).eval(), f"Network weights: {name}"
 
 
-def name_of(model: RAN) -> str:
+def name_of(model: Network) -> str:
     """Return what a network's weights are called."""
-    return model.card.name if isinstance(model, TrainedRAN) else "untrained weights"
+    card: ModelCard | None = getattr(model, "card", None)
+    return "untrained weights" if card is None else card.name
 
 
 def network_grid(grid: Grid, voxels: int, multiple: int) -> Grid:

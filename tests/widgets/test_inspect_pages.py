@@ -13,7 +13,9 @@ import napari_ran as ran
 from napari_ran.config import RANConfig
 from napari_ran.introspect.ablation import ablate
 from napari_ran.introspect.study import stage_separability
+from napari_ran.io.checkpoints import ModelCard, save_weights
 from napari_ran.io.layers import napari_affine
+from napari_ran.models import create_system
 from napari_ran.models.ablation import Ablation
 from napari_ran.widgets._work import Finished
 from napari_ran.widgets.inspect import InspectWidget
@@ -131,6 +133,29 @@ def test_a_place_outside_the_image_keeps_the_last_point(inspect_in: Make, result
     before = widget.probe.current
     widget.probe.probe_at(grid.to_world([-50.0, 8.0]))
     assert widget.probe.current is before
+
+
+# ---------------------------------------------------------------- networks that are no Residual Aligner Networks
+
+
+def test_the_levels_of_a_pyramid_are_shown_without_what_it_lacks(
+    inspect_in: Make, register_small: Callable[..., Any], qtbot: Any, tmp_path: Path, artifacts: Path
+) -> None:
+    card = ModelCard(name="dprn", preset="DPRn", ndim=2)
+    weights = save_weights(create_system("DPRn", 2), tmp_path / "dprn.safetensors", card)
+    viewer, widget = inspect_in(register_small(2, weights=str(weights)))
+    assert [stage.title for stage in widget.session.inspection.stages][-2:] == ["Level 4", "Output"]
+    widget.levels.choose(quantity="masks", stage=2)
+    assert not widget.ablation.isEnabled()
+    assert "Only the levels of a Residual Aligner Network" in widget.ablation.intro.text()
+    page(widget, 1)
+    place = widget.layers.to_viewer(widget.session.inspection.trace.grid.to_world([9.0, 9.0]))
+    for callback in list(viewer.mouse_move_callbacks):
+        callback(viewer, mouse(viewer, place))
+    qtbot.waitUntil(lambda: widget.probe.current is not None, timeout=5000)
+    assert len(widget.probe.current.stages) == 6
+    widget.seen()
+    widget.grab().save(str(artifacts / "inspect-pyramid.png"))
 
 
 # ---------------------------------------------------------------- ablation

@@ -192,7 +192,7 @@ def _legend(points: Sequence[Probe]) -> list[Any]:
     kinds = {part.kind for part in parts if part.head is None}
     if "carried" in kinds:
         kinds.add("carried mean")  # one colour for the field as a whole
-    names = {"residual mean": "mean of the heads", "carried mean": "carried field", "change": "instance optimisation"}
+    names = {"residual mean": "mean of the heads", "carried mean": "carried field", "change": "change by the stage"}
     shown = [(kind, colour) for kind, colour in _OTHERS.items() if kind in kinds and kind != "carried"]
     return handles + [Patch(color=colour, label=names.get(kind, kind)) for kind, colour in shown]
 

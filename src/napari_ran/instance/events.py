@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from napari_ran.models.outputs import ModelOutput
-from napari_ran.models.ran import RAN
+from napari_ran.models.systems import Levelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class InstanceResult:
         What was chosen and why, in sentences.
     before : ModelOutput or None
         What the network computed before it was fitted, with its levels; for the mode "network" where they were wanted.
-    model : RAN or None
+    model : RAN, PyramidNetwork or None
         The fitted network that computed `output`, likewise.
     """
 
@@ -73,4 +73,4 @@ class InstanceResult:
     stopped_early: bool
     messages: tuple[str, ...] = ()
     before: ModelOutput | None = None
-    model: RAN | None = None
+    model: Levelled | None = None

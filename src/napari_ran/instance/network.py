@@ -18,8 +18,7 @@ from napari_ran.instance.folds import unfold
 from napari_ran.instance.pyramid import Pyramid
 from napari_ran.instance.terms import Sampled, Term, at_points
 from napari_ran.models.outputs import ModelOutput
-from napari_ran.models.ran import RAN
-from napari_ran.models.systems import Network
+from napari_ran.models.systems import Levelled, Network
 
 PATIENCE = 10
 """Steps without a gain after which the fit ends."""
@@ -97,7 +96,7 @@ def optimise_network(
     best = fit.finish(moving, fixed, keep_levels)
     field = unfold(best.field)
     result = InstanceResult(field, best, fit.step, before, fit.best_similarity, stopped, messages)
-    if not keep_levels or not isinstance(fitted, RAN):
+    if not keep_levels or not isinstance(fitted, Levelled):
         return result
     return replace(result, before=unfitted, model=fitted.eval())
 

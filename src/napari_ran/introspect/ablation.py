@@ -155,16 +155,16 @@ class Ablator:
         InputError
             A part is named that is not there.
         """
-        ablation.check(self.trace.model.config)
+        ablation.check(self.trace.aligners.config)
         levels = self.trace.levels
-        output = yield from self.trace.model.decode(self._encoded, keep_levels, both, ablation, levels)
+        output = yield from self.trace.aligners.decode(self._encoded, keep_levels, both, ablation, levels)
         change = self._lengths(output.field - self.trace.output.field)[self._foreground]
         return Ablated(ablation, output, float(change.mean()), float(change.max()), self._score(output.field))
 
     @cached_property
     def _encoded(self) -> Encoded:
         with torch.no_grad():
-            return self.trace.model.encode(self.trace.moving, self.trace.fixed)
+            return self.trace.aligners.encode(self.trace.moving, self.trace.fixed)
 
     @cached_property
     def _foreground(self) -> Tensor:
@@ -251,7 +251,7 @@ def ablation_study(
         A kind is not known, or labels or landmarks cannot be used.
     """
     ablator = Ablator(trace, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks)
-    return _study(ablator, study_parts(trace.model.config, which))
+    return _study(ablator, study_parts(trace.aligners.config, which))
 
 
 def study_parts(config: RANConfig, which: Collection[Part] = PARTS) -> dict[tuple[Part, int, int], Ablation]:

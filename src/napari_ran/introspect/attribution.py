@@ -122,7 +122,7 @@ def attribute(
         There is no such level, direction or pass, or a voxel lies outside the level's grid.
     """
     trace = _pass(trace, before)
-    return attribute_level(trace.model, trace.levels, level, voxels, direction)
+    return attribute_level(trace.aligners, trace.levels, level, voxels, direction)
 
 
 def attribute_output(
@@ -138,7 +138,7 @@ def attribute_output(
     if final is None:
         raise InputError("direction", "the inverse field was not computed", "Use direction='forward'")
     voxels = _checked(voxels, final.shape[2:])
-    convolution, channels = trace.model.displacement, found.refined.shape[1]
+    convolution, channels = trace.aligners.displacement, found.refined.shape[1]
     weight, bias = (value.double() for value in _values(convolution))
     patches = [_patches(part, voxels, 1) for part in (found.refined, found.field)]
     features, carried = (
@@ -162,7 +162,7 @@ def attribution_map(trace: NetworkTrace, level: int, direction: str = "forward",
         first axis is the level's field.
     """
     trace = _pass(trace, before)
-    return map_level(trace.model, trace.levels, level, direction)
+    return map_level(trace.aligners, trace.levels, level, direction)
 
 
 def attribute_level(

@@ -16,6 +16,7 @@ from napari_ran.errors import InputError
 from napari_ran.introspect.attribution import Attribution, OutputAttribution, attribute, attribute_output
 from napari_ran.introspect.quantities import Stage
 from napari_ran.introspect.trace import NetworkTrace
+from napari_ran.models import RAN
 
 if TYPE_CHECKING:
     from napari_ran.introspect.inspection import Inspection
@@ -32,7 +33,7 @@ class Contribution:
     kind : {"residual", "residual mean", "carried", "carried mean", "features", "bias", "clamp", "change"}
         Where it comes from: a head of this level, the mean of its heads, the field of the stage before as a head's mask
         and the confidence let it through, that field unweighted, the last features, the biases, the limit at twice the
-        grid, or what the instance optimisation changed.
+        grid, or what the instance optimisation or a level of another network changed.
     head : int or None
         Which head, counted from 0, for "residual" and "carried" of a level.
     mm : (D,) array
@@ -216,7 +217,7 @@ def _at_stage(inspection: Inspection, stage: Stage, direction: str, point: Vecto
         stage,
         voxel,
         displacement,
-        tuple(_level_parts(attribute(trace, stage.level, torch.tensor([voxel]), direction), grid)),
+        _level_parts(trace, stage.level, voxel, direction, grid) or _change(before, displacement),
         values("masks"),
         None if heads is None else _world(grid, heads.reshape(-1, grid.ndim)),
         _single(values("confidence")),
@@ -225,7 +226,20 @@ def _at_stage(inspection: Inspection, stage: Stage, direction: str, point: Vecto
     )
 
 
-def _level_parts(found: Attribution, grid: Grid) -> Iterator[Contribution]:
+def _level_parts(
+    trace: NetworkTrace, level: int, voxel: tuple[int, ...], direction: str, grid: Grid
+) -> tuple[Contribution, ...]:
+    """Return what a Residual Aligner adds up; nothing for the level of another network."""
+    if not isinstance(trace.model, RAN):
+        return ()
+    return tuple(_terms(attribute(trace, level, torch.tensor([voxel]), direction), grid))
+
+
+def _change(before: Vector, displacement: Vector) -> tuple[Contribution, ...]:
+    return Contribution("carried", None, before), Contribution("change", None, displacement - before)
+
+
+def _terms(found: Attribution, grid: Grid) -> Iterator[Contribution]:
     for kind, by_head in (("residual", found.residual), ("carried", found.carried)):
         if by_head is not None:
             for head, vector in enumerate(by_head[0]):
@@ -247,13 +261,11 @@ def _output_parts(
     before: Vector,
 ) -> tuple[Contribution, ...]:
     """Return the parts of a stage that is no level."""
-    if stage.kind == "output" and trace is not None:
+    if stage.kind == "output" and trace is not None and isinstance(trace.model, RAN):
         found: OutputAttribution = attribute_output(trace, torch.tensor([voxel]), direction)
         parts = (("features", found.features), ("carried", found.carried), ("bias", found.bias))
         return tuple(Contribution(kind, None, _world(trace.grid, vector[0])) for kind, vector in parts)
-    if stage.kind == "instance":
-        return (Contribution("carried", None, before), Contribution("change", None, displacement - before))
-    return ()
+    return () if stage.kind == "field" else _change(before, displacement)
 
 
 def _voxel(grid: Grid, point: Vector) -> tuple[int, ...] | None:

@@ -15,7 +15,7 @@ from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.introspect.quantities import QUANTITIES, Stage
 from napari_ran.introspect.trace import NetworkTrace, level_grid
-from napari_ran.models import DirectionOutput, LevelOutput
+from napari_ran.models import RAN, DirectionOutput, LevelOutput
 from napari_ran.transform import compose_to, resample, warp_image
 
 _OF_LEVELS = frozenset(
@@ -73,10 +73,11 @@ class TraceSource:
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The levels, the last convolution, and the instance optimisation where it changed the field."""
+        """The levels, what the network returns, and the instance optimisation where it changed the field."""
         info = self.trace.model.level_info
         stages = [Stage(i.level, "level", f"Level {i.level}", i.level, i.pool_size, i.capture_range) for i in info]
-        stages.append(Stage(len(stages), "output", "Output convolution"))
+        title = "Output convolution" if isinstance(self.trace.model, RAN) else "Output"
+        stages.append(Stage(len(stages), "output", title))
         if self.trace.refined is not None:
             title = "Folds smoothed" if self.trace.before is not None else "Instance optimisation"
             stages.append(Stage(len(stages), "instance", title))

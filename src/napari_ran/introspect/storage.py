@@ -36,9 +36,9 @@ from napari_ran.io import (
     save_labels,
     save_landmarks,
 )
-from napari_ran.io.checkpoints import ModelCard, TrainedRAN, load_weights, save_weights
+from napari_ran.io.checkpoints import ModelCard, load_network, save_weights
 from napari_ran.io.folders import filling
-from napari_ran.models import RAN, DirectionOutput, LevelOutput, ModelOutput
+from napari_ran.models import DirectionOutput, Levelled, LevelOutput, ModelOutput
 
 if TYPE_CHECKING:
     from napari_ran.introspect.inspection import Inspection
@@ -167,7 +167,7 @@ def _label_names(labels: Any) -> dict[int, str]:
 def _write_pass(trace: NetworkTrace, tensors: dict[str, Tensor], folder: Path, prefix: str) -> None:
     """Write the network and its levels, and add its fields to `tensors`."""
     model, config = trace.model, trace.model.config
-    card = model.card if isinstance(model, TrainedRAN) else ModelCard(name="", preset="", ndim=config.ndim)
+    card = getattr(model, "card", None) or ModelCard(name="", preset="", ndim=config.ndim)
     save_weights(model, folder / f"{prefix}weights.safetensors", card.replace(name=trace.card_name))
     tensors[f"{prefix}field"] = trace.output.field
     if trace.output.inverse_field is not None:
@@ -250,9 +250,11 @@ def _read_pass(folder: Path, prefix: str, grid: Grid, tensors: dict[str, Tensor]
     """Return the network, its name and its output, as arguments of a trace."""
     path = folder / f"{prefix}weights.safetensors"
     try:
-        model = load_weights(path)
+        model = load_network(path)
     except InputError as error:
         raise InputError(str(path), f"the network cannot be read ({error.problem})", AGAIN) from error
+    if not isinstance(model, Levelled):
+        raise InputError(str(path), f"the network is a {model.system}, which has no levels", AGAIN)
     levels = tuple(_read_level(folder, prefix, model, level, grid) for level in range(model.config.levels))
     field, inverse = tensors[f"{prefix}field"], tensors.get(f"{prefix}inverse_field")
     for found in (field, inverse):
@@ -276,7 +278,7 @@ def _read_refined(grid: dict[str, Any] | None, tensors: dict[str, Tensor]) -> di
     return {key: DisplacementField(tensors[key], there, *ends) for key, ends in spaces.items() if key in tensors}
 
 
-def _read_level(folder: Path, prefix: str, model: RAN, level: int, grid: Grid) -> LevelOutput:
+def _read_level(folder: Path, prefix: str, model: Levelled, level: int, grid: Grid) -> LevelOutput:
     path = folder / f"{prefix}level-{level}.safetensors"
     tensors, info = _read_tensors(path), model.level_info[level]
     shape = info.shape_for(grid.shape)
@@ -293,7 +295,9 @@ def _read_level(folder: Path, prefix: str, model: RAN, level: int, grid: Grid) -
     return LevelOutput(level, info.pool_size, shape, grid.shape, forward, inverse)
 
 
-def _read_direction(path: Path, way: str, tensors: dict[str, Tensor], model: RAN, level: int) -> DirectionOutput | None:
+def _read_direction(
+    path: Path, way: str, tensors: dict[str, Tensor], model: Levelled, level: int
+) -> DirectionOutput | None:
     """Return a direction of a level; None where nothing was written for it."""
     found: dict[str, Any] = {name.split(".")[1]: value for name, value in tensors.items() if name.startswith(way)}
     if not found:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
-from napari_ran.models import RAN, LevelOutput, ModelOutput
+from napari_ran.models import RAN, Levelled, LevelOutput, ModelOutput
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class NetworkTrace:
 
     Attributes
     ----------
-    model : RAN
+    model : RAN or PyramidNetwork
         The network that computed `output`, in evaluation mode.
     card_name : str
         What its weights are called.
@@ -38,14 +38,14 @@ class NetworkTrace:
         Fields of both directions in voxels of `grid`, and the levels.
     before : ModelOutput, optional
         What the network computed before it was fitted to this pair (instance mode "network").
-    before_model : RAN, optional
+    before_model : RAN or PyramidNetwork, optional
         The network that computed `before`, its weights as they were.
     refined, refined_inverse : DisplacementField, optional
         The deformable part after the instance optimisation, in voxels of the working grid, both directions: only where
         it differs from the network's field (instance mode "field", or folds that were smoothed after a fit).
     """
 
-    model: RAN
+    model: Levelled
     card_name: str
     grid: Grid
     affine: NDArray[np.float64]
@@ -53,7 +53,7 @@ class NetworkTrace:
     moving: Tensor
     output: ModelOutput
     before: ModelOutput | None = None
-    before_model: RAN | None = None
+    before_model: Levelled | None = None
     refined: DisplacementField | None = None
     refined_inverse: DisplacementField | None = None
 
@@ -68,8 +68,21 @@ class NetworkTrace:
 
     @property
     def levels(self) -> tuple[LevelOutput, ...]:
-        """What each Residual Aligner computed, coarse to fine."""
+        """What each level computed, coarse to fine."""
         return self.output.levels
+
+    @property
+    def aligners(self) -> RAN:
+        """The network, for what only Residual Aligners have: attribution and ablation.
+
+        Raises
+        ------
+        InputError
+            It is another network with levels.
+        """
+        if isinstance(self.model, RAN):
+            return self.model
+        raise InputError("trace", f"its network is a {self.model.system}", "Use one of a Residual Aligner Network")
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -109,7 +122,7 @@ def on_cpu(output: ModelOutput) -> ModelOutput:
     return output.map(lambda tensor: tensor.detach().to("cpu", torch.float32))
 
 
-def model_on_cpu(model: RAN) -> RAN:
+def model_on_cpu(model: Levelled) -> Levelled:
     """Return the network in evaluation mode on the CPU: itself where it is there already, else a copy."""
     here = next(model.parameters()).device.type == "cpu"
     return (model if here else copy.deepcopy(model).cpu()).eval()

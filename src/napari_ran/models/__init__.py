@@ -4,7 +4,7 @@ from napari_ran.models.ablation import Ablation
 from napari_ran.models.outputs import DirectionOutput, Encoded, LevelInfo, LevelOutput, LevelStep, ModelOutput
 from napari_ran.models.pairwise import PairNetwork
 from napari_ran.models.ran import RAN, create_model
-from napari_ran.models.systems import SYSTEMS, Network, System, create_system
+from napari_ran.models.systems import SYSTEMS, Levelled, Network, System, create_system
 from napari_ran.models.voxelmorph import VoxelMorph
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "LevelInfo",
     "LevelOutput",
     "LevelStep",
+    "Levelled",
     "ModelOutput",
     "Network",
     "PairNetwork",

@@ -66,22 +66,28 @@ class PyramidNetwork(PairNetwork):
         called ``leave``. By default the paper's DPRn.
     seed : int
         Seed of the weights.
+
+    Attributes
+    ----------
+    config : RANConfig
+        Its backbone and levels: those of a RAN0 of one head, without confidence and feedback.
     """
 
     def __init__(self, ndim: int = 3, estimator: Callable[[int, int], nn.Module] = Estimator, seed: int = 0) -> None:
         super().__init__()
-        self.backbone = RANConfig.preset("RAN0", 2 if ndim == 2 else 3)
-        encoded, decoded = self.backbone.encoder_channels, self.backbone.decoder_channels
-        self.ndim, self.multiple = ndim, self.backbone.multiple
-        self.encoder = Encoder(self.backbone)
+        alone = {"heads": 1, "confidence": False, "feedback": False}
+        self.config = RANConfig.preset("RAN0", 2 if ndim == 2 else 3).replace(**alone)
+        encoded, decoded = self.config.encoder_channels, self.config.decoder_channels
+        self.ndim, self.multiple = ndim, self.config.multiple
+        self.encoder = Encoder(self.config)
         self.decoders = nn.ModuleList(
             Decoder(
-                self.backbone,
+                self.config,
                 sum(encoded[stage - 1] for stage in entering) + (decoded[level - 1] if level else 0),
                 decoded[level],
                 doubled=level > 0,
             )
-            for level, entering in enumerate(self.backbone.skips)
+            for level, entering in enumerate(self.config.skips)
         )
         self.estimators = nn.ModuleList(estimator(ndim, channels) for channels in decoded)
         generator = torch.Generator().manual_seed(seed)
@@ -93,7 +99,7 @@ class PyramidNetwork(PairNetwork):
     @property
     def level_info(self) -> tuple[LevelInfo, ...]:
         """What each level is, coarse to fine."""
-        c = self.backbone
+        c = self.config
         values = zip(c.pools, capture_ranges(c), c.decoder_channels, strict=True)
         return tuple(LevelInfo(k, pool, 1, reach, n, 1, c.multiple) for k, (pool, reach, n) in enumerate(values))
 
@@ -121,14 +127,14 @@ class PyramidNetwork(PairNetwork):
         """Return the features of each level, coarse to fine."""
         stages = self.encoder(images)
         features: list[Tensor] = []
-        for level, (decoder, entering) in enumerate(zip(self.decoders, self.backbone.skips, strict=True)):
+        for level, (decoder, entering) in enumerate(zip(self.decoders, self.config.skips, strict=True)):
             inputs = [*features[-1:], *(stages[stage - 1] for stage in entering)]
             with precision(self._exact(level), images.device):
                 features.append(decoder([widened(x) for x in inputs] if self._exact(level) else inputs))
         return features
 
     def _exact(self, level: int) -> bool:
-        return self.backbone.pools[level] >= _EXACT
+        return self.config.pools[level] >= _EXACT
 
     def _record(
         self, level: int, field: Tensor, residual: Tensor, features: Tensor, shape: tuple[int, ...], pairs: int
@@ -141,7 +147,7 @@ class PyramidNetwork(PairNetwork):
         alone = field.shape[0] == pairs
         return LevelOutput(
             level,
-            self.backbone.pools[level],
+            self.config.pools[level],
             shape=tuple(field.shape[2:]),
             image_shape=shape,
             forward=found if alone else found.take(slice(pairs, None)),

@@ -23,6 +23,10 @@ Network = RAN | PairNetwork
 """What registers a pair: called with the moving and the fixed image, it returns a `ModelOutput`."""
 
 
+Levelled = RAN | PyramidNetwork
+"""A network with levels, which can be inspected."""
+
+
 @dataclass(frozen=True)
 class System:
     """A network to register with.

@@ -15,6 +15,7 @@ from napari_ran.introspect.ablation import AblationStep, ablation_study
 from napari_ran.introspect.ablation_table import Part
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io.folders import filling
+from napari_ran.models import RAN
 from napari_ran.steps import last, relay
 from napari_ran.webpage.files import FORMATS, Format, write_arrays
 from napari_ran.webpage.manifest import list_files, written_before
@@ -84,6 +85,8 @@ def report_steps(
         raise InputError("formats", f"unknown: {', '.join(sorted(unknown))}", f"Use some of {', '.join(FORMATS)}")
     if ablation and inspection.trace is None:
         raise InputError("ablation", f"there is no network to ablate. {inspection.note}".strip(), "Leave it out")
+    if ablation and inspection.trace is not None and not isinstance(inspection.trace.model, RAN):
+        raise InputError("ablation", f"a {inspection.trace.model.system} has no parts to switch off", "Leave it out")
     return _report(inspection, folder, ablation, formats, inspection.details if details is None else details)
 
 

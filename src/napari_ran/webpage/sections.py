@@ -18,7 +18,6 @@ from napari_ran.introspect.boundary import boundary_motion
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.probe import probe
 from napari_ran.introspect.study import level_information, stage_labels, stage_separability
-from napari_ran.io.checkpoints import TrainedRAN
 from napari_ran.theory import level_table
 from napari_ran.transform import resample
 from napari_ran.webpage.page import Cell, Page
@@ -329,8 +328,8 @@ def provenance_section(inspection: Inspection, page: Page, details: Mapping[str,
     if trace is not None:
         facts += [["weights", trace.card_name], ["network's grid", " x ".join(map(str, trace.grid.shape))]]
         facts += [["voxel mm", " x ".join(f"{s:.4g}" for s in trace.grid.spacing)]]
-        if isinstance(trace.model, TrainedRAN):
-            facts += [["training data", trace.model.card.data], ["limits of the weights", trace.model.card.limits]]
+        if (card := getattr(trace.model, "card", None)) is not None:
+            facts += [["training data", card.data], ["limits of the weights", card.limits]]
     page.table(["what", "value"], [row for row in facts if row[1]])
     if trace is not None:
         page.details("Structure of the network", json.dumps(trace.model.config.to_dict(), indent=2, default=str))

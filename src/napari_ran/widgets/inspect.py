@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
+from napari_ran.models import RAN
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._panels import MessagePanel
@@ -159,7 +160,7 @@ class InspectWidget(DockedWidget):
         self.ablation.show_session(self.whole)
         self.export.show_inspection(inspection)
         self._show_session(self.whole)
-        if inspection.trace is not None:
+        if inspection.trace is not None and isinstance(inspection.trace.model, RAN):
             self.theory.show_config(inspection.trace.model.config)
         self.title.setText(f"<b>{inspection.name}</b>")
         self.header.say(inspection.note)

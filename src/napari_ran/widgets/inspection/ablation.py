@@ -27,10 +27,11 @@ from qtpy.QtWidgets import (
 from napari_ran.errors import OutputError
 from napari_ran.introspect.ablation import Ablated, AblationStep, Ablator
 from napari_ran.introspect.ablation_table import PARTS, AblationRow, AblationTable
-from napari_ran.models.ablation import Ablation
+from napari_ran.models import Ablation
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.ablation_work import (
+    ablatable,
     given_annotations,
     outcome_text,
     row_ablation,
@@ -53,7 +54,7 @@ WHOLE = (
 )
 """Columns after the heads: name in `Ablation`, header, help."""
 
-EMPTY = "Only a network's levels can be switched off; here there are none."
+EMPTY = "Only the levels of a Residual Aligner Network can be switched off; here there are none."
 
 
 class AblationPage(QWidget):
@@ -169,14 +170,14 @@ class AblationPage(QWidget):
         """Offer the parts of another network."""
         self.stop()
         self._session, self._ablator, self.study, self.latest = session, None, None, None
-        trace = None if session is None else session.inspection.trace
-        self._fill_matrix(None if trace is None else trace.model.config)
-        self.intro.setText(EMPTY if trace is None else "Untick a part: the network runs again without it.")
+        config = None if session is None else ablatable(session.inspection)
+        self._fill_matrix(config)
+        self.intro.setText(EMPTY if config is None else "Untick a part: the network runs again without it.")
         self.outcome.clear()
         self.note.clear()
         self._show_study(None)
         self._show_running(False)
-        self.setEnabled(trace is not None)
+        self.setEnabled(config is not None)
 
     def _fill_matrix(self, config: Any) -> None:
         self.matrix.blockSignals(True)
@@ -272,8 +273,7 @@ class AblationPage(QWidget):
 
     def run(self) -> None:
         """Run the network without what is switched off, in the background."""
-        trace = None if self._session is None else self._session.inspection.trace
-        if trace is None:
+        if self._session is None or ablatable(self._session.inspection) is None:
             return
         ablation = self.ablation
         if not ablation:

@@ -7,10 +7,11 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
+from napari_ran.config import RANConfig
 from napari_ran.introspect.ablation import Ablated, AblationStep, Ablator, ablation_study
 from napari_ran.introspect.ablation_table import AblationRow, AblationTable
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.models.ablation import Ablation
+from napari_ran.models import RAN, Ablation
 from napari_ran.widgets._worker import Task, Work
 
 
@@ -80,3 +81,9 @@ def row_ablation(row: AblationRow) -> Ablation:
         return Ablation(heads=frozenset({(row.level, row.head)}))
     name = {"level": "levels", "confidence": "confidences", "previous confidence": "previous_confidences"}
     return Ablation(**{name.get(row.part, row.part): frozenset({row.level})})  # type: ignore[arg-type]
+
+
+def ablatable(inspection: Inspection) -> RANConfig | None:
+    """Return the structure of what was inspected if it has parts to switch off."""
+    model = None if inspection.trace is None else inspection.trace.model
+    return model.config if isinstance(model, RAN) else None

@@ -84,8 +84,8 @@ class Session:
         if trace is None or level is None or self.kind(quantity) in ("vector", "scalar", "image"):
             return 1
         if quantity in ("features", "refined"):
-            return int(trace.model.config.decoder_channels[level])
-        return int(trace.model.config.heads)
+            return trace.model.level_info[level].channels
+        return trace.model.level_info[level].heads
 
     def kind(self, quantity: str) -> str:
         """Return the kind of a quantity."""
