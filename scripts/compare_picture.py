@@ -50,10 +50,10 @@ def main() -> None:
     viewer.window.add_dock_widget(widget, name="Compare (RAN)", area="right")
     names = [widget.systems.item(row).text() for row in range(widget.systems.count())]
     widget.tick(*(name for name in names if name not in LEFT_OUT))
-    widget.view.setCurrentIndex(widget.view.findData("magnitude"))
+    widget.found.view.setCurrentIndex(widget.found.view.findData("magnitude"))
     widget.run()
-    wait(lambda: widget.runner.task is None and widget.shower.task is None)
-    widget.grid.setChecked(True)
+    wait(lambda: widget.runner.task is None and widget.found.shower.task is None)
+    widget.found.grid.setChecked(True)
     viewer.dims.order = (1, 0, 2)  # along this plane the parts slide
     viewer.reset_view()
     wait(lambda: False, 2)

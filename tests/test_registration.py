@@ -224,7 +224,7 @@ def test_any_system_s_weights_register(tmp_path: Path, instance: str) -> None:
     assert any(weights in message for message in result.report.messages)
     moved = float(result.field.tensor.abs().max())
     assert moved < 0.1 if instance == "none" else moved > 0.1
-    with pytest.raises(ran.InputError, match=r"keep_levels: .* is a VM1, and only Residual Aligner"):
+    with pytest.raises(ran.InputError, match=r"keep_levels: .* is a VM1, which has no levels"):
         ran.start(made.fixed, made.moving, keep_levels=True, **settings)
 
 

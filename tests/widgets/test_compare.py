@@ -10,9 +10,11 @@ import pytest
 from qtpy.QtCore import Qt
 
 import napari_ran as ran
+from napari_ran.io import save_image, save_labels
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets._layers import own_result
-from napari_ran.widgets.compare import ALL, CompareWidget
+from napari_ran.widgets.compare import CompareWidget
+from napari_ran.widgets.comparison.results import ALL
 
 SYSTEMS = ("start", "general-2d", "no network + field", "demons")
 Made = tuple[Any, CompareWidget]
@@ -30,8 +32,8 @@ def docked(make_napari_viewer: Callable[..., Any]) -> Iterator[Made]:
     viewer.window.add_dock_widget(widget, name="Compare (RAN)", area="right")
     widget.affine.setCurrentIndex(widget.affine.findData("none"))
     yield viewer, widget
-    tasks = [worker.current.task for worker in (widget.runner, widget.shower, widget.differ)]
-    for worker in (widget.runner, widget.shower, widget.differ):
+    tasks = [worker.current.task for worker in (widget.runner, widget.reader, *widget.found.workers)]
+    for worker in (widget.runner, widget.reader, *widget.found.workers):
         worker.current.drop()
     for task in tasks:
         if task is not None:
@@ -40,7 +42,7 @@ def docked(make_napari_viewer: Callable[..., Any]) -> Iterator[Made]:
 
 def rest(widget: CompareWidget, qtbot: Any) -> None:
     """Wait until nothing is going on."""
-    workers = (widget.runner, widget.shower, widget.differ)
+    workers = (widget.runner, widget.reader, *widget.found.workers)
     qtbot.waitUntil(lambda: all(worker.task is None for worker in workers), timeout=120_000)
 
 
@@ -49,6 +51,11 @@ def compared(widget: CompareWidget, qtbot: Any, *names: str) -> None:
     widget.tick(*(names or SYSTEMS))
     widget.run()
     rest(widget, qtbot)
+
+
+def headings(widget: CompareWidget) -> list[str]:
+    table = widget.found.table
+    return [table.horizontalHeaderItem(column).text() for column in range(table.columnCount())]
 
 
 def shown(viewer: Any) -> dict[str, Any]:
@@ -61,44 +68,46 @@ def test_systems_become_rows_boxes_and_layers(docked: Made, qtbot: Any, tmp_path
     assert widget.choices.layer("fixed_labels").name == "fixed organs"
     compared(widget, qtbot)
     assert widget.progress.status.text() == "Done."
-    assert [found.name for found in widget.results] == list(SYSTEMS)
-    assert widget.table.names() == list(SYSTEMS)
+    assert [found.name for found in widget.found.results] == list(SYSTEMS)
+    assert widget.found.table.names() == list(SYSTEMS)
     layers = shown(viewer)
     assert list(layers) == list(SYSTEMS)
     assert [name for name, layer in layers.items() if layer.visible] == ["demons"]
-    for found in widget.results:
+    for found in widget.found.results:
         assert np.array_equal(layers[found.name].data, to_layer_data(found.warped)[0])
-    assert widget.boxes.values["demons"].keys() == widget.results[0].score.labels.keys()
-    assert not widget.boxes.grab().isNull()
+    assert list(widget.found.boxes.values["demons"]) == list(widget.found.results[0].score.label_names.values())
+    assert not widget.found.boxes.grab().isNull()
 
-    heads = [widget.table.horizontalHeaderItem(column).text() for column in range(widget.table.columnCount())]
+    heads = [
+        widget.found.table.horizontalHeaderItem(column).text() for column in range(widget.found.table.columnCount())
+    ]
     assert heads[:3] == ["System", "Dice", "HD95"]
-    widget.table.sortItems(heads.index("Dice"), Qt.SortOrder.DescendingOrder)
-    dice = {found.name: found.score.mean("dice") for found in widget.results}
-    assert widget.table.names() == sorted(dice, key=lambda name: -dice[name])
-    widget.export(tmp_path / "table.csv")
+    widget.found.table.sortItems(heads.index("Dice"), Qt.SortOrder.DescendingOrder)
+    dice = {found.name: found.score.mean("dice") for found in widget.found.results}
+    assert widget.found.table.names() == sorted(dice, key=lambda name: -dice[name])
+    widget.found.export(tmp_path / "table.csv")
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["system"] for row in rows] == widget.table.names()
+    assert [row["system"] for row in rows] == widget.found.table.names()
     assert float(rows[0]["dice"]) == pytest.approx(max(dice.values()))
 
 
 def test_a_row_chooses_its_layer_and_all_show_one_thing_with_one_scale(docked: Made, qtbot: Any) -> None:
     viewer, widget = docked
     compared(widget, qtbot)
-    widget.table.selectRow(widget.table.names().index("general-2d"))
+    widget.found.table.selectRow(widget.found.table.names().index("general-2d"))
     assert [name for name, layer in shown(viewer).items() if layer.visible] == ["general-2d"]
     assert viewer.layers.selection.active.name == "general-2d"
-    widget.view.setCurrentIndex(widget.view.findData("magnitude"))
+    widget.found.view.setCurrentIndex(widget.found.view.findData("magnitude"))
     rest(widget, qtbot)
     limits = {tuple(layer.contrast_limits) for layer in shown(viewer).values()}
-    largest = max(float(found.field.magnitude.max()) for found in widget.results)
+    largest = max(float(found.field.magnitude.max()) for found in widget.found.results)
     assert len(limits) == 1
     assert limits.pop() == pytest.approx((0, largest))
-    assert f"{largest:.3g} mm" in widget.scale.text()
+    assert f"{largest:.3g} mm" in widget.found.scale.text()
     assert [name for name, layer in shown(viewer).items() if layer.visible] == ["general-2d"]  # still this one
     for view in ("difference", "jacobian", "grid"):
-        widget.view.setCurrentIndex(widget.view.findData(view))
+        widget.found.view.setCurrentIndex(widget.found.view.findData(view))
         rest(widget, qtbot)
         assert len(shown(viewer)) == len(SYSTEMS)
 
@@ -107,38 +116,38 @@ def test_side_by_side_and_back(docked: Made, qtbot: Any) -> None:
     viewer, widget = docked
     compared(widget, qtbot)
     before = {layer.name: layer.visible for layer in viewer.layers}
-    widget.grid.setChecked(True)
+    widget.found.grid.setChecked(True)
     assert viewer.canvas.grid.enabled
     assert all(layer.visible and layer.name_overlay.visible for layer in shown(viewer).values())
-    widget.grid.setChecked(False)
+    widget.found.grid.setChecked(False)
     assert not viewer.canvas.grid.enabled
     assert {layer.name: layer.visible for layer in viewer.layers} == before
     assert not any(layer.name_overlay.visible for layer in viewer.layers)
-    widget.grid.setChecked(True)
-    widget.view.setCurrentIndex(widget.view.findData("jacobian"))  # makes the layers anew
+    widget.found.grid.setChecked(True)
+    widget.found.view.setCurrentIndex(widget.found.view.findData("jacobian"))  # makes the layers anew
     rest(widget, qtbot)
     assert all(layer.visible for layer in shown(viewer).values())
-    widget.grid.setChecked(False)
+    widget.found.grid.setChecked(False)
     assert [name for name, layer in shown(viewer).items() if layer.visible] == ["demons"]
 
 
 def test_where_two_systems_differ_becomes_a_layer(docked: Made, qtbot: Any) -> None:
     viewer, widget = docked
     compared(widget, qtbot)
-    widget.one.setCurrentText("start")
-    widget.other.setCurrentText("demons")
-    widget.differ_button.click()
+    widget.found.one.setCurrentText("start")
+    widget.found.other.setCurrentText("demons")
+    widget.found.differ_button.click()
     rest(widget, qtbot)
     layer = viewer.layers.selection.active
     assert layer.name == "disagreement (mm): start / demons"
-    exact = {found.name: found.field for found in widget.results}["demons"]  # "start" does not move
+    exact = {found.name: found.field for found in widget.found.results}["demons"]  # "start" does not move
     assert np.allclose(layer.data, exact.magnitude.numpy().transpose(), atol=1e-4)
-    widget.other.setCurrentText(ALL)
-    widget.differ_button.click()
+    widget.found.other.setCurrentText(ALL)
+    widget.found.differ_button.click()
     rest(widget, qtbot)
     assert viewer.layers.selection.active.name == "disagreement (mm): all"
     assert sum("disagreement" in layer.name for layer in viewer.layers) == 1
-    widget.clear_button.click()
+    widget.found.clear_button.click()
     assert not shown(viewer)
     assert [layer.name for layer in viewer.layers] == ["fixed organs", "fixed", "moving organs", "moving"]
 
@@ -148,11 +157,11 @@ def test_cancel_keeps_what_is_finished(docked: Made, qtbot: Any) -> None:
     widget.tick("start", "no network + field", "demons")
     widget.run()
     assert not widget.run_button.isEnabled()
-    qtbot.waitUntil(lambda: len(widget.results) >= 1, timeout=60_000)
+    qtbot.waitUntil(lambda: len(widget.found.results) >= 1, timeout=60_000)
     widget.cancel()
     rest(widget, qtbot)
-    assert widget.results[0].name == "start"
-    assert len(widget.results) < 3
+    assert widget.found.results[0].name == "start"
+    assert len(widget.found.results) < 3
     assert "what was finished is shown" in widget.progress.status.text()
     assert "start" in shown(viewer)
     assert widget.run_button.isEnabled()
@@ -171,10 +180,10 @@ def test_bad_choices_are_said_and_a_failure_stays_in_its_row(
 
     monkeypatch.setattr("napari_ran.benchmark.pair.TIMEOUT", 0.01)
     compared(widget, qtbot, "start", "demons")
-    assert "demons was stopped" in str(widget.results[1].failure)
+    assert "demons was stopped" in str(widget.found.results[1].failure)
     assert "1 failed" in widget.progress.status.text()
-    assert widget.table.item(1, 0).text() == "demons: failed"
-    assert "demons was stopped" in widget.table.item(1, 0).toolTip()
+    assert widget.found.table.item(1, 0).text() == "demons: failed"
+    assert "demons was stopped" in widget.found.table.item(1, 0).toolTip()
     assert list(shown(viewer)) == ["start"]
 
 
@@ -195,3 +204,114 @@ def test_the_dock_can_be_closed_while_it_works(docked: Made, qtbot: Any) -> None
     widget.run()
     viewer.window.remove_dock_widget(widget)
     assert widget.runner.task is None
+
+
+# ---------------------------------------------------------------- a list of pairs
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """A list of two pairs, the second without labels."""
+    rows = []
+    for seed in (1, 2):
+        made, row = ran.phantom_2d(seed=seed), {"name": f"pair {seed}"}
+        for side in ("fixed", "moving"):
+            row[side] = str(save_image(getattr(made, side), tmp_path / f"{side}{seed}.nii.gz"))
+            if seed == 1:
+                labels = getattr(made, f"{side}_labels")
+                row[f"{side}_labels"] = str(save_labels(labels, tmp_path / f"{side}_labels{seed}.nii.gz"))
+        rows.append(row)
+    path = tmp_path / "pairs.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def chosen(widget: CompareWidget, qtbot: Any, path: Path) -> None:
+    widget.choose_list(path)
+    qtbot.waitUntil(lambda: widget.reader.task is None, timeout=20_000)
+
+
+def test_a_list_of_pairs_gives_means_and_each_pair_can_be_opened(
+    docked: Made, qtbot: Any, listed: Path, tmp_path: Path, artifacts: Path
+) -> None:
+    viewer, widget = docked
+    chosen(widget, qtbot, listed)
+    assert widget.list_note.text() == "2 pairs, 1 with labels"
+    names = [widget.systems.item(row).text() for row in range(widget.systems.count())]
+    assert "general-2d" in names  # the axes are those of the list
+    compared(widget, qtbot, "start", "demons")
+    assert widget.progress.status.text() == "Done."
+    panel = widget.found
+    assert list(panel.pairs) == ["pair 1", "pair 2"]
+    assert panel.table.names() == ["start", "demons"]
+    heads = headings(widget)
+    means = [panel.table.item(1, heads.index(head)).text() for head in ("NCC²", "Cases")]
+    both = [next(one for one in results if one.name == "demons").similarity for results in panel.pairs.values()]
+    assert means == [f"{np.mean(both):.3f}", "2"]
+    assert not shown(viewer)
+    assert not panel.view.isEnabled()
+    points = panel.boxes.values["demons"]
+    assert len(points) == len(panel.pairs["pair 1"][0].score.labels)
+    assert all(name.startswith("pair 1, ") for name in points)
+
+    panel.export(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open() as file:
+        rows = [(row["case"], row["system"]) for row in csv.DictReader(file)]
+    assert rows == [(case, name) for case in ("pair 1", "pair 2") for name in ("start", "demons")]
+
+    panel.case_box.setCurrentIndex(panel.case_box.findData("pair 2"))
+    rest(widget, qtbot)
+    made = ran.phantom_2d(seed=2)
+    layers = shown(viewer)
+    assert list(layers) == ["start", "demons"]
+    np.testing.assert_allclose(layers["start"].data, to_layer_data(made.moving)[0], atol=1e-4)
+    assert {"pair 2: fixed", "pair 2: moving"} <= {layer.name for layer in viewer.layers}
+    assert panel.table.item(1, 0).text() == "demons"
+    panel.grid.setChecked(True)
+    assert viewer.layers["pair 2: fixed"].visible
+    assert not viewer.layers["fixed"].visible  # it belongs to another pair
+    viewer.window.screenshot(str(artifacts / "compare-list.png"), flash=False, canvas_only=False)
+    panel.differ_button.click()
+    rest(widget, qtbot)
+    assert viewer.layers.selection.active.name.startswith("disagreement")
+
+    panel.case_box.setCurrentIndex(0)
+    assert not shown(viewer)
+    assert "pair 2: fixed" not in viewer.layers
+    assert viewer.layers["fixed"].visible
+    widget.source.setCurrentIndex(0)  # back to the layers that are loaded
+    compared(widget, qtbot, "start")
+    assert panel.table.names() == ["start"]
+    assert not panel.of_list
+
+
+def test_a_list_that_cannot_be_used_is_said_and_nothing_starts(docked: Made, qtbot: Any, listed: Path) -> None:
+    _, widget = docked
+    widget.tick("start")
+    (listed.parent / "moving2.nii.gz").unlink()
+    chosen(widget, qtbot, listed)
+    assert "moving2.nii.gz" in widget.message.text.text()
+    assert not widget.run_button.isEnabled()
+    widget.source.setCurrentIndex(0)
+    assert widget.run_button.isEnabled()
+
+
+def test_a_pair_that_is_damaged_fails_alone_and_cancel_keeps_the_rest(docked: Made, qtbot: Any, listed: Path) -> None:
+    _, widget = docked
+    chosen(widget, qtbot, listed)
+    (listed.parent / "moving1.nii.gz").write_bytes(b"nothing")
+    compared(widget, qtbot, "start", "demons")
+    panel = widget.found
+    assert [found.failure is None for results in panel.pairs.values() for found in results] == [False] * 2 + [True] * 2
+    assert "2 failed: see the rows" in widget.progress.status.text()
+    assert "case pair 1" in panel.table.item(0, 0).toolTip()
+    widget.tick("start", "no network + field", "demons")
+    widget.run()
+    qtbot.waitUntil(lambda: "pair 1" in panel.pairs and "pair 2" in panel.pairs, timeout=60_000)
+    widget.cancel()
+    rest(widget, qtbot)
+    assert panel.pairs["pair 2"][0].name == "start"
+    assert len(panel.pairs["pair 2"]) < 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +100,9 @@ def candidates_for(ndim: int, settings: RegistrationConfig | None = None) -> lis
     ]
 
 
-def compare_pair(inputs: Inputs, candidates: Sequence[Candidate]) -> Generator[PairStep, None, list[Compared]]:
+def compare_pair(
+    inputs: Inputs, candidates: Sequence[Candidate], only: Collection[int] = ()
+) -> Generator[PairStep, None, list[Compared]]:
     """Register a pair in several ways.
 
     Parameters
@@ -109,6 +111,8 @@ def compare_pair(inputs: Inputs, candidates: Sequence[Candidate]) -> Generator[P
         The pair, with labels and landmarks as far as there are some.
     candidates : sequence of Candidate
         The ways. One that fails says so and stops no other.
+    only : collection of int
+        The labels to score; all that both maps have when empty.
 
     Yields
     ------
@@ -133,7 +137,7 @@ def compare_pair(inputs: Inputs, candidates: Sequence[Candidate]) -> Generator[P
         else:
             yield step("measuring")
             score = score_case(
-                candidate.name, inputs, solved.field, seconds=solved.seconds, peak_bytes=solved.peak_bytes
+                candidate.name, inputs, solved.field, only=only, seconds=solved.seconds, peak_bytes=solved.peak_bytes
             )
             warped = warp_image(inputs.moving, solved.field)
             likeness = similarity(inputs.fixed, inputs.moving, warped, solved.field)[1]

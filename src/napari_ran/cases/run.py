@@ -101,8 +101,8 @@ def _solver(given: Solver | RegistrationConfig | None) -> Solver:
 
 
 def _score(case: Case, solver: Solver, number: int, total: int, paper: bool) -> Generator[CaseStep, None, CaseScore]:
+    inputs = load_case(case)
     try:
-        inputs = _inputs(case)
         if case.field is not None:
             solved = Solved(_on_fixed(load_field(case.field), inputs, case.learn2reg))
         else:
@@ -110,7 +110,7 @@ def _score(case: Case, solver: Solver, number: int, total: int, paper: bool) -> 
         truth = None if case.truth is None else _on_fixed(load_field(case.truth), inputs, False)
         mask = None if case.mask is None else load_labels(case.mask)
     except InputError as error:
-        raise InputError(f"case {case.name}", f"{error.argument}: {error.problem}", error.cure) from error
+        raise _of_case(case, error) from error
     yield CaseStep(number, total, case.name, "measuring")
     return score_case(
         case.name,
@@ -125,8 +125,25 @@ def _score(case: Case, solver: Solver, number: int, total: int, paper: bool) -> 
     )
 
 
+def load_case(case: Case) -> Inputs:
+    """Load a case; by Learn2Reg's rules, images of one shape share the fixed image's grid.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or the parts do not fit; the case is named.
+    """
+    try:
+        return _inputs(case)
+    except InputError as error:
+        raise _of_case(case, error) from error
+
+
+def _of_case(case: Case, error: InputError) -> InputError:
+    return InputError(f"case {case.name}", f"{error.argument}: {error.problem}", error.cure)
+
+
 def _inputs(case: Case) -> Inputs:
-    """Load a case; by Learn2Reg's rules, images of one shape share the fixed image's grid."""
     if not case.learn2reg:
         return load_inputs(
             case.fixed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,35 @@ from napari_ran.widgets._plot import ThemedPlot, tick_names, ticks
 LINE = 22
 """Height of a system's line in pixels."""
 
-KINDS = {"dice": "Dice", "hd95": "HD95 (mm)", "asd": "ASD (mm)", "hd": "HD (mm)"}
-"""What can be drawn of every label."""
+KINDS = {"dice": "Dice", "hd95": "HD95 (mm)", "asd": "ASD (mm)", "hd": "HD (mm)", "tre": "TRE (mm)"}
+"""What can be drawn: of every label, the last of every pair."""
+
+Points = dict[str, dict[str, float]]
+"""By system, what each point is and its value."""
+
+
+def points_of(pairs: Mapping[str, Sequence[Compared]], kind: str) -> Points:
+    """Return a point for every label of every pair, or for every pair."""
+    points: Points = {}
+    for case, results in pairs.items():
+        for found in results:
+            if found.score is None:
+                continue
+            mine = points.setdefault(found.name, {})
+            if kind == "tre":
+                if found.score.tre is not None:
+                    mine[case or "mean of the points"] = found.score.tre.mean
+                continue
+            for label, one in found.score.labels.items():
+                value: float | None = getattr(one, kind)
+                if value is not None:
+                    name = found.score.label_names.get(label, f"label {label}")
+                    mine[f"{case}, {name}" if case else name] = value
+    return points
 
 
 class BoxPlot(ThemedPlot):
-    """How a measure is spread over the labels of the pair: box, median, and a point for every label.
+    """How a measure is spread over the labels of the pairs: box, median, and a point for every label.
 
     Parameters
     ----------
@@ -32,24 +56,17 @@ class BoxPlot(ThemedPlot):
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         self.kind = "dice"
-        self.values: dict[str, dict[int, float]] = {}
-        self.label_names: dict[int, str] = {}
+        self.values: Points = {}
         self.marked = ""
         self._points: list[tuple[QPointF, str]] = []
         super().__init__(viewer, "The labels of each system", parent=parent)
         self.setMouseTracking(True)
         self.setMinimumHeight(3 * LINE)
 
-    def fill(self, results: list[Compared], kind: str | None = None) -> None:
-        """Show a measure of these results."""
+    def fill(self, pairs: Mapping[str, Sequence[Compared]], kind: str | None = None) -> None:
+        """Show a measure of the results of some pairs."""
         self.kind = kind or self.kind
-        self.values = {}
-        for found in results:
-            if found.score is None:
-                continue
-            self.label_names |= found.score.label_names
-            values = {label: getattr(one, self.kind) for label, one in found.score.labels.items()}
-            self.values[found.name] = {label: value for label, value in values.items() if value is not None}
+        self.values = points_of(pairs, self.kind)
         has = any(self.values.values())
         self.setMinimumHeight(LINE * (len(self.values) + 2) if has else 2 * LINE)
         self.update()
@@ -81,16 +98,17 @@ class BoxPlot(ThemedPlot):
             painter.drawText(
                 QRectF(x(value) - 30, frame.bottom() + 2, 60, metrics.height()), Qt.AlignmentFlag.AlignHCenter, text
             )
+        of = "pair" if self.kind == "tre" else "label"
         below = QRectF(frame.left(), frame.bottom() + metrics.height(), frame.width(), 1.3 * metrics.height())
-        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, f"{KINDS[self.kind]} of each label")
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, f"{KINDS[self.kind]} of each {of}")
         self._points = []
         for row, (name, values) in enumerate(self.values.items()):
             middle = frame.top() + LINE * (row + 0.5)
             self._write_name(painter, name, QRectF(2, middle - LINE / 2, left - 8, LINE))
             if values:
                 self._draw_box(painter, np.array(list(values.values())), x, middle)
-            for label, value in values.items():
-                self._points.append((QPointF(x(value), middle), self._words(name, label, value)))
+            for what, value in values.items():
+                self._points.append((QPointF(x(value), middle), f"{name}: {what} {value:.3g}"))
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(self._text)
                 painter.drawEllipse(self._points[-1][0], 2.2, 2.2)
@@ -117,9 +135,6 @@ class BoxPlot(ThemedPlot):
         painter.drawRect(QRectF(x(first), middle - 6, max(x(third) - x(first), 1), 12))
         painter.setPen(QPen(self._text, 2))
         painter.drawLine(QPointF(x(median), middle - 6), QPointF(x(median), middle + 6))
-
-    def _words(self, name: str, label: int, value: float) -> str:
-        return f"{name}: {self.label_names.get(label, f'label {label}')} {value:.3g}"
 
     def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
         """Say which label a point is."""

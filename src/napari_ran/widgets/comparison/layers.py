@@ -9,6 +9,7 @@ from napari.layers import Layer
 
 import napari_ran as ran
 from napari_ran.benchmark import Compared, disagreement
+from napari_ran.inputs import Inputs
 from napari_ran.io import layers as convert
 from napari_ran.io.layers import LayerData
 from napari_ran.widgets._layers import Look, line_distance, own_result, place_layer, placed
@@ -17,6 +18,9 @@ PREFIX = "compare-"
 """Begins the marks of these layers, see `own_result`."""
 
 DISAGREEMENT = f"{PREFIX}disagreement"
+
+PAIR = ("pair-moving", "pair-fixed")
+"""Marks of the images of a pair that was read from a list."""
 
 VIEWS = {
     "warped": "Warped image",
@@ -47,6 +51,28 @@ def layer_of(found: Compared, view: str, fixed: ran.Image, look: Look, largest: 
     else:
         data, kwargs, kind = convert.deformed_grid_layer(found.field, line_distance(fixed.grid))
     return placed((data, kwargs | {"name": found.name}, kind), f"{PREFIX}{found.name}", look)
+
+
+def look_of(inputs: Inputs) -> Look:
+    """Return how the results of a pair that is in no layers yet should look."""
+    ndim = inputs.fixed.grid.ndim
+    moving, fixed = (_window(image) for image in (inputs.moving, inputs.fixed))
+    return Look(moving, fixed, ("mm",) * ndim, [1.0] * ndim)
+
+
+def image_layers(name: str, inputs: Inputs, look: Look) -> list[tuple[str, LayerData]]:
+    """Return the images of a pair with their marks; the fixed one lies on top."""
+    found = []
+    for mark, image, limits in zip(PAIR, (inputs.moving, inputs.fixed), (look.limits, look.fixed_limits), strict=True):
+        data, kwargs, kind = convert.to_layer_data(ran.Image(image.tensor[:1], image.grid, image.name))
+        kwargs |= {"name": f"{name}: {mark.removeprefix('pair-')}", "contrast_limits": limits}
+        found.append((mark, placed((data, kwargs, kind), mark, look)))
+    return found
+
+
+def _window(image: ran.Image) -> tuple[float, float]:
+    low, high = np.percentile(image.array[(slice(None, None, 2),) * image.grid.ndim], [0.5, 99.5])
+    return float(low), max(float(high), float(low) + 1e-6)
 
 
 def scale_of(results: list[Compared], view: str, fixed: ran.Image) -> float:
@@ -87,6 +113,7 @@ class ComparedLayers:
         # napari 0.9 moved it
         self._grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
         self._before: tuple[bool, dict[Layer, bool]] | None = None
+        self._hidden: list[Layer] = []
 
     def layers(self) -> dict[str, Layer]:
         """Return the layers of results by the results' names."""
@@ -105,6 +132,15 @@ class ComparedLayers:
         layer = place_layer(self._viewer, f"{PREFIX}{name}", (data[0], data[1] | {"visible": visible}, data[2]))
         layer.name_overlay.visible = self._grid.enabled
 
+    def put_pair(self, images: list[tuple[str, LayerData]]) -> None:
+        """Show the images of a pair from a list in place of all others, which come back when its layers go."""
+        self.remove()
+        self._hidden = [layer for layer in self._viewer.layers if layer.visible]
+        for layer in self._hidden:
+            layer.visible = False
+        for mark, data in images:
+            place_layer(self._viewer, mark, (data[0], data[1] | {"visible": mark == PAIR[1]}, data[2]))
+
     def put_disagreement(self, data: LayerData) -> None:
         """Show where results differ, alone."""
         for layer in [layer for layer in self._viewer.layers if own_result(layer) == DISAGREEMENT]:
@@ -118,8 +154,12 @@ class ComparedLayers:
         """Take all of them away."""
         self.side_by_side(False)
         for layer in list(self._viewer.layers):
-            if (own_result(layer) or "").startswith(PREFIX):
+            if (own_result(layer) or "").startswith((PREFIX, *PAIR)):
                 self._viewer.layers.remove(layer)
+        for layer in self._hidden:
+            if layer in self._viewer.layers:
+                layer.visible = True
+        self._hidden = []
 
     def choose(self, name: str) -> None:
         """Show one result: alone, or only marked where all are side by side."""
@@ -141,7 +181,7 @@ class ComparedLayers:
             everything = list(self._viewer.layers)
             self._before = (self._grid.enabled, {layer: layer.visible for layer in everything})
             for layer in everything:
-                layer.visible = layer in found.values() or (layer.visible and own_result(layer) is None)
+                layer.visible = layer in found.values() or (layer.visible and own_result(layer) in (None, *PAIR))
             self._grid.enabled = True
             self._viewer.reset_view()
         elif not wanted and self._before is not None:
@@ -153,5 +193,5 @@ class ComparedLayers:
                     layer.visible = visible
             self._viewer.reset_view()
         for layer in self._viewer.layers:
-            if layer in found.values() or own_result(layer) is None:
+            if layer in found.values() or own_result(layer) in (None, *PAIR):
                 layer.name_overlay.visible = self._grid.enabled

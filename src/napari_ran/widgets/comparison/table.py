@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
@@ -23,6 +26,7 @@ COLUMNS: Mapping[str, tuple[str, str, int]] = {
     "sdlogj": ("SDlogJ", "Learn2Reg's measure of how uneven the volume change is.", 3),
     "seconds": ("Time s", "Duration without measuring.", 1),
     "peak_gib": ("GiB", "Highest memory use of the process meanwhile.", 2),
+    "cases": ("Cases", "Pairs that it registered; the other columns are means over them.", 0),
 }
 """Heading, help and digits; a measure that nobody has is not shown."""
 
@@ -31,7 +35,39 @@ def value_of(found: Compared, key: str) -> float | None:
     """Return a measure of a result, or None."""
     if key == "similarity":
         return found.similarity
-    return None if found.score is None else MEASURES[key][2](found.score)
+    return None if found.score is None or key not in MEASURES else MEASURES[key][2](found.score)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """What one line shows: a system, its measures as far as there are some, and what went wrong."""
+
+    name: str
+    values: Mapping[str, float | None]
+    failure: str = ""
+
+
+def row_of(found: Compared) -> TableRow:
+    """Return the line of one result."""
+    return TableRow(found.name, {key: value_of(found, key) for key in COLUMNS}, found.failure or "")
+
+
+def mean_rows(pairs: Mapping[str, Sequence[Compared]]) -> list[TableRow]:
+    """Return a line for each system: the means over the pairs that it has a measure of, and their number."""
+    by_system: dict[str, list[Compared]] = {}
+    failures: dict[str, list[str]] = {}
+    for case, results in pairs.items():
+        for found in results:
+            by_system.setdefault(found.name, []).append(found)
+            if found.failure is not None:
+                failures.setdefault(found.name, []).append(f"{case}: {found.failure}")
+    rows = []
+    for name, results in by_system.items():
+        measured = {key: [v for one in results if (v := value_of(one, key)) is not None] for key in COLUMNS}
+        values: dict[str, float | None] = {key: fmean(some) if some else None for key, some in measured.items()}
+        values["cases"] = len(results) - len(failures.get(name, []))
+        rows.append(TableRow(name, values, "\n".join(failures.get(name, []))))
+    return rows
 
 
 class _Number(QTableWidgetItem):
@@ -66,59 +102,60 @@ class ComparisonTable(QTableWidget):
         self.setShowGrid(False)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
-        self.results: list[Compared] = []
+        self.rows: list[TableRow] = []
         self.itemSelectionChanged.connect(self._tell)
         self.fill([])
 
-    def fill(self, results: list[Compared]) -> None:
-        """Show results in their order."""
-        self.results = list(results)
-        keys = [key for key in COLUMNS if any(value_of(found, key) is not None for found in results)]
+    def fill(self, rows: list[TableRow]) -> None:
+        """Show rows in their order."""
+        self.rows = list(rows)
+        keys = [key for key in COLUMNS if any(row.values.get(key) is not None for row in rows)]
         blocked = self.blockSignals(True)
         self.setSortingEnabled(False)
         self.clear()
         self.setColumnCount(1 + len(keys))
-        self.setRowCount(len(results))
+        self.setRowCount(len(rows))
         self.setHorizontalHeaderLabels(["System", *(COLUMNS[key][0] for key in keys)])
         for column, key in enumerate(keys, start=1):
             self.horizontalHeaderItem(column).setToolTip(f"<p>{COLUMNS[key][1]}</p>")
-        for row, found in enumerate(results):
-            name = QTableWidgetItem(found.name if found.failure is None else f"{found.name}: failed")
-            name.setData(Qt.ItemDataRole.UserRole, found.name)
-            name.setToolTip(f"<p>{found.failure or found.name}</p>")
-            self.setItem(row, 0, name)
+        for number, row in enumerate(rows):
+            name = QTableWidgetItem(f"{row.name}: failed" if row.failure and not row.values.get("cases") else row.name)
+            name.setData(Qt.ItemDataRole.UserRole, row.name)
+            name.setToolTip(f"<p>{html.escape(row.failure or row.name)}</p>")
+            self.setItem(number, 0, name)
             for column, key in enumerate(keys, start=1):
-                self.setItem(row, column, _Number(value_of(found, key), COLUMNS[key][2]))
+                self.setItem(number, column, _Number(row.values.get(key), COLUMNS[key][2]))
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setMinimumSectionSize(30)
         self.setSortingEnabled(True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.blockSignals(blocked)
-        self.setMinimumHeight(header.sizeHint().height() + 22 * min(max(len(results), 3), 9) + 22)
+        self.setMinimumHeight(header.sizeHint().height() + 22 * min(max(len(rows), 3), 9) + 22)
 
     def names(self) -> list[str]:
         """Return the rows as they are sorted now."""
         return [str(self.item(row, 0).data(Qt.ItemDataRole.UserRole)) for row in range(self.rowCount())]
 
-    def export(self, path: Path) -> None:
-        """Write all measures of all results, in the order of the table.
-
-        Raises
-        ------
-        OutputError
-            The file could not be written.
-        """
-        known = {found.name: found for found in self.results}
-        rows = []
-        for name in self.names():
-            found = known[name]
-            row: dict[str, object] = {"system": name, "similarity": found.similarity, "failure": found.failure}
-            rows.append(row | {key: value_of(found, key) for key in MEASURES})
-        with replacing(path) as part:
-            write_rows(part, rows)
-
     def _tell(self) -> None:
         rows = self.selectionModel().selectedRows()
         if rows:
             self.chosen.emit(str(self.item(rows[0].row(), 0).data(Qt.ItemDataRole.UserRole)))
+
+
+def export_table(path: Path, pairs: Mapping[str, Sequence[Compared]], order: Sequence[str]) -> None:
+    """Write all measures of all results as CSV, the systems in `order`; pairs of a list with their names.
+
+    Raises
+    ------
+    OutputError
+        The file could not be written.
+    """
+    rows = []
+    for case, results in pairs.items():
+        for found in sorted(results, key=lambda one: order.index(one.name)):
+            row: dict[str, object] = {"case": case} if case else {}
+            row |= {"system": found.name, "similarity": found.similarity, "failure": found.failure}
+            rows.append(row | {key: value_of(found, key) for key in MEASURES})
+    with replacing(path) as part:
+        write_rows(part, rows)

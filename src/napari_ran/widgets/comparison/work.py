@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import napari_ran as ran
 from napari_ran.benchmark import Candidate, Compared, PairStep, compare_pair
+from napari_ran.cases import Case, load_case, read_cases
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.io.layers import LayerData
 from napari_ran.widgets._layers import Look, Source
 from napari_ran.widgets._worker import Task, Work
-from napari_ran.widgets.comparison.layers import disagreement_layer, layer_of, scale_of
+from napari_ran.widgets.comparison.kept import KeptFields
+from napari_ran.widgets.comparison.layers import disagreement_layer, image_layers, layer_of, look_of, scale_of
+
+
+@dataclass(frozen=True)
+class ListStep:
+    """Progress over a list: pair `number` of `total`, counted from 1, and how far its comparison is."""
+
+    case: str
+    number: int
+    total: int
+    step: PairStep
 
 
 def comparing_work(sources: dict[str, Source], candidates: Sequence[Candidate]) -> Work:
@@ -31,6 +45,57 @@ def comparing_work(sources: dict[str, Source], candidates: Sequence[Candidate]) 
                 if task.stopping.is_set():
                     return False
         return True
+
+    return work
+
+
+def reading_work(path: Path) -> Work:
+    """Return the work of reading a list; it returns the cases and the number of axes of the first."""
+
+    def work(task: Task) -> Generator[None, None, tuple[list[Case], int]]:
+        yield from ()
+        cases = read_cases(path)
+        return cases, load_case(cases[0]).fixed.grid.ndim
+
+    return work
+
+
+def listing_work(cases: Sequence[Case], candidates: Sequence[Candidate], kept: KeptFields) -> Work:
+    """Return the work of a comparison over many pairs: it yields every `ListStep`; the fields are kept in files."""
+
+    def work(task: Task) -> Generator[ListStep, None, bool]:
+        for number, case in enumerate(cases, start=1):
+            with closing(_comparing(case, candidates)) as steps:
+                for step in steps:
+                    found = None if step.found is None else kept.put(case.name, step.found)
+                    yield ListStep(case.name, number, len(cases), replace(step, found=found))
+                    if task.stopping.is_set():
+                        return False
+        return True
+
+    return work
+
+
+def _comparing(case: Case, candidates: Sequence[Candidate]) -> Generator[PairStep, None, None]:
+    """Compare on one pair of a list; one that cannot be read is a failure of all."""
+    try:
+        inputs = load_case(case)
+    except ran.InputError as error:
+        for number, candidate in enumerate(candidates, start=1):
+            found = Compared(candidate.name, failure=str(error))
+            yield PairStep(candidate.name, number, len(candidates), "failed", found)
+    else:
+        yield from compare_pair(inputs, candidates, case.labels)
+
+
+def opening_work(case: Case, results: Sequence[Compared], kept: KeptFields) -> Work:
+    """Return the work of opening one pair of a list; it returns the pair, its results, its look and its layers."""
+
+    def work(task: Task) -> Generator[None, None, tuple[Inputs, list[Compared], Look, list[tuple[str, LayerData]]]]:
+        yield from ()
+        inputs, found = kept.open(case, results)
+        look = look_of(inputs)
+        return inputs, found, look, image_layers(case.name, inputs, look)
 
     return work
 

@@ -21,8 +21,8 @@ from napari_ran.device import describe_device, resolve_device
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._forms import ConfigForm, combo
 from napari_ran.widgets._pages import Section, form_layout
+from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets.training.pairs import LayerPairs, PairChoices, ValidationChoices, all_pairs, chosen_pair
-from napari_ran.widgets.training.paths import PathRow
 from napari_ran.widgets.training.runs import free_name
 
 PATHS = {
