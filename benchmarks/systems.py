@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--count", action="store_true", help="parameters and multiply-accumulates alone")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    names = arguments.only.split(",") if arguments.only else list(SYSTEMS)
+    names = arguments.only.split(",") if arguments.only else [name for name in SYSTEMS if not SYSTEMS[name].requires]
     names = ["VM1", *(name for name in names if name != "VM1")]
     shape = tuple(arguments.shape)
     took = {} if arguments.count else seconds(names, shape, arguments.repeats)

@@ -187,5 +187,7 @@ OTHER_SYSTEMS = (
     "RAN3 with one head",
     "RAN3 without feedback",
     "RAN3 not shared",
+    "voxelmorph",
 )
-"""What is compared with the presets: the other systems of the paper's tables, and presets with a part left out."""
+"""What is compared with the presets: the other systems of the paper's tables, presets with a part left out, and the
+network of VoxelMorph's own package."""

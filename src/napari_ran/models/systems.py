@@ -12,6 +12,7 @@ from napari_ran.errors import InputError
 from napari_ran.models.attention import cross_attention_pyramid
 from napari_ran.models.cascade import RecursiveCascade
 from napari_ran.models.composite import Composite
+from napari_ran.models.packaged import PACKAGE, PackagedVoxelMorph
 from napari_ran.models.pairwise import PairNetwork
 from napari_ran.models.pyramid import PyramidNetwork
 from napari_ran.models.ran import RAN
@@ -41,12 +42,15 @@ class System:
         Millions of parameters that the paper's tables give.
     ablation : bool
         Whether it is a variant of another system with a part left out.
+    requires : str
+        The package that it comes from, if that is not this one.
     """
 
     build: Callable[[Dimensions, int], Network]
     source: str
     published: float | None = None
     ablation: bool = False
+    requires: str = ""
 
 
 def _ran(preset: str, **changes: Any) -> Callable[[Dimensions, int], Network]:
@@ -77,6 +81,9 @@ SYSTEMS: dict[str, System] = {
     "RAN3 with one head": System(_ran("RAN3", heads=1), f"{_RAN}, M = 1", ablation=True),
     "RAN3 without feedback": System(_ran("RAN3", feedback=False), f"{_RAN}, features not refined", ablation=True),
     "RAN3 not shared": System(_ran("RAN3", shared=False), f"{_RAN}, each level its own convolutions", ablation=True),
+    "voxelmorph": System(
+        lambda ndim, seed: PackagedVoxelMorph(ndim, seed), "the package voxelmorph with its defaults", requires=PACKAGE
+    ),
 }
 """The systems by name, those of Table 1 first."""
 
@@ -101,7 +108,7 @@ def create_system(name: str, ndim: Dimensions = 3, seed: int = 0) -> Network:
     Raises
     ------
     InputError
-        There is no such system.
+        There is no such system, or the package that it needs is not installed.
     """
     if name not in SYSTEMS:
         close = difflib.get_close_matches(str(name), SYSTEMS, n=1, cutoff=0.5)
