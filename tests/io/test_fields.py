@@ -109,7 +109,7 @@ def test_learn2reg_header_is_the_fixed_grid(tmp_path: Path, oblique_grids: Grids
     np.testing.assert_allclose(affine, field.grid.affine, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["warp.nii.gz", "field.mha", "field"])
+@pytest.mark.parametrize("name", ["moved.nii.gz", "field.tif", "field"])
 def test_unknown_format_is_refused(tmp_path: Path, name: str, oblique_grids: Grids, smooth_field: MakeField) -> None:
     with pytest.raises(InputError, match=r"disp\*\.nii\.gz"):
         save_field(smooth_field(oblique_grids[3][0]), tmp_path / name)
@@ -137,8 +137,9 @@ def test_ants_field_is_not_mistaken_for_voxels(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.zeros((5, 6, 7, 1, 3), np.float32), np.eye(4))
     image.header.set_intent("vector")
     nib.save(image, tmp_path / "Warp.nii.gz")
+    assert float(load_field(tmp_path / "Warp.nii.gz").tensor.abs().max()) == 0
     with pytest.raises(InputError, match="vector"):
-        load_field(tmp_path / "Warp.nii.gz")
+        load_field(tmp_path / "Warp.nii.gz", "learn2reg")
 
 
 @pytest.mark.parametrize("name", ["field.h5", "disp.nii.gz"])
@@ -152,6 +153,6 @@ def test_truncated_field_is_one_error(tmp_path: Path, name: str, oblique_grids: 
 def test_missing_field_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_field(tmp_path / "field.h5")
-    (tmp_path / "field.txt").write_text("x")
-    with pytest.raises(InputError, match=r"cannot read a field from a '\.txt' file"):
-        load_field(tmp_path / "field.txt")
+    (tmp_path / "field.tif").write_text("x")
+    with pytest.raises(InputError, match=r"cannot read a field from a '\.tif' file"):
+        load_field(tmp_path / "field.tif")

@@ -125,7 +125,7 @@ def compare_paired(
 
 
 def _both(differences: NDArray[np.float64], one: str, two: str) -> NDArray[np.float64]:
-    found = differences[~np.isnan(differences)]
+    found = np.asarray(differences[~np.isnan(differences)])
     if not len(found):
         raise InputError("systems", f"{one} and {two} have no case in common", "Measure both on the same cases")
     return found

@@ -175,7 +175,7 @@ class _Style:
             return drawn
         norm = TwoSlopeNorm(1.0, max(1 - self.spread, 1e-6), 1 + self.spread)
         drawn = show(axes, plane, cut.jacobian, cmap=_volume_colours(), norm=norm)
-        folds = np.ma.masked_where(cut.jacobian > 0, np.ones_like(cut.jacobian))
+        folds = np.where(cut.jacobian > 0, np.nan, 1.0)
         show(axes, plane, folds, cmap=single_colour(FOLD), vmin=0, vmax=1)
         return drawn
 

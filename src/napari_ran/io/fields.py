@@ -1,130 +1,200 @@
-"""Write and read displacement fields for other tools.
+"""Write and read displacement fields for other tools: `FORMATS` lists them.
 
-Both formats live on the field's own grid and map a fixed point to a moving point:
-
-- ITK displacement field transform (``.h5``): vectors in mm, LPS. ``SimpleITK.ReadTransform`` gives a transform for
-  ``SimpleITK.Resample(moving, fixed, transform)``, whatever grid the moving image has. Outside its grid ITK moves
-  nothing, whereas `DisplacementField.map_points` continues the border.
-- Learn2Reg (``disp*.nii.gz``): array (X, Y, Z, 3), in voxels, components along the array axes ijk, so that the warped
-  image is ``moving[x + disp[x]]``. This holds as it stands when the moving image lies on the fixed grid, which is how
-  Learn2Reg prepares its data. For a moving image on another grid the voxels are still those of the *fixed* grid:
-  resample the moving image to the fixed grid by the two headers first (in world coordinates), then the formula applies.
+All live on the field's own grid and map a fixed point to a moving point. Conventions are told in `field_itk` and
+`field_nifti`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
-import numpy as np
-import SimpleITK as sitk
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
+from napari_ran.io import field_itk, field_nifti
+from napari_ran.io.field_nifti import LEARN2REG_UNIT
 from napari_ran.io.files import existing, suffix_of, unreadable
-from napari_ran.io.geometry import array_from_itk, grid_from_itk, itk_image, lps, quiet_itk
-from napari_ran.io.images import nifti_image
 from napari_ran.writing import replacing
 
-LEARN2REG_UNIT = "displacement in voxels along the array axes ijk (Learn2Reg)"
-"""What the header of a Learn2Reg field says of its numbers."""
-
-_NIFTI = (".nii", ".nii.gz")
-_KNOWN = "an ITK transform (.h5) or a Learn2Reg field (disp*.nii.gz)"
+NIFTI = (".nii.gz", ".nii")
 
 
-def save_field(field: DisplacementField, path: str | Path) -> Path:
-    """Write a field, all or nothing; the format follows the name.
+@dataclass(frozen=True)
+class FieldFormat:
+    """A way of writing a field.
+
+    Attributes
+    ----------
+    title : str
+        Who opens it.
+    suffixes : tuple of str
+        Endings of its files, the usual one first.
+    suggestion : str
+        A usual file name.
+    dimensions : tuple of int
+        Numbers of axes that it can have.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    suggestion: str
+    dimensions: tuple[int, ...] = (2, 3)
+
+
+FORMATS: Mapping[str, FieldFormat] = {
+    "itk": FieldFormat("ITK transform: SimpleITK, 3D Slicer, ANTs", (".h5",), "field.h5"),
+    "itk-image": FieldFormat("ITK vector image: SimpleITK, 3D Slicer, elastix", (".nrrd", ".mha"), "field.nrrd"),
+    "ants": FieldFormat("ANTs warp", NIFTI, "1Warp.nii.gz"),
+    "slicer": FieldFormat("3D Slicer NIfTI grid transform", NIFTI, "slicer.nii.gz", (3,)),
+    "fsl": FieldFormat("FSL relative warp", NIFTI, "fsl_warp.nii.gz", (3,)),
+    "learn2reg": FieldFormat("Learn2Reg", NIFTI, "disp.nii.gz"),
+}
+"""The formats by name."""
+
+
+def save_field(
+    field: DisplacementField,
+    path: str | Path,
+    format: str | None = None,
+    *,
+    moving: Grid | None = None,
+    affine: ArrayLike | None = None,
+) -> Path:
+    """Write a field, all or nothing.
 
     Parameters
     ----------
     field : DisplacementField
         What to write.
     path : path
-        ``*.h5`` for an ITK displacement field transform, ``disp*.nii.gz`` for Learn2Reg (see the module's description).
+        Where to.
+    format : str, optional
+        One of `FORMATS`. Left out, the name says it: ``*.h5`` is "itk", ``*.nrrd`` and ``*.mha`` "itk-image",
+        ``*Warp.nii.gz`` "ants", ``disp*.nii.gz`` "learn2reg".
+    moving : Grid, optional
+        The moving image's grid, which "fsl" needs.
+    affine : (D + 1, D + 1) array, optional
+        The affine part of the field, fixed world to moving world in mm: with it "itk" is written as a composite of a
+        displacement field and this affine, so that it goes on beyond the field's grid.
 
     Raises
     ------
     InputError
-        The name says neither format.
+        The format is not known, does not suit the field or the name, or lacks something.
     OutputError
         The file could not be written; what was there stays.
     """
-    suffix = suffix_of(path)
-    if suffix == ".h5":
-        with replacing(path) as temporary:
-            sitk.WriteTransform(_itk_transform(field), str(temporary))
-    elif suffix in _NIFTI and Path(path).name.lower().startswith("disp"):
-        displacement = field.tensor.movedim(0, -1).cpu().numpy()
-        with replacing(path) as temporary:
-            image = nifti_image(np.ascontiguousarray(displacement), field.grid)
-            image.header["descrip"] = LEARN2REG_UNIT
-            nib.save(image, temporary)
-    else:
-        raise InputError(str(path), "the name does not say a known field format", f"Name it as {_KNOWN}")
+    name = format or _format_of_name(path)
+    _check(name, path, field.grid.ndim)
+    if name == "fsl" and moving is None:
+        raise InputError("moving", "an FSL warp depends on the moving image's grid", "Give it")
+    writers: dict[str, Callable[[Path], None]] = {
+        "itk": lambda to: field_itk.write_transform(field, to, affine),
+        "itk-image": lambda to: field_itk.write_image(field, to),
+        "ants": lambda to: field_nifti.write_ants(field, to),
+        "slicer": lambda to: field_nifti.write_slicer(field, to),
+        "learn2reg": lambda to: field_nifti.write_learn2reg(field, to),
+    }
+    with replacing(path) as temporary:
+        if name == "fsl" and moving is not None:
+            field_nifti.write_fsl(field, temporary, moving)
+        else:
+            writers[name](temporary)
     return Path(path)
 
 
-def load_field(path: str | Path) -> DisplacementField:
-    """Read a field that maps fixed points to moving points: see `save_field` for the two formats.
+def load_field(
+    path: str | Path, format: str | None = None, *, fixed: Grid | None = None, moving: Grid | None = None
+) -> DisplacementField:
+    """Read a field that maps fixed points to moving points, made here or by another tool.
+
+    Parameters
+    ----------
+    path : path
+        A file of one of `FORMATS`, or any transform that SimpleITK reads (``.tfm``, ``.txt``, ANTs' ``.mat``).
+    format : str, optional
+        One of `FORMATS`, where neither name nor header say it.
+    fixed : Grid, optional
+        Where the field is wanted; a transform without a grid of its own, such as an affine, needs it.
+    moving : Grid, optional
+        The moving image's grid, which "fsl" needs.
 
     Raises
     ------
     InputError
-        The file is missing, damaged, or holds something else.
+        The file is missing, damaged, or holds something else; or it does not say which of two formats it has.
     """
     found = existing(path)
-    suffix = suffix_of(found)
-    if suffix not in (".h5", *_NIFTI):
-        raise InputError(str(path), f"cannot read a field from a '{suffix}' file", f"Give {_KNOWN}")
+    name = format or _format_of_file(found, path)
+    if format is not None and format not in FORMATS:
+        raise InputError("format", f"unknown: '{format}'", f"Use one of {', '.join(FORMATS)}")
+    if name == "fsl" and moving is None:
+        raise InputError("moving", "an FSL warp depends on the moving image's grid", "Give it")
+    readers: dict[str, Callable[[], DisplacementField]] = {
+        "itk": lambda: field_itk.read_transform(found, fixed),
+        "itk-image": lambda: field_itk.read_image(found),
+        "ants": lambda: field_nifti.read_ants(found),
+        "slicer": lambda: field_nifti.read_slicer(found),
+        "learn2reg": lambda: field_nifti.read_learn2reg(found),
+    }
     try:
-        return _read_itk(found) if suffix == ".h5" else _read_learn2reg(found)
+        if name == "fsl" and moving is not None:
+            return field_nifti.read_fsl(found, moving)
+        return readers[name]()
     except InputError as error:
         raise InputError(str(path), error.problem, error.cure) from None
     except Exception as error:  # damaged files make the readers raise nearly anything
-        raise unreadable(path, error, _KNOWN) from error
+        raise unreadable(path, error, f"one of {', '.join(FORMATS)}") from error
 
 
-def _itk_transform(field: DisplacementField) -> sitk.Transform:
-    vectors = field.millimetres.movedim(0, -1).cpu().numpy().astype(np.float64) * lps(field.grid.ndim)
-    return sitk.DisplacementFieldTransform(itk_image(vectors, field.grid, vector=True))
+def _format_of_name(path: str | Path) -> str:
+    """Return what a file that is to be written should be, by its name."""
+    suffix, name = suffix_of(path), Path(path).name.lower()
+    if suffix in NIFTI:
+        if name.startswith("disp"):
+            return "learn2reg"
+        if name.removesuffix(suffix).endswith("warp"):
+            return "ants"
+    known = next((key for key in ("itk", "itk-image") if suffix in FORMATS[key].suffixes), None)
+    if known is None:
+        names = "*.h5 (ITK), *.nrrd or *.mha (ITK image), *Warp.nii.gz (ANTs) or disp*.nii.gz (Learn2Reg)"
+        cure = f"Name it {names}, or say the format: {', '.join(FORMATS)}"
+        raise InputError(str(path), "the name does not say which format of a field is wanted", cure)
+    return known
 
 
-def _read_itk(path: Path) -> DisplacementField:
-    with quiet_itk():
-        transform = sitk.ReadTransform(str(path)).Downcast()
-    if isinstance(transform, sitk.CompositeTransform) and transform.GetNumberOfTransforms() == 1:
-        transform = transform.GetNthTransform(0).Downcast()
-    if not isinstance(transform, sitk.DisplacementFieldTransform):
-        raise InputError(
-            "field",
-            f"expected a displacement field, got {transform.GetName()}",
-            "Convert the transform to a displacement field first",
-        )
-    image = transform.GetDisplacementField()
-    grid = grid_from_itk(image)
-    world = array_from_itk(image).astype(np.float64) * lps(grid.ndim)
-    inverse = np.linalg.inv(grid.affine[:-1, :-1])
-    return _field(np.einsum("ij,...j->i...", inverse, world), grid)
+def _check(name: str, path: str | Path, ndim: int) -> None:
+    if name not in FORMATS:
+        raise InputError("format", f"unknown: '{name}'", f"Use one of {', '.join(FORMATS)}")
+    format = FORMATS[name]
+    if suffix_of(path) not in format.suffixes:
+        problem = f"a file of the format '{name}' ends in {' or '.join(format.suffixes)}"
+        raise InputError(str(path), problem, "Change the name or the format")
+    if ndim not in format.dimensions:
+        raise InputError("format", f"'{name}' cannot hold a field of {ndim} axes", "Choose another one")
 
 
-def _read_learn2reg(path: Path) -> DisplacementField:
-    file = nib.load(path, mmap=False)
-    shape, intent = file.shape, file.header.get_intent()[0]
-    if len(shape) not in (3, 4) or shape[-1] != len(shape) - 1 or intent in ("vector", "displacement vector"):
-        raise InputError(
-            "field",
-            f"expected an array of shape (X, Y, Z, 3) in voxels, got {shape} with intent '{intent}'",
-            "Export the field for Learn2Reg, or as an ITK .h5 transform",
-        )
-    ndim = len(shape) - 1
-    affine = np.array(file.affine)
-    if ndim == 2:
-        affine = np.delete(np.delete(affine, 2, 0), 2, 1)
-    return _field(np.moveaxis(np.asarray(file.dataobj), -1, 0), Grid(shape[:-1], affine))
+def _format_of_file(found: Path, path: str | Path) -> str:
+    """Return what an existing file is, by its name and header."""
+    suffix = suffix_of(found)
+    if suffix in field_itk.TRANSFORM_SUFFIXES:
+        return "itk"
+    if suffix in field_itk.IMAGE_SUFFIXES:
+        return "itk-image"
+    if suffix not in NIFTI:
+        cure = "Give an ITK transform (.h5), an image of vectors (.nrrd, .mha), or a NIfTI field"
+        raise InputError(str(path), f"cannot read a field from a '{suffix}' file", cure)
+    try:
+        dialect = field_nifti.dialect_of(found)
+    except Exception as error:
+        raise unreadable(path, error, "a NIfTI field") from error
+    if not dialect:
+        problem = "the header does not say what its numbers are: mm in LPS (ants) or RAS (slicer), FSL's mm, or voxels"
+        raise InputError(str(path), problem, "Say the format: ants, slicer, fsl or learn2reg")
+    return dialect
 
 
-def _field(displacement: NDArray[Any], grid: Grid) -> DisplacementField:
-    return DisplacementField(displacement, grid)  # type: ignore[arg-type]  # made into a tensor by the field
+__all__ = ["FORMATS", "LEARN2REG_UNIT", "FieldFormat", "load_field", "save_field"]

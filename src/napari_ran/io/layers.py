@@ -286,4 +286,4 @@ def _reversal(ndim: int) -> NDArray[np.float64]:
 
 def _between(ndim: int) -> NDArray[np.float64]:
     """Homogeneous matrix from our world (x, y, z, RAS) to napari's ((z, y, x), LPS signs)."""
-    return _reversal(ndim) @ np.diag([*lps(ndim), 1.0])
+    return np.asarray(_reversal(ndim) @ np.diag([*lps(ndim), 1.0]))

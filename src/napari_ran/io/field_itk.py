@@ -1,0 +1,128 @@
+"""Fields as ITK, SimpleITK, ANTs, elastix and 3D Slicer exchange them: mm, LPS, on the grid of the fixed image.
+
+``.h5`` holds a transform: a displacement field, or a composite of an affine and a displacement field. Outside the grid
+of a displacement field ITK moves nothing, so a composite continues with its affine where a field alone stands still;
+`DisplacementField.map_points` continues the border. ``.mha``, ``.nrrd`` and ``.nii`` images of vectors hold the field
+alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from napari_ran.data import DisplacementField, Grid
+from napari_ran.errors import InputError
+from napari_ran.io.geometry import array_from_itk, grid_from_itk, itk_image, lps, quiet_itk
+
+TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".hdf", ".tfm", ".xfm", ".mat", ".txt")
+"""What SimpleITK reads as a transform; ``.mat`` is ANTs' affine."""
+
+IMAGE_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+def write_transform(field: DisplacementField, path: Path, affine: ArrayLike | None = None) -> None:
+    """Write a displacement field transform, or with an affine a composite of what remains and the affine.
+
+    Parameters
+    ----------
+    field : DisplacementField
+        The whole transform.
+    path : Path
+        Where to, ``.h5``.
+    affine : (D + 1, D + 1) array, optional
+        Fixed world to moving world in mm (RAS): its part of the whole, applied after the displacement.
+    """
+    if affine is None:
+        sitk.WriteTransform(sitk.DisplacementFieldTransform(_vectors(field)), str(path))
+        return
+    matrix = np.asarray(affine, dtype=np.float64)
+    before = np.linalg.inv(matrix)
+    world = _world_points(field.grid)
+    reached = field.grid.affine[:-1, :-1] @ field.tensor.cpu().double().numpy().reshape(field.grid.ndim, -1) + world
+    rest = before[:-1, :-1] @ reached + before[:-1, -1:] - world
+    sign = lps(field.grid.ndim)
+    linear = sitk.AffineTransform(field.grid.ndim)
+    linear.SetMatrix((sign[:, None] * matrix[:-1, :-1] * sign).ravel().tolist())
+    linear.SetTranslation((sign * matrix[:-1, -1]).tolist())
+    vectors = (sign[:, None] * rest).reshape(field.grid.ndim, *field.grid.shape)
+    displacement = sitk.DisplacementFieldTransform(itk_image(np.moveaxis(vectors, 0, -1), field.grid, vector=True))
+    whole = sitk.CompositeTransform(field.grid.ndim)
+    whole.AddTransform(linear)
+    whole.AddTransform(displacement)  # the last one that is added is the first one that is applied
+    sitk.WriteTransform(whole, str(path))
+
+
+def write_image(field: DisplacementField, path: Path) -> None:
+    """Write the field as an image of vectors in mm, LPS."""
+    sitk.WriteImage(sitk.Cast(_vectors(field), sitk.sitkVectorFloat32), str(path), useCompression=True)
+
+
+def read_transform(path: Path, fixed: Grid | None) -> DisplacementField:
+    """Read any transform that SimpleITK reads, on the grid `fixed`, or on that of its own displacement field."""
+    with quiet_itk():
+        transform = sitk.ReadTransform(str(path)).Downcast()
+    if fixed is None:
+        fixed = _own_grid(transform)
+    if fixed is None:
+        raise InputError(
+            "field",
+            f"expected a displacement field, got {transform.GetName()}, which has no grid of its own",
+            "Say the fixed image, on whose grid it is wanted",
+        )
+    if transform.GetDimension() != fixed.ndim:
+        raise InputError(
+            "field", f"the transform is {transform.GetDimension()}-D, the grid {fixed.ndim}-D", "Give one of the pair"
+        )
+    reference = itk_image(np.zeros(fixed.shape, np.uint8), fixed)
+    sampled = sitk.TransformToDisplacementField(transform, sitk.sitkVectorFloat64, *_place(reference))
+    return from_vectors(array_from_itk(sampled).astype(np.float64), fixed)
+
+
+def read_image(path: Path) -> DisplacementField:
+    """Read an image of vectors in mm, LPS."""
+    with quiet_itk():
+        image = sitk.ReadImage(str(path))
+    if image.GetNumberOfComponentsPerPixel() != image.GetDimension():
+        parts, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
+        problem = f"expected an image of vectors, got {parts} value{'s' * (parts != 1)} per voxel in {ndim}-D"
+        raise InputError("field", problem, "Give a displacement field")
+    return from_vectors(array_from_itk(image).astype(np.float64), grid_from_itk(image))
+
+
+def from_vectors(vectors: NDArray[np.float64], grid: Grid) -> DisplacementField:
+    """Return the field of vectors (*S, D) in mm, LPS."""
+    inverse = np.linalg.inv(grid.affine[:-1, :-1])
+    voxels = np.einsum("ij,...j->i...", inverse, vectors * lps(grid.ndim))
+    return DisplacementField(torch.from_numpy(voxels), grid)
+
+
+def _vectors(field: DisplacementField) -> sitk.Image:
+    vectors = field.millimetres.movedim(0, -1).cpu().numpy().astype(np.float64) * lps(field.grid.ndim)
+    return itk_image(vectors, field.grid, vector=True)
+
+
+def _own_grid(transform: sitk.Transform) -> Grid | None:
+    """Return the grid of a transform's displacement field: of the one that is applied first."""
+    if isinstance(transform, sitk.DisplacementFieldTransform):
+        return grid_from_itk(transform.GetDisplacementField())
+    if isinstance(transform, sitk.CompositeTransform):
+        for number in reversed(range(transform.GetNumberOfTransforms())):
+            grid = _own_grid(transform.GetNthTransform(number).Downcast())
+            if grid is not None:
+                return grid
+    return None
+
+
+def _place(image: sitk.Image) -> tuple[object, ...]:
+    return image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection()
+
+
+def _world_points(grid: Grid) -> NDArray[np.float64]:
+    """Return the world position of every voxel, (D, N)."""
+    voxels = np.indices(grid.shape, dtype=np.float64).reshape(grid.ndim, -1)
+    return np.asarray(grid.affine[:-1, :-1] @ voxels + grid.affine[:-1, -1:])
