@@ -11,9 +11,10 @@ import napari_ran as ran
 from napari_ran import cli, terminal
 from napari_ran.cli import main
 from napari_ran.evaluate import Report
+from napari_ran.options import describe
 
 QUICK = ["--weights", "none", "--affine", "none", "--device", "cpu", "--set", "instance.steps=12"]
-FILES = {"warped.nii.gz", "field.h5", "disp.nii.gz", "report.json", "settings.yaml", "summary.png"}
+FILES = {"warped.nii.gz", "field.h5", "inverse_field.h5", "disp.nii.gz", "report.json", "settings.yaml", "summary.png"}
 
 
 def blob(shape: tuple[int, ...], offset: float) -> np.ndarray:
@@ -39,7 +40,7 @@ def pair(tmp_path: Path) -> tuple[str, str]:
 
 def settings_of(*options: str) -> ran.RegistrationConfig:
     arguments = cli._parser().parse_args(["register", "a", "b", "-o", "c", *options])
-    return cli._configured(arguments)
+    return options.configured(arguments)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -64,10 +65,10 @@ def test_every_setting_has_an_option_with_help(capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     for name in ran.RegistrationConfig.model_fields:
         assert f"--{name.replace('_', '-')}" in text
-        assert cli.describe(ran.RegistrationConfig, name), f"{name} is not described in the config's docstring"
+        assert describe(ran.RegistrationConfig, name), f"{name} is not described in the config's docstring"
     for name in ran.InstanceConfig.model_fields:
         assert name in text
-        assert cli.describe(ran.InstanceConfig, name), f"{name} is not described in the config's docstring"
+        assert describe(ran.InstanceConfig, name), f"{name} is not described in the config's docstring"
 
 
 def test_without_options_the_settings_are_the_defaults() -> None:

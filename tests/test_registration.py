@@ -95,7 +95,9 @@ def test_what_was_given_stays_with_the_result(result: ran.Registration, pair: tu
 def test_the_inverse_brings_moving_landmarks_home(result: ran.Registration, pair: tuple) -> None:
     there_and_back = result.inverse_field.map_points(result.field.map_points(pair[4].points))
     assert np.abs(there_and_back - pair[4].points).max() < 0.5
-    assert np.allclose(result.warped_landmarks.points, result.inverse_field.map_points(pair[5].points))
+    carried = result.warped_landmarks.points
+    assert np.abs(result.field.map_points(carried) - pair[5].points).max() < 0.01  # solved for, not interpolated
+    assert np.abs(carried - result.inverse_field.map_points(pair[5].points)).max() < 0.5
 
 
 def test_stages_come_in_order_and_are_measured(pair: tuple) -> None:

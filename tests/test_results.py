@@ -9,7 +9,7 @@ import pytest
 import napari_ran as ran
 from napari_ran.errors import OutputError
 
-FILES = {"warped.nii.gz", "field.h5", "disp.nii.gz", "report.json", "settings.yaml", "summary.png"}
+FILES = {"inverse_field.h5", "warped.nii.gz", "field.h5", "disp.nii.gz", "report.json", "settings.yaml", "summary.png"}
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from napari_ran._version import __version__
 
 if TYPE_CHECKING:
     from napari_ran.config import InstanceConfig, RANConfig, RegistrationConfig
-    from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+    from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks, Surface
     from napari_ran.errors import InputError, RanError
+    from napari_ran.exchange import Transform
     from napari_ran.introspect.inspection import Inspection
     from napari_ran.io import load_image, load_labels, load_landmarks
     from napari_ran.io.checkpoints import available_weights, load_weights
@@ -41,6 +42,8 @@ __all__ = [
     "Registration",
     "RegistrationConfig",
     "Run",
+    "Surface",
+    "Transform",
     "__version__",
     "available_weights",
     "create_model",
@@ -69,6 +72,8 @@ _HOME = {
     "Registration": "napari_ran.results",
     "RegistrationConfig": "napari_ran.config",
     "Run": "napari_ran.registration",
+    "Surface": "napari_ran.data",
+    "Transform": "napari_ran.exchange",
     "available_weights": "napari_ran.io.checkpoints",
     "create_model": "napari_ran.models",
     "load_image": "napari_ran.io",

@@ -1,4 +1,4 @@
-"""The command line: ``napari-ran register | demo | inspect | train | evaluate | benchmark | models``.
+"""The command line: ``napari-ran register | demo | inspect | apply | export | train | evaluate | benchmark | models``.
 
 Every setting of a registration is an option whose name, choices and help come from its config, so that nothing is
 listed twice. Results and tables go to standard output, progress and errors to standard error.
@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import traceback
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
 import napari_ran as ran
 from napari_ran import terminal
-from napari_ran.config import FrozenConfig
 from napari_ran.errors import InputError, OutputError, RanError
-
-if TYPE_CHECKING:
-    pass
+from napari_ran.exchange import Transform, apply_files
+from napari_ran.io.fields import FORMATS
+from napari_ran.options import add_settings, assign_all, configured
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all well; a fault of the program; bad input; stopped by the user."""
-
-INSTANCE_OPTIONS = {"instance": "mode", "similarity": "similarity"}
-"""Options that set a value of the nested instance config; ``--set instance.KEY=VALUE`` reaches its other values."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     settings = argparse.ArgumentParser(add_help=False)
     settings.add_argument("--quiet", action="store_true", help="print errors only")
-    _add_settings(settings)
+    add_settings(settings)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     register = commands.add_parser(
@@ -106,6 +98,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--quiet", action="store_true", help="print errors only")
     inspect.set_defaults(run=_inspect)
+
+    apply = commands.add_parser(
+        "apply", parents=[common], help="bring images, labels, points and surfaces of the moving image to the fixed one"
+    )
+    _add_transform(apply)
+    apply.add_argument("files", metavar="FILE", nargs="+", help="what lies in the moving image's space")
+    apply.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the results")
+    apply.add_argument("--reference", metavar="FILE", help="image on whose grid voxels come out; else the field's own")
+    apply.add_argument(
+        "--kind", choices=("auto", "image", "labels", "points", "surface"), default="auto",
+        help="what the files are; by default their endings and names say it",
+    )  # fmt: skip
+    apply.add_argument(
+        "--labels", choices=("nearest", "gaussian"), default="nearest", help="how labels are read: gaussian is smooth"
+    )
+    apply.add_argument("--quiet", action="store_true", help="print errors only")
+    apply.set_defaults(run=_apply)
+
+    export = commands.add_parser("export", parents=[common], help="write a transform for another tool")
+    _add_transform(export)
+    export.add_argument("output", metavar="OUTPUT", help="file to write, such as field.h5 or 1Warp.nii.gz")
+    export.add_argument("--format", choices=tuple(FORMATS), help="format, where the name does not say it")
+    export.add_argument("--quiet", action="store_true", help="print errors only")
+    export.set_defaults(run=_export)
 
     train = commands.add_parser("train", parents=[common], help="train a network as a YAML file says")
     train.add_argument(
@@ -157,89 +173,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config``, one option per value of `RegistrationConfig`, and ``--set`` for the nested rest."""
-    group = parser.add_argument_group("settings", "each replaces the value of the settings file")
-    group.add_argument("--config", metavar="YAML", help="settings file, as the viewer exports it")
-    instance = ran.InstanceConfig
-    options: dict[str, tuple[type[FrozenConfig], str]] = {
-        name: (ran.RegistrationConfig, name) for name in ran.RegistrationConfig.model_fields if name != "instance"
-    }
-    options |= {option: (instance, name) for option, name in INSTANCE_OPTIONS.items()}
-    for option, (config, name) in options.items():
-        annotation = config.model_fields[name].annotation
-        extra: dict[str, Any] = {"metavar": option.upper(), "type": _value}
-        if annotation is bool:
-            extra = {"action": argparse.BooleanOptionalAction, "default": None}
-        elif annotation is str:
-            extra["type"] = str
-        elif typing.get_origin(annotation) is Literal:
-            extra = {"choices": typing.get_args(annotation)}
-        group.add_argument(f"--{option.replace('_', '-')}", dest=f"set_{option}", help=describe(config, name), **extra)
-    rest = ", ".join(name for name in instance.model_fields if name not in INSTANCE_OPTIONS.values())
-    group.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="assignments",
-        help="any setting by its name in the settings file, such as instance.similarity=ncc"
-        + (f"; instance has also: {rest}" if rest else ""),
-    )
-
-
-def describe(config: type[FrozenConfig], name: str) -> str:
-    """Return what a config's docstring says about one of its values, as one line without markup."""
-    documented = re.search(rf"^    {name} : .*\n((?:        .+\n)+)", config.__doc__ or "", re.MULTILINE)
-    text = " ".join(documented.group(1).split()) if documented else ""
-    return text.replace("``", "").replace("`", "").replace("%", "%%")
-
-
-def _configured(arguments: argparse.Namespace) -> ran.RegistrationConfig:
-    """Build the config from the settings file and the options that were given."""
-    config = (
-        ran.RegistrationConfig() if arguments.config is None else ran.RegistrationConfig.from_yaml(arguments.config)
-    )
-    overrides: dict[str, Any] = {}
-    given = {
-        name.removeprefix("set_"): value
-        for name, value in vars(arguments).items()
-        if name.startswith("set_") and value is not None
-    }
-    for option, value in given.items():
-        _assign(overrides, f"instance.{INSTANCE_OPTIONS[option]}" if option in INSTANCE_OPTIONS else option, value)
-    _assign_all(overrides, arguments.assignments, "instance.similarity=ncc")
-    return config.replace(**overrides)
-
-
-def _assign_all(values: dict[str, Any], assignments: Sequence[str], example: str) -> None:
-    """Put every ``KEY=VALUE`` of ``--set`` into nested values."""
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise InputError("--set", f"expected KEY=VALUE, got '{assignment}'", f"Write for example --set {example}")
-        _assign(values, key.strip(), _value(text))
-
-
-def _value(text: str) -> Any:
-    """Read a number, a word or a list as a settings file would."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text  # the config refuses it by name
-
-
-def _assign(values: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for part in parents:
-        if not isinstance(values.get(part), dict):
-            values[part] = {}
-        values = values[part]
-    values[last] = value
+def _add_transform(parser: argparse.ArgumentParser) -> None:
+    """Add what says which transform is meant, and in which direction."""
+    parser.add_argument("transform", metavar="TRANSFORM", help="folder of a registration, or any tool's transform")
+    parser.add_argument("--fixed", metavar="FILE", help="the fixed image: a transform without a grid needs it")
+    parser.add_argument("--moving", metavar="FILE", help="the moving image: FSL's warps and inverses need its grid")
+    parser.add_argument("--from-format", choices=tuple(FORMATS), help="what TRANSFORM is, where it does not say it")
+    parser.add_argument("--inverse", action="store_true", help="take the transform the other way round")
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    config = _configured(arguments)
+    config = configured(arguments)
     _check_output(arguments.output)
     names = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
     extras = {name: value for name in names if (value := getattr(arguments, name)) is not None}
@@ -251,7 +195,7 @@ def _register(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from napari_ran.io import save_image
 
-    config = _configured(arguments)
+    config = configured(arguments)
     _check_output(arguments.output)
     pair = ran.sliding_phantom(seed=0)
     run = ran.start(
@@ -295,6 +239,33 @@ def _inspect(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _transform(arguments: argparse.Namespace) -> Transform:
+    grids = {
+        side: ran.load_image(path).grid
+        for side in ("fixed", "moving")
+        if (path := getattr(arguments, side)) is not None
+    }
+    found = Transform.load(arguments.transform, arguments.from_format, **grids)
+    return found.opposite() if arguments.inverse else found
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    _check_output(arguments.output)
+    transform = _transform(arguments)
+    if arguments.reference is not None:
+        transform = transform.on(ran.load_image(arguments.reference).grid)
+    steps = apply_files(transform, arguments.files, arguments.output, arguments.kind, arguments.labels)
+    terminal.follow_apply(steps, quiet=arguments.quiet)
+    return DONE
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    path = _transform(arguments).save(arguments.output, arguments.format)
+    if not arguments.quiet:
+        Console().print(f"Written: {escape(str(path))}", highlight=False, soft_wrap=True)
+    return DONE
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from napari_ran.config import TrainConfig
     from napari_ran.dashboard import follow_training
@@ -303,7 +274,7 @@ def _train(arguments: argparse.Namespace) -> int:
     files, configs = [Path(name) for name in arguments.config], []
     for file in files:
         values = TrainConfig.from_yaml(file).to_dict()
-        _assign_all(values, arguments.assignments, "budget.minutes=30")
+        assign_all(values, arguments.assignments, "budget.minutes=30")
         configs.append(TrainConfig(**values))
     _check_output(arguments.output)
     for part in parts_of(files, configs, Path(arguments.output), arguments.resume):
@@ -315,7 +286,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from napari_ran import cases
 
-    config, listed = _configured(arguments), cases.read_cases(arguments.cases)
+    config, listed = configured(arguments), cases.read_cases(arguments.cases)
     if arguments.fields is not None:
         listed = cases.with_fields(listed, arguments.fields)
     _check_output(arguments.output)

@@ -14,19 +14,20 @@ import torch
 from napari_ran import functional as F
 from napari_ran._version import __version__
 from napari_ran.config import RegistrationConfig
-from napari_ran.data import Image, Labels, Landmarks
+from napari_ran.data import DisplacementField, Image, Labels, Landmarks
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import InstanceStep, optimise_field, optimise_network
+from napari_ran.inversion import invert_points
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import check_memory
 from napari_ran.models import Levelled, LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
-from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels, warp_landmarks
+from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels
 from napari_ran.working import Working, network_for, network_grid
 
 STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate")
@@ -288,7 +289,7 @@ class Run:
             warped = warp_image(inputs.moving, whole)
             yield Event("transform", 3, 4, "carrying labels and landmarks")
             labels = None if inputs.moving_labels is None else warp_labels(inputs.moving_labels, whole)
-            points = None if inputs.moving_landmarks is None else warp_landmarks(inputs.moving_landmarks, inverse)
+            points = _carried(inputs.moving_landmarks, whole, inverse)
             yield Event("transform", 4, 4)
         with measured_stage("evaluate", self.device, self._records):
             yield Event("evaluate", 0, 1, "measuring")
@@ -311,10 +312,17 @@ class Run:
         report = report.replace(stages=tuple(self._records), messages=tuple(self._found.messages))
         yield Event("evaluate", 1, 1, "done")
         trace = self._found.trace(forward, backward)
-        given = {name: getattr(inputs, name) for name in GIVEN}
+        given = {name: getattr(inputs, name) for name in GIVEN} | {"affine": affine}
         return Registration(
             inputs.fixed, inputs.moving, warped, whole, inverse, report, self.config, trace, labels, points, **given
         )
+
+
+def _carried(landmarks: Landmarks | None, whole: DisplacementField, inverse: DisplacementField) -> Landmarks | None:
+    """Return landmarks of the moving image on the fixed one, each solved for by itself."""
+    if landmarks is None:
+        return None
+    return Landmarks(invert_points(whole, landmarks.points, inverse)[0], f"{landmarks.name} warped")
 
 
 def _level_event(step: LevelStep) -> Event:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_ran import figures
 from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
@@ -48,6 +51,8 @@ class Registration:
         As they were given.
     fixed_landmarks, moving_landmarks : Landmarks, optional
         As they were given.
+    affine : (D + 1, D + 1) array, optional
+        The affine part of `field`, which follows the deformable one: fixed world to moving world in mm.
     """
 
     fixed: Image
@@ -64,6 +69,7 @@ class Registration:
     moving_labels: Labels | None = None
     fixed_landmarks: Landmarks | None = None
     moving_landmarks: Landmarks | None = None
+    affine: NDArray[np.float64] | None = None
 
     @property
     def levels(self) -> tuple[LevelOutput, ...]:
@@ -78,10 +84,11 @@ class Registration:
     def save(self, folder: str | Path) -> Path:
         """Write the result files into a folder, all or none.
 
-        ``warped.nii.gz``, ``field.h5`` (ITK displacement field transform), ``disp.nii.gz`` (Learn2Reg),
-        ``report.json``, ``settings.yaml``, ``summary.png``, and ``warped_labels.nii.gz`` or ``warped_landmarks.csv``
-        where there are some. With ``keep_levels`` also a folder ``levels``, from which `Inspection.load` inspects the
-        result without the original images. Files of these names are replaced; other files in the folder stay.
+        ``warped.nii.gz``, ``field.h5`` (ITK transform: the deformable part and the affine one), ``inverse_field.h5``
+        (the other direction, on the moving image's grid), ``disp.nii.gz`` (Learn2Reg), ``report.json``,
+        ``settings.yaml``, ``summary.png``, and ``warped_labels.nii.gz`` or ``warped_landmarks.csv`` where there are
+        some. With ``keep_levels`` also a folder ``levels``, from which `Inspection.load` inspects the result without
+        the original images. Files of these names are replaced; other files in the folder stay.
 
         Returns
         -------
@@ -99,7 +106,8 @@ class Registration:
 
     def _write(self, folder: Path) -> None:
         save_image(self.warped, folder / "warped.nii.gz")
-        save_field(self.field, folder / "field.h5")
+        save_field(self.field, folder / "field.h5", affine=self.affine)
+        save_field(self.inverse_field, folder / "inverse_field.h5")
         save_field(self.field, folder / "disp.nii.gz")
         if self.warped_labels is not None:
             save_labels(self.warped_labels, folder / "warped_labels.nii.gz")

@@ -21,6 +21,7 @@ from napari_ran.steps import last
 if TYPE_CHECKING:
     from napari_ran.benchmark import BenchmarkStep, RowResult
     from napari_ran.cases import CaseScore, CaseStep, Summary
+    from napari_ran.exchange import ApplyStep
     from napari_ran.io.checkpoints import ModelCard
     from napari_ran.registration import Run
     from napari_ran.report import Report
@@ -122,6 +123,20 @@ def follow_benchmark(steps: Generator[BenchmarkStep, None, list[RowResult]], qui
             if step.result is not None:
                 progress.console.print(escape(words), style="red" if step.result.failure else "")
 
+        return last(steps, show)
+
+
+def follow_apply(steps: Generator[ApplyStep, None, list[Path]], quiet: bool = False) -> list[Path]:
+    """Carry files, with a line for each that is done, and return them."""
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def show(step: ApplyStep) -> None:
+        if step.path is not None:
+            console.print(f"{escape(step.name)} -> {escape(str(step.path))}")
+        if step.warning:
+            console.print(f"[yellow]{escape(step.warning)}[/]")
+
+    with closing(steps):
         return last(steps, show)
 
 

@@ -9,7 +9,7 @@ inside up to the faces, half a voxel beyond the outermost centres, as in ITK.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def resample(
     Image or Labels
         Of the same type, on `grid`.
     """
-    _same_dimension(volume.name, volume.grid.ndim, grid.ndim)
+    check_dimension(volume.name, volume.grid.ndim, grid.ndim)
     if isinstance(volume, Labels):
         tensor = _pull(volume.tensor[None], volume.grid, grid, world, None, "nearest", 0)[0]
         return Labels(tensor, grid, volume.name, volume.names)
@@ -89,17 +89,43 @@ def warp_image(image: Image, field: DisplacementField, background: float | None 
     Image
         On ``field.grid``.
     """
-    _same_dimension(image.name, image.grid.ndim, field.grid.ndim)
+    check_dimension(image.name, image.grid.ndim, field.grid.ndim)
     outside = float(image.tensor.min()) if background is None else background
     tensor = _pull(image.tensor, image.grid, field.grid, None, field.tensor, "linear", outside)
     return Image(tensor, field.grid, f"{image.name} warped", image.metadata)
 
 
-def warp_labels(labels: Labels, field: DisplacementField) -> Labels:
-    """Warp a label map onto the field's grid by the nearest voxel; outside the original it is background."""
-    _same_dimension(labels.name, labels.grid.ndim, field.grid.ndim)
-    tensor = _pull(labels.tensor[None], labels.grid, field.grid, None, field.tensor, "nearest", 0)[0]
-    return Labels(tensor, field.grid, f"{labels.name} warped", labels.names)
+def warp_labels(
+    labels: Labels, field: DisplacementField, method: Literal["nearest", "gaussian"] = "nearest", sigma: float = 0.7
+) -> Labels:
+    """Warp a label map onto the field's grid; outside the original it is background.
+
+    Parameters
+    ----------
+    labels : Labels
+        The moving labels, on any grid.
+    field : DisplacementField
+        Maps points of its grid to points of the labels' world.
+    method : {"nearest", "gaussian"}
+        Take the nearest voxel; or the label whose share, smoothed by a Gaussian and interpolated, is largest, which
+        leaves borders smooth.
+    sigma : float
+        Width of that Gaussian in voxels of the labels.
+    """
+    check_dimension(labels.name, labels.grid.ndim, field.grid.ndim)
+    if method == "nearest":
+        tensor = _pull(labels.tensor[None], labels.grid, field.grid, None, field.tensor, "nearest", 0)[0]
+        return Labels(tensor, field.grid, f"{labels.name} warped", labels.names)
+    if method != "gaussian":
+        raise InputError("method", f"unknown: '{method}'", "Use 'nearest' or 'gaussian'")
+    best = torch.full(field.grid.shape, -1.0)
+    found = torch.zeros(field.grid.shape, dtype=torch.int32)
+    for label in [0, *labels.ids]:
+        share = F.gaussian_smooth((labels.tensor == label).float()[None, None], [sigma] * labels.grid.ndim)[0]
+        here = _pull(share, labels.grid, field.grid, None, field.tensor, "linear", float(label == 0))[0]
+        larger = here > best
+        best, found = torch.where(larger, here, best), torch.where(larger, label, found)
+    return Labels(found, field.grid, f"{labels.name} warped", labels.names)
 
 
 def warp_landmarks(landmarks: Landmarks, field: DisplacementField) -> Landmarks:
@@ -107,7 +133,7 @@ def warp_landmarks(landmarks: Landmarks, field: DisplacementField) -> Landmarks:
 
     Give the inverse field of a registration to carry moving landmarks to the fixed image.
     """
-    _same_dimension(landmarks.name, landmarks.points.shape[1], field.grid.ndim)
+    check_dimension(landmarks.name, landmarks.points.shape[1], field.grid.ndim)
     return Landmarks(field.map_points(landmarks.points), f"{landmarks.name} warped")
 
 
@@ -148,15 +174,15 @@ def _compose(
     working: DisplacementField, before: NDArray[np.float64], after: NDArray[np.float64], grid: Grid
 ) -> DisplacementField:
     """Return ``x -> after(y + u(y))`` with ``y = before(x)`` on `grid`; the matrices act in world coordinates."""
-    _same_dimension("grid", grid.ndim, working.grid.ndim)
-    into = _tensor(grid.voxel_map_to(working.grid, before))
-    back = _tensor(working.grid.voxel_map_to(grid, after))
+    check_dimension("grid", grid.ndim, working.grid.ndim)
+    into = as_double(grid.voxel_map_to(working.grid, before))
+    back = as_double(working.grid.voxel_map_to(grid, after))
     source = working.tensor.cpu()[None]
     result = torch.empty((grid.ndim, *grid.shape))
-    for rows, voxels in _slabs(grid):
-        inside = _apply(into, voxels)
+    for rows, voxels in slabs_of(grid):
+        inside = mapped(into, voxels)
         displacement = F.sample(source, inside.float()[None], padding="border")[0]
-        result[:, rows] = (_apply(back, inside + displacement) - voxels).float()
+        result[:, rows] = (mapped(back, inside + displacement) - voxels).float()
     return DisplacementField(result, grid, working.source, working.target)
 
 
@@ -170,12 +196,12 @@ def _pull(
     outside: float,
 ) -> Tensor:
     """Read ``values`` (C, *S) on `source` at the points of `target`, displaced by (D, *T) target voxels."""
-    matrix = _tensor(target.voxel_map_to(source, world))
+    matrix = as_double(target.voxel_map_to(source, world))
     values = values.cpu()
     result = torch.empty((values.shape[0], *target.shape), dtype=values.dtype)
-    for rows, voxels in _slabs(target):
+    for rows, voxels in slabs_of(target):
         moved = voxels if displacement is None else voxels + displacement[:, rows].cpu()
-        coordinates = _apply(matrix, moved)
+        coordinates = mapped(matrix, moved)
         result[:, rows] = _read(values, coordinates, interpolation, outside)
     return result
 
@@ -230,7 +256,7 @@ def _size_ratio(source: Grid, target: Grid, world: ArrayLike | None) -> NDArray[
     return np.asarray(np.sqrt((linear**2).sum(axis=1)))
 
 
-def _slabs(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
+def slabs_of(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices along the first axis and the voxel coordinates (D, *T) in them, float64."""
     thickness = max(1, SLAB_VOXELS // int(np.prod(grid.shape[1:])))
     for start in range(0, grid.shape[0], thickness):
@@ -240,16 +266,18 @@ def _slabs(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
         yield slice(start, stop), voxels
 
 
-def _apply(matrix: Tensor, points: Tensor) -> Tensor:
+def mapped(matrix: Tensor, points: Tensor) -> Tensor:
     """Apply a homogeneous matrix (D + 1, D + 1) to coordinates (D, *S)."""
     return torch.einsum("ij,j...->i...", matrix[:-1, :-1], points) + matrix[:-1, -1].view(-1, *[1] * (points.ndim - 1))
 
 
-def _tensor(matrix: NDArray[np.float64]) -> Tensor:
+def as_double(matrix: NDArray[np.float64]) -> Tensor:
+    """Return a matrix as a tensor."""
     return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))
 
 
-def _same_dimension(name: str, got: int, wanted: int) -> None:
+def check_dimension(name: str, got: int, wanted: int) -> None:
+    """Refuse something of another number of axes."""
     if got != wanted:
         raise InputError(
             name, f"expected {wanted} dimensions, got {got}", "Use images and a transform of the same dimension"

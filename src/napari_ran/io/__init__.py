@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         to_layer_data,
         vectors_layer,
     )
+    from napari_ran.io.surfaces import load_surface, save_surface
+    from napari_ran.io.volumes import Volumes, load_volumes, save_volumes
 
 _HOME = {
     "load_field": "fields",
@@ -33,6 +35,11 @@ _HOME = {
     "save_labels": "images",
     "load_landmarks": "landmarks",
     "save_landmarks": "landmarks",
+    "load_surface": "surfaces",
+    "save_surface": "surfaces",
+    "Volumes": "volumes",
+    "load_volumes": "volumes",
+    "save_volumes": "volumes",
     "deformed_grid_layer": "layers",
     "image_from_layer": "layers",
     "jacobian_layer": "layers",
@@ -44,6 +51,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Volumes",
     "deformed_grid_layer",
     "image_from_layer",
     "jacobian_layer",
@@ -53,11 +61,15 @@ __all__ = [
     "load_image",
     "load_labels",
     "load_landmarks",
+    "load_surface",
+    "load_volumes",
     "magnitude_layer",
     "save_field",
     "save_image",
     "save_labels",
     "save_landmarks",
+    "save_surface",
+    "save_volumes",
     "to_layer_data",
     "vectors_layer",
 ]

@@ -166,14 +166,14 @@ def _read(path: str | Path, dtype: type[np.floating[Any]] | None) -> _Raw:
 def _read_nibabel(path: Path, dtype: type[np.floating[Any]] | None) -> _Raw:
     file = nib.load(path, mmap=False)
     _refuse_type(file.get_data_dtype())
-    affine, warnings = _nifti_affine(file)
+    affine, warnings = nifti_affine(file)
     grid, tilted = squeeze(tuple(file.shape), affine, str(path))
     # read only now, so that a refused 4-D file costs nothing
     values = np.asarray(file.dataobj, dtype=dtype).reshape(grid.shape)
     return _Raw(values, grid, warnings + ([tilted] if tilted else []), {"format": type(file).__name__})
 
 
-def _nifti_affine(file: Any) -> tuple[NDArray[np.float64], list[str]]:
+def nifti_affine(file: Any) -> tuple[NDArray[np.float64], list[str]]:
     """Return the voxel-to-world matrix in mm and what had to be assumed for it."""
     affine = np.array(file.affine, dtype=np.float64)
     warnings: list[str] = []
