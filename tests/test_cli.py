@@ -11,7 +11,7 @@ import napari_ran as ran
 from napari_ran import cli, terminal
 from napari_ran.cli import main
 from napari_ran.evaluate import Report
-from napari_ran.options import describe
+from napari_ran.options import configured, describe
 
 QUICK = ["--weights", "none", "--affine", "none", "--device", "cpu", "--set", "instance.steps=12"]
 FILES = {"warped.nii.gz", "field.h5", "inverse_field.h5", "disp.nii.gz", "report.json", "settings.yaml", "summary.png"}
@@ -40,7 +40,7 @@ def pair(tmp_path: Path) -> tuple[str, str]:
 
 def settings_of(*options: str) -> ran.RegistrationConfig:
     arguments = cli._parser().parse_args(["register", "a", "b", "-o", "c", *options])
-    return options.configured(arguments)
+    return configured(arguments)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

@@ -58,17 +58,21 @@ class Transform:
         The moving image's grid; the fixed one stands in where it is not known.
     turned : bool
         Whether `inverse_field` is what was found, and `field` what was made of it.
+    affine : (D + 1, D + 1) array, optional
+        The affine part of `field`, fixed world to moving world in mm, where it is known.
     """
 
     field: DisplacementField
     inverse_field: DisplacementField | None = None
     moving: Grid | None = None
     turned: bool = False
+    affine: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, registration: Registration) -> Self:
         """Return the transform of a registration."""
-        return cls(registration.field, registration.inverse_field, registration.moving.grid)
+        reg = registration
+        return cls(reg.field, reg.inverse_field, reg.moving.grid, affine=reg.affine)
 
     @classmethod
     def load(
@@ -95,7 +99,9 @@ class Transform:
         back = self.inverse_field
         if back is None:
             back = invert_field(self.field, self.moving or self.field.grid).field
-        return replace(self, field=back, inverse_field=self.field, moving=self.field.grid, turned=not self.turned)
+        way = None if self.affine is None else np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
+        turned = not self.turned
+        return replace(self, field=back, inverse_field=self.field, moving=self.field.grid, turned=turned, affine=way)
 
     def on(self, grid: Grid) -> Self:
         """Return the same transform on another grid of the fixed space: what is pulled comes out on that one."""
@@ -150,7 +156,7 @@ class Transform:
 
     def save(self, path: str | Path, format: str | None = None) -> Path:
         """Write the field for another tool, see `napari_ran.io.save_field`."""
-        return save_field(self.field, path, format, moving=self.moving)
+        return save_field(self.field, path, format, moving=self.moving, affine=self.affine)
 
 
 @dataclass(frozen=True)

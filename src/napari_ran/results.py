@@ -107,7 +107,8 @@ class Registration:
     def _write(self, folder: Path) -> None:
         save_image(self.warped, folder / "warped.nii.gz")
         save_field(self.field, folder / "field.h5", affine=self.affine)
-        save_field(self.inverse_field, folder / "inverse_field.h5")
+        back = None if self.affine is None else np.linalg.inv(self.affine)
+        save_field(self.inverse_field, folder / "inverse_field.h5", affine=back)
         save_field(self.field, folder / "disp.nii.gz")
         if self.warped_labels is not None:
             save_labels(self.warped_labels, folder / "warped_labels.nii.gz")

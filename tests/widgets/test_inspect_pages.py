@@ -13,8 +13,9 @@ import napari_ran as ran
 from napari_ran.config import RANConfig
 from napari_ran.introspect.ablation import ablate
 from napari_ran.introspect.study import stage_separability
+from napari_ran.io import save_field
 from napari_ran.io.checkpoints import ModelCard, save_weights
-from napari_ran.io.layers import napari_affine
+from napari_ran.io.layers import napari_affine, to_layer_data
 from napari_ran.models import create_system
 from napari_ran.models.ablation import Ablation
 from napari_ran.widgets._work import Finished
@@ -319,6 +320,25 @@ def test_a_field_layer_of_another_tool_is_inspected(inspect_in: Make, results: R
     assert names == {"field", "jacobian"}
     in_mm = field_from_layer(theirs, napari_affine(grid), "mm")
     np.testing.assert_allclose(in_mm.tensor[0], ours[0] / 2, atol=1e-6)
+
+
+def test_a_field_file_of_another_tool_is_inspected_with_its_images(
+    inspect_in: Make, register_small: Callable[..., Any], qtbot: Any, tmp_path: Path
+) -> None:
+    """FSL's needs the grid of the moving image, which its layer says."""
+    result = register_small(3, instance="none")
+    path = save_field(result.field, tmp_path / "warp.nii.gz", "fsl", moving=result.moving.grid)
+    viewer, widget = inspect_in()
+    for name in ("fixed", "moving"):
+        data, kwargs, _ = to_layer_data(getattr(result, name))
+        viewer.add_image(data, **kwargs | {"name": name})
+    dialog = FieldDialog(viewer)
+    qtbot.addWidget(dialog)
+    dialog.choose_file(path)
+    widget.open_field(dialog)
+    qtbot.waitUntil(lambda: widget.session is not None, timeout=20_000)
+    found = widget.session.inspection.get("field", 0)
+    np.testing.assert_allclose(found.data, result.field.tensor, atol=2e-3)
 
 
 def test_no_field_chosen_is_said(inspect_in: Make, qtbot: Any) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import napari_ran as ran
+from napari_ran.io import load_field
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets import _work
+from napari_ran.widgets._export import ExportDialog
 from napari_ran.widgets._layers import RESULTS, own_result
 from napari_ran.widgets._pages import LABELS, PLAIN
 from napari_ran.widgets.register import RegisterWidget
@@ -404,6 +407,36 @@ def test_the_result_is_saved(docked: Made, qtbot: Any, tmp_path: Path) -> None:
         widget.save(tmp_path / "out")
     assert {"warped.nii.gz", "report.json", "settings.yaml"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert "Saved to" in widget.progress.status.text()
+
+
+def test_the_transform_is_exported_for_another_tool(
+    docked: Made, qtbot: Any, tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    assert not widget.outcome.export_button.isEnabled()
+    run(widget, qtbot)
+    dialog = ExportDialog(widget.result.field.grid.ndim)
+    qtbot.addWidget(dialog)
+    dialog.format_box.setCurrentIndex(dialog.format_box.findData("ants"))
+    assert "antsApplyTransforms" in dialog.help.text()
+    dialog.grab().save(str(artifacts / "export.png"))
+    dialog.direction_box.setCurrentIndex(1)
+    monkeypatch.setattr(ExportDialog, "exec", lambda self: True)
+    chosen = {"ants": tmp_path / "1Warp.nii.gz"}
+    monkeypatch.setattr(ExportDialog, "ask_where", lambda self: chosen.get(self.format, tmp_path / "field.h5"))
+    with qtbot.waitSignal(widget.saver.finished, timeout=30_000):
+        widget.outcome.export_button.click()
+    found = load_field(tmp_path / "field.h5")
+    assert torch.allclose(found.tensor, widget.result.field.tensor, atol=1e-3)
+    assert "Saved to" in widget.progress.status.text()
+    with qtbot.waitSignal(widget.saver.finished, timeout=30_000):
+        widget.export(chosen["ants"], dialog.format, dialog.inverse)
+    assert torch.allclose(load_field(chosen["ants"]).tensor, widget.result.inverse_field.tensor, atol=1e-3)
+    with qtbot.waitSignal(widget.saver.failed, timeout=30_000):
+        widget.export(tmp_path / "nowhere" / "field.h5", "itk")
+    assert "does not exist" in widget.message.text.text()
+    assert widget.outcome.export_button.isEnabled()
 
 
 def test_a_folder_that_cannot_be_written_is_named(docked: Made, qtbot: Any, tmp_path: Path) -> None:

@@ -202,9 +202,11 @@ class ResultPage(QWidget):
         self.notes.setAccessibleName("What was chosen")
         self.save_button = QPushButton("Save result…")
         self.save_button.setToolTip(
-            "<p>Write the warped image, the transform (ITK .h5 and Learn2Reg), the report, a picture and the settings "
-            "into a folder</p>"
+            "<p>Write the warped image, the transform in both directions (ITK .h5, and Learn2Reg), the report, a "
+            "picture and the settings into a folder</p>"
         )
+        self.export_button = QPushButton("Export transform…")
+        self.export_button.setToolTip("<p>Write the transform for ITK, 3D Slicer, ANTs, FSL or Learn2Reg</p>")
         self.inspect_button = QPushButton("Inspect levels")
         self.inspect_button.setToolTip(
             "<p>See what each level of the network did: displacements, heads, confidences, at any voxel</p>"
@@ -212,6 +214,7 @@ class ResultPage(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.inspect_button)
         row.addWidget(self.save_button)
+        row.addWidget(self.export_button)
         layout.addWidget(self.plot)
         layout.addLayout(row)
         layout.addWidget(self.table)

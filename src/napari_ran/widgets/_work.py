@@ -72,6 +72,17 @@ def saving_work(result: ran.Registration, folder: Path) -> Work:
     return work
 
 
+def exporting_work(result: ran.Registration, path: Path, format: str, inverse: bool) -> Work:
+    """Return the work of writing a result's transform for another tool; it returns the path."""
+
+    def work(task: Task) -> Generator[Any, None, Path]:
+        yield from ()
+        transform = ran.Transform.of(result)
+        return (transform.opposite() if inverse else transform).save(path, format)
+
+    return work
+
+
 def _annotations(sources: dict[str, Source]) -> dict[str, Any]:
     converted: dict[str, Any] = {}
     for role, source in sources.items():

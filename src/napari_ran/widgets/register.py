@@ -10,10 +10,11 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QV
 import napari_ran as ran
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._export import ExportDialog
 from napari_ran.widgets._layers import ResultLayers
 from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
 from napari_ran.widgets._panels import MessagePanel, ProgressPanel
-from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, registration_work, saving_work
+from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, exporting_work, registration_work, saving_work
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.recent import recent_of
 
@@ -73,6 +74,7 @@ class RegisterWidget(DockedWidget):
         self.cancel_button.clicked.connect(self.cancel)
         self.setup.swap_button.clicked.connect(self.choices.swap)
         self.outcome.save_button.clicked.connect(self._ask_where_to_save)
+        self.outcome.export_button.clicked.connect(self._ask_how_to_export)
         self.outcome.inspect_button.clicked.connect(self.inspect)
         self.setup.load_button.clicked.connect(self._ask_what_to_load)
         self.setup.export_button.clicked.connect(self._ask_where_to_export)
@@ -155,6 +157,7 @@ class RegisterWidget(DockedWidget):
         self.register_button.setEnabled(state == "ready")
         self.cancel_button.setEnabled(state == "running")
         self.outcome.save_button.setEnabled(self.result is not None and state == "ready")
+        self.outcome.export_button.setEnabled(self.result is not None and state == "ready")
         self.outcome.inspect_button.setEnabled(self.result is not None)
         if state == "running":
             self._stage = "check"
@@ -185,6 +188,13 @@ class RegisterWidget(DockedWidget):
             self.outcome.save_button.setEnabled(False)
             self.saver.start(saving_work(self.result, Path(folder)))
 
+    def export(self, path: str | Path, format: str, inverse: bool = False) -> None:
+        """Write the transform for another tool, in the background."""
+        if self.result is not None:
+            self.progress.say(f"Writing {Path(path).name}…")
+            self.outcome.export_button.setEnabled(False)
+            self.saver.start(exporting_work(self.result, Path(path), format, inverse))
+
     def load_settings(self, path: str | Path) -> None:
         """Show the settings of a YAML file."""
         try:
@@ -205,13 +215,24 @@ class RegisterWidget(DockedWidget):
             self.progress.say(f"Settings written to {path}.")
 
     def _on_saved(self, folder: Path) -> None:
-        self.outcome.save_button.setEnabled(self._state == "ready")
+        self._may_save()
         self.progress.say(f"Saved to {folder}.")
 
     def _on_save_failed(self, error: Exception) -> None:
-        self.outcome.save_button.setEnabled(self._state == "ready")
+        self._may_save()
         self.progress.say("")
         self._complain(error)
+
+    def _may_save(self) -> None:
+        for button in (self.outcome.save_button, self.outcome.export_button):
+            button.setEnabled(self._state == "ready")
+
+    def _ask_how_to_export(self) -> None:
+        if self.result is None:
+            return
+        dialog = ExportDialog(self.result.field.grid.ndim, self)
+        if dialog.exec() and (path := dialog.ask_where()) is not None:
+            self.export(path, dialog.format, dialog.inverse)
 
     def _ask_where_to_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Save the result into a folder")

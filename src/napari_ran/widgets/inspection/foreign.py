@@ -28,6 +28,9 @@ EXPLANATION = (
 )
 
 
+ENDINGS = "*.h5 *.tfm *.txt *.mat *.nii *.nii.gz *.nrrd *.mha"
+
+
 class FieldDialog(QDialog):
     """Asks for a field and, if they are at hand, its two images.
 
@@ -48,7 +51,7 @@ class FieldDialog(QDialog):
         self.fixed_box = combo("Fixed image", "The image that stays; without it there is no difference image.")
         self.moving_box = combo("Moving image", "The image that is pulled; without it there is no warped image.")
         self.file_button = QPushButton("Choose a file…")
-        self.file_button.setToolTip("<p>ITK transform (.h5) or Learn2Reg field (.nii.gz)</p>")
+        self.file_button.setToolTip("<p>A transform or field of ITK, 3D Slicer, ANTs, FSL or Learn2Reg</p>")
         self.file_button.clicked.connect(self._ask)
         self._fill(viewer)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
@@ -80,7 +83,7 @@ class FieldDialog(QDialog):
                     box.setCurrentIndex(box.count() - 1)
 
     def _ask(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open a field", "", "Fields (*.h5 *.nii *.nii.gz)")
+        path, _ = QFileDialog.getOpenFileName(self, "Open a field", "", f"Fields ({ENDINGS})")
         if path:
             self.choose_file(Path(path))
 
@@ -135,8 +138,12 @@ def foreign_work(field: Path | tuple[Any, Any], unit: str, images: dict[str, Sou
 
     def work(task: Task) -> Generator[Any, None, Inspection]:
         yield from ()
-        found = load_field(field) if isinstance(field, Path) else field_from_layer(*field, unit)
         pair = {role: None if source is None else source.image() for role, source in images.items()}
+        if isinstance(field, Path):
+            fixed, moving = (None if image is None else image.grid for image in (pair["fixed"], pair["moving"]))
+            found = load_field(field, fixed=fixed, moving=moving)
+        else:
+            found = field_from_layer(*field, unit)
         return Inspection.from_field(found, pair["fixed"], pair["moving"])
 
     return work
