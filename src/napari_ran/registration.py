@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from napari_ran import functional as F
@@ -19,7 +20,7 @@ from napari_ran.device import describe_device, resolve_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
 from napari_ran.inputs import Inputs, load_inputs
-from napari_ran.instance import InstanceStep, optimise_field, optimise_network
+from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
 from napari_ran.inversion import invert_points
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import check_memory
@@ -142,6 +143,7 @@ class Run:
         self.config = config
         self.device = resolve_device(config.device)
         self._inputs = inputs
+        _check_guidance(config, inputs)
         self._model, message = network_for(inputs.fixed.grid.ndim, config, self.device)
         self._found = Working(messages=[message])
         self._records: list[StageRecord] = []
@@ -259,7 +261,7 @@ class Run:
         if model is not None and settings.mode == "network":
             steps = optimise_network(model, fixed, moving, resolved, spacing, self.config.keep_levels)
         else:
-            steps = optimise_field(fixed, moving, found.forward, resolved, spacing)
+            steps = optimise_field(fixed, moving, found.forward, resolved, spacing, self._guide(prepared, spacing))
         result = yield from relay(steps, self._instance_event, torch.enable_grad)
         found.forward, found.best_field, found.refined = result.field, None, settings.mode == "field"
         found.messages.extend(result.messages)
@@ -269,9 +271,24 @@ class Run:
             found.keep(result.model, prepared.grid, (fixed, moving), result.output)
             found.keep_fitted(result.before, model if isinstance(model, Levelled) else result.model)
 
+    def _guide(self, pair: PreparedPair, spacing: tuple[float, ...]) -> Guide | None:
+        """Return the landmarks as what leads the fit, if they should."""
+        first, second = self._inputs.fixed_landmarks, self._inputs.moving_landmarks
+        weight = self.config.instance.landmarks
+        if not weight or first is None or second is None:
+            return None
+        back = np.linalg.inv(pair.affine)
+        aligned = second.points @ back[:-1, :-1].T + back[:-1, -1]
+        start, end = (torch.from_numpy(pair.grid.to_voxel(one)).float() for one in (first.points, aligned))
+        target = (end - start) * torch.tensor(spacing)
+        self._found.messages.append(
+            f"{len(first)} landmarks lead the fit with weight {weight:g}: their error is no measure of its accuracy"
+        )
+        return Guide(start.to(self.device), target.to(self.device), pair.grid.shape, spacing, weight)
+
     def _instance_event(self, step: InstanceStep) -> Event:
         self._found.best_field = step.best_field
-        metrics = {"similarity": step.similarity, "loss": step.loss}
+        metrics = {"similarity": step.similarity, "loss": step.loss, "landmarks (mm)": step.landmark_mm}
         metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return Event("instance", step.step, step.total, step.message, metrics)
 
@@ -316,6 +333,16 @@ class Run:
         return Registration(
             inputs.fixed, inputs.moving, warped, whole, inverse, report, self.config, trace, labels, points, **given
         )
+
+
+def _check_guidance(config: RegistrationConfig, inputs: Inputs) -> None:
+    """Refuse settings that ask landmarks to lead where there are none, or where they cannot."""
+    if not config.instance.landmarks:
+        return
+    if inputs.fixed_landmarks is None or inputs.moving_landmarks is None:
+        raise InputError("instance.landmarks", "there are no landmarks of both images", "Give them, or set it to 0")
+    if config.instance.mode != "field":
+        raise InputError("instance.landmarks", "landmarks lead the mode 'field' only", "Set instance.mode=field, or 0")
 
 
 def _carried(landmarks: Landmarks | None, whole: DisplacementField, inverse: DisplacementField) -> Landmarks | None:

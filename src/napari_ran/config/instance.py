@@ -41,6 +41,9 @@ class InstanceConfig(FrozenConfig):
     control : int, optional
         Spacing of the optimised displacements in voxels; 1 is what sliding boundaries need. Left out: 1 for images of
         at most a million voxels, else 2.
+    landmarks : float
+        Weight of the mean distance of the landmarks in voxels against the logarithm of the dissimilarity, for the mode
+        "field"; 0 only scores with them. A weight of 1 leads firmly.
     learning_rate : float
         First step size of Adam in voxels of the level; it falls linearly to a tenth.
     points : int
@@ -61,6 +64,7 @@ class InstanceConfig(FrozenConfig):
     levels: PositiveInt = Field(3, le=6)
     steps: PositiveInt | None = None
     control: PositiveInt | None = Field(None, le=8)
+    landmarks: NonNegativeFloat = 0.0
     learning_rate: PositiveFloat = 0.3
     points: PositiveInt = 100_000
     network_steps: PositiveInt = 30

@@ -2,7 +2,8 @@
 
 from napari_ran.instance.events import InstanceResult, InstanceStep
 from napari_ran.instance.field import optimise_field
+from napari_ran.instance.guide import Guide
 from napari_ran.instance.network import optimise_network
 from napari_ran.instance.similarity import choose_similarity
 
-__all__ = ["InstanceResult", "InstanceStep", "choose_similarity", "optimise_field", "optimise_network"]
+__all__ = ["Guide", "InstanceResult", "InstanceStep", "choose_similarity", "optimise_field", "optimise_network"]

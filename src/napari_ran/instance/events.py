@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ class InstanceStep:
         What is minimised, at the last check: the logarithm of the dissimilarity plus the weighted roughness.
     message : str
         What is being done.
+    landmark_mm : float
+        Mean distance of the landmarks that lead the fit, at the last check; NaN without any.
     best_field : callable
         Returns the best field so far, (1, D, *S) in voxels of the working grid.
     """
@@ -39,6 +42,7 @@ class InstanceStep:
     loss: float
     message: str
     best_field: Callable[[], Tensor]
+    landmark_mm: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)

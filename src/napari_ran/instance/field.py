@@ -13,6 +13,7 @@ from napari_ran import functional, losses
 from napari_ran.config import InstanceConfig
 from napari_ran.instance.events import InstanceResult, InstanceStep
 from napari_ran.instance.folds import unfold
+from napari_ran.instance.guide import Guide
 from napari_ran.instance.pyramid import Pyramid
 from napari_ran.instance.search import consistent, coupled_convex
 from napari_ran.instance.similarity import Measure, choose_similarity
@@ -48,13 +49,14 @@ class Candidate:
     ----------
     control : (1, D, *K) tensor
         Displacement in mm on some grid that covers the working grid's box.
-    similarity, loss : float
+    similarity, loss, landmark_mm : float
         As in `InstanceStep`.
     """
 
     control: Tensor
     similarity: float
     loss: float
+    landmark_mm: float = math.nan
 
 
 class Judge:
@@ -68,10 +70,11 @@ class Judge:
     @torch.no_grad()
     def __call__(self, control: Tensor) -> Candidate:
         """Return the field together with its similarity and loss."""
-        loss, dissimilarity = _objective(
-            self._pyramid, self._term, self._part, functional.resize(control, self._shape), self._edges
-        )
-        return Candidate(control, 1 - float(dissimilarity), float(loss))
+        resized = functional.resize(control, self._shape)
+        loss, dissimilarity = _objective(self._pyramid, self._term, self._part, resized, self._edges)
+        guide = self._pyramid.guide
+        away = math.nan if guide is None else float(guide.away(resized).mean())
+        return Candidate(control, 1 - float(dissimilarity), float(loss), away)
 
 
 def _objective(
@@ -90,6 +93,8 @@ def _objective(
     if config.fold_penalty:
         determinant = functional.jacobian_determinant(pyramid.to_voxels(control, shape))
         loss = loss + config.fold_penalty * torch.relu(LEAST_DETERMINANT - determinant).mean()
+    if pyramid.guide is not None:
+        loss = loss + pyramid.guide(control)
     return loss, dissimilarity.detach()
 
 
@@ -113,8 +118,9 @@ class _Run:
                 return self.pyramid.field_at_full_resolution(best)
 
         return InstanceStep(
-            min(self.step, self.total), self.total, level, self.now.similarity, self.now.loss, message, best_field
-        )
+            min(self.step, self.total), self.total, level, self.now.similarity, self.now.loss, message, best_field,
+            self.now.landmark_mm,
+        )  # fmt: skip
 
 
 def optimise_field(
@@ -123,6 +129,7 @@ def optimise_field(
     initial: Tensor | None,
     config: InstanceConfig,
     spacing: Sequence[float],
+    guide: Guide | None = None,
 ) -> Generator[InstanceStep, None, InstanceResult]:
     """Fit a displacement field to one pair.
 
@@ -139,6 +146,8 @@ def optimise_field(
         What was left out is chosen here.
     spacing : sequence of D floats
         Voxel size in mm.
+    guide : Guide, optional
+        Points that lead the fit.
 
     Yields
     ------
@@ -154,6 +163,7 @@ def optimise_field(
     measure: Measure = "mind" if config.similarity == "auto" else config.similarity
     messages: tuple[str, ...] = ()
     pyramid = Pyramid(fixed, moving, spacing, measure, config.resolved(similarity=measure))
+    pyramid.guide = guide
     factors = _factors(pyramid)
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
     guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
@@ -184,6 +194,8 @@ def optimise_field(
             before = judge(guess)
             run.now = run.best = judge(run.best.control)
     pyramid.release()
+    if guide is not None:
+        run.consider(judge(guide.drawn(run.best.control)))
     run.step = SEARCH_STEPS
     steps, early = 0, False
     for level, factor in enumerate(factors):

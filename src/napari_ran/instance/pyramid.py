@@ -9,6 +9,7 @@ from torch import Tensor
 
 from napari_ran import functional, losses
 from napari_ran.config import InstanceConfig
+from napari_ran.instance.guide import Guide
 from napari_ran.instance.search import pool_to
 from napari_ran.instance.similarity import Measure, informative
 from napari_ran.instance.terms import Term
@@ -44,12 +45,18 @@ class Pyramid:
         What is compared.
     config : InstanceConfig
         With no value left out.
+
+    Attributes
+    ----------
+    guide : Guide or None
+        Points that lead the fit.
     """
 
     def __init__(
         self, fixed: Tensor, moving: Tensor, spacing: Sequence[float], measure: Measure, config: InstanceConfig
     ) -> None:
         self.fixed, self.moving = fixed, moving
+        self.guide: Guide | None = None
         self.compare_by(measure, config)
         self.shape = tuple(fixed.shape[2:])
         self.ndim = len(self.shape)
