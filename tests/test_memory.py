@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import psutil
 import pytest
 import torch
 
+from napari_ran import memory
 from napari_ran.config import RegistrationConfig
 from napari_ran.errors import NotEnoughMemoryError
-from napari_ran.memory import check_memory, predicted_peak
+from napari_ran.memory import check_memory, keeping_freed_memory, predicted_peak
 
 CPU = torch.device("cpu")
 
@@ -39,3 +41,24 @@ def test_kept_levels_are_counted_where_there_is_a_network(mode: str) -> None:
     assert predicted_peak(shape, kept, True) > predicted_peak(shape, config, True)
     if mode != "network":  # which makes its own where there are no weights
         assert predicted_peak(shape, kept, False) == predicted_peak(shape, config, False)
+
+
+def test_freed_memory_is_kept_for_the_next_step_and_given_back_at_the_end() -> None:
+    if memory._glibc() is None:
+        pytest.skip("the allocator is not glibc's")
+    process = psutil.Process()
+    before = process.memory_info().rss
+    with keeping_freed_memory():
+        with keeping_freed_memory():  # a run within a run
+            held = [torch.ones(2_000_000) for _ in range(60)]  # 8 MB each
+            del held
+        kept = process.memory_info().rss - before
+        assert kept > 200e6
+    assert process.memory_info().rss - before < 0.3 * kept
+    assert memory._holders == 0
+
+
+def test_where_the_allocator_is_another_one_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_glibc", lambda: None)
+    with keeping_freed_memory():
+        assert memory._holders == 0

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -63,3 +69,47 @@ def check_memory(shape: tuple[int, ...], config: RegistrationConfig, network: bo
         f"Use a working spacing at least {math.ceil(factor * 10) / 10:.1f} times as coarse (spacing=...)"
         + (", or instance='field'" if config.instance.mode == "network" else ""),
     )
+
+
+_TRIM, _TOP_PAD, _MMAP = -1, -2, -3  # the parameters of glibc's mallopt
+_LARGEST_MMAP = 32 * 2**20  # more is refused
+_HELD = threading.Lock()
+_holders = 0
+
+
+@functools.cache
+def _glibc() -> Any:
+    """Return the C library if it is glibc, whose allocator can be told what to do; None on other systems."""
+    try:
+        library = ctypes.CDLL("libc.so.6")
+        return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+    except OSError:
+        return None
+
+
+@contextmanager
+def keeping_freed_memory() -> Iterator[None]:
+    """Let the process keep what is freed for what is allocated next, and give it back at the end.
+
+    An optimisation frees and allocates the same megabytes in every step. glibc returns them to the system each time,
+    which makes every page a fault: a tenth of the time of a registration. Elsewhere this does nothing.
+    """
+    global _holders
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    with _HELD:
+        _holders += 1
+        library.mallopt(_MMAP, _LARGEST_MMAP)
+        library.mallopt(_TOP_PAD, 2**28)
+        library.mallopt(_TRIM, 2**31 - 1)
+    try:
+        yield
+    finally:
+        with _HELD:
+            _holders -= 1
+            if _holders == 0:
+                library.mallopt(_TOP_PAD, 2**17)
+                library.mallopt(_TRIM, 2 * _LARGEST_MMAP)  # where glibc's own adjustment ends
+                library.malloc_trim(0)

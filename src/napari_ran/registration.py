@@ -23,7 +23,7 @@ from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
 from napari_ran.inversion import invert_points
 from napari_ran.measure import StageRecord, measured_stage
-from napari_ran.memory import check_memory
+from napari_ran.memory import check_memory, keeping_freed_memory
 from napari_ran.models import Levelled, LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
@@ -191,11 +191,12 @@ class Run:
         return self._registration
 
     def _stages(self) -> Generator[Event, None, None]:
-        yield from self._prepare()
-        for name, stage in (("network", self._apply_network), ("instance", self._refine)):
-            with measured_stage(name, self.device, self._records):
-                yield from stage()
-        self._registration = yield from self._finish(complete=True)
+        with keeping_freed_memory():
+            yield from self._prepare()
+            for name, stage in (("network", self._apply_network), ("instance", self._refine)):
+                with measured_stage(name, self.device, self._records):
+                    yield from stage()
+            self._registration = yield from self._finish(complete=True)
 
     def _prepare(self) -> Generator[Event, None, None]:
         """Bring both images onto one working grid, affinely aligned."""

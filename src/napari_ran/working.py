@@ -19,6 +19,9 @@ from napari_ran.models import Levelled, ModelOutput, Network
 from napari_ran.preprocess import PreparedPair
 
 INVERSE_ITERATIONS = 20
+LAST_ITERATIONS = 5
+LARGE = 500_000
+"""Voxels from which on an inverse is found at half the resolution first, and then in few iterations."""
 """Enough wherever the field has an inverse; where it folds or leaves the grid, more would not help."""
 
 MOST_PADDING = 0.5
@@ -85,7 +88,7 @@ class Working:
             forward = torch.zeros((1, grid.ndim, *grid.shape))
         backward = self.backward
         if refined or backward is None:
-            backward, _ = F.invert(forward, backward, INVERSE_ITERATIONS)
+            backward = _inverted(forward, backward)
         return (
             DisplacementField(forward[0].cpu(), grid, "fixed", "moving"),
             DisplacementField(backward[0].cpu(), grid, "moving", "fixed"),
@@ -99,6 +102,17 @@ class Working:
             return replace(self.kept, refined=forward, refined_inverse=backward)
         own = F.resize_field(self.kept.output.field, forward.grid.shape)[0]
         return self.kept if torch.equal(own, forward.tensor) else replace(self.kept, refined=forward)
+
+
+def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
+    """Return the inverse of a field (1, D, *S); that of a large one is found at half the resolution first."""
+    shape, iterations = field.shape[2:], INVERSE_ITERATIONS
+    if shape.numel() > LARGE:
+        half = [-(-n // 2) for n in shape]
+        smaller, guess = F.resize_field(field, half), None if start is None else F.resize_field(start, half)
+        start = F.resize_field(F.invert(smaller, guess, iterations)[0], shape)
+        iterations = LAST_ITERATIONS
+    return F.invert(field, start, iterations)[0]
 
 
 def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[Network | None, str]:

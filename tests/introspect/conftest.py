@@ -29,16 +29,17 @@ def phantom() -> Any:
 @pytest.fixture(scope="session")
 def registered(phantom: Any) -> Callable[..., ran.Registration]:
     """Register the small phantom with the bundled weights, once per mode and way: ``registered("field")``."""
-    made: dict[tuple[str, bool], ran.Registration] = {}
+    made: dict[str, ran.Registration] = {}
 
-    def register(mode: str, keep_levels: bool = True) -> ran.Registration:
-        if (mode, keep_levels) not in made:
-            names = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
-            given = {name: getattr(phantom, name) for name in names}
-            made[mode, keep_levels] = ran.register(
-                phantom.fixed, phantom.moving, affine="none", instance=MODES[mode], keep_levels=keep_levels, **given
-            )
-        return made[mode, keep_levels]
+    def register(mode: str, keep_levels: bool = True, anew: bool = False) -> ran.Registration:
+        if not anew and keep_levels and mode in made:
+            return made[mode]
+        names = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+        given = {name: getattr(phantom, name) for name in names}
+        found = ran.register(
+            phantom.fixed, phantom.moving, affine="none", instance=MODES[mode], keep_levels=keep_levels, **given
+        )
+        return made.setdefault(mode, found) if keep_levels and not anew else found
 
     return register
 

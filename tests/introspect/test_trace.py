@@ -23,7 +23,8 @@ def tensors_of(output: ModelOutput) -> Iterator[torch.Tensor]:
 
 @pytest.mark.parametrize("mode", ["none", "field", "network"])
 def test_keeping_the_levels_changes_nothing(mode: str, registered: Callable[..., ran.Registration]) -> None:
-    kept, plain = registered(mode), registered(mode, keep_levels=False)
+    # one after the other: equality to the last bit holds for one number of threads
+    kept, plain = registered(mode, anew=True), registered(mode, keep_levels=False)
     assert torch.equal(kept.field.tensor, plain.field.tensor)
     assert torch.equal(kept.inverse_field.tensor, plain.inverse_field.tensor)
     assert plain.trace is None
