@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         register.add_argument(
             f"--{side}-landmarks", metavar="FILE", help=f"points of the {side} image in mm, one per row: {use}"
         )
+        register.add_argument(f"--{side}-mask", metavar="FILE", help=f"where the {side} image counts: not 0")
     register.set_defaults(run=_register)
 
     demo = commands.add_parser(
@@ -185,7 +186,8 @@ def _add_transform(parser: argparse.ArgumentParser) -> None:
 def _register(arguments: argparse.Namespace) -> int:
     config = configured(arguments)
     _check_output(arguments.output)
-    names = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+    kinds = ("labels", "landmarks", "mask")
+    names = [f"{side}_{kind}" for kind in kinds for side in ("fixed", "moving")]
     extras = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     run = ran.start(arguments.fixed, arguments.moving, config, **extras)
     registration = terminal.follow(run, quiet=arguments.quiet)

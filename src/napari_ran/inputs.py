@@ -23,6 +23,8 @@ class Inputs:
     moving_labels: Labels | None
     fixed_landmarks: Landmarks | None
     moving_landmarks: Landmarks | None
+    fixed_mask: Labels | None = None
+    moving_mask: Labels | None = None
 
 
 def load_inputs(
@@ -32,6 +34,8 @@ def load_inputs(
     moving_labels: Labels | str | Path | None = None,
     fixed_landmarks: Landmarks | str | Path | None = None,
     moving_landmarks: Landmarks | str | Path | None = None,
+    fixed_mask: Labels | str | Path | None = None,
+    moving_mask: Labels | str | Path | None = None,
 ) -> Inputs:
     """Load what is given as a path, and check that the parts fit together.
 
@@ -47,6 +51,8 @@ def load_inputs(
         _optional("moving_labels", moving_labels, Labels, load_labels),
         _optional("fixed_landmarks", fixed_landmarks, Landmarks, load_landmarks),
         _optional("moving_landmarks", moving_landmarks, Landmarks, load_landmarks),
+        _optional("fixed_mask", fixed_mask, Labels, load_labels),
+        _optional("moving_mask", moving_mask, Labels, load_labels),
     )
     _check(inputs)
     return inputs
@@ -99,8 +105,12 @@ def _check(inputs: Inputs) -> None:
     for argument, labels, image in (
         ("fixed_labels", inputs.fixed_labels, fixed),
         ("moving_labels", inputs.moving_labels, moving),
+        ("fixed_mask", inputs.fixed_mask, fixed),
+        ("moving_mask", inputs.moving_mask, moving),
     ):
         if labels is not None:
             check_labels(argument, labels, image)
+            if argument.endswith("mask") and not labels.ids:
+                raise InputError(argument, "the mask is empty", "Mark where the image counts with 1, or give no mask")
     if inputs.fixed_landmarks is not None and inputs.moving_landmarks is not None:
         check_landmarks(inputs.fixed_landmarks, inputs.moving_landmarks, fixed.grid, moving.grid)

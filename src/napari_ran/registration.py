@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran._version import __version__
@@ -28,7 +29,7 @@ from napari_ran.models import Levelled, LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
-from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels
+from napari_ran.transform import compose_inverse, compose_to, resample, warp_image, warp_labels
 from napari_ran.working import Working, network_for, network_grid
 
 STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate")
@@ -67,6 +68,8 @@ def register(
     moving_labels: Labels | str | Path | None = None,
     fixed_landmarks: Landmarks | str | Path | None = None,
     moving_landmarks: Landmarks | str | Path | None = None,
+    fixed_mask: Labels | str | Path | None = None,
+    moving_mask: Labels | str | Path | None = None,
     **overrides: Any,
 ) -> Registration:
     """Register a moving image to a fixed image.
@@ -84,7 +87,10 @@ def register(
         They do not enter the registration.
     fixed_landmarks, moving_landmarks : Landmarks or path, optional
         Points in mm, RAS+: the moving ones are carried along, and with both the TRE is reported. They do not enter the
-        registration.
+        registration unless ``instance.landmarks`` gives them a weight.
+    fixed_mask, moving_mask : Labels or path, optional
+        Where each image counts (not 0), on its own grid: the refinement of the field compares only there, and what lies
+        elsewhere follows smoothly. The network and the affine alignment look at everything.
     **overrides
         Settings by name that replace those of `config`, such as ``affine="none"`` or ``instance="network"``.
 
@@ -105,6 +111,8 @@ def register(
         moving_labels=moving_labels,
         fixed_landmarks=fixed_landmarks,
         moving_landmarks=moving_landmarks,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
         **overrides,
     )
     for _ in run:
@@ -121,6 +129,8 @@ def start(
     moving_labels: Labels | str | Path | None = None,
     fixed_landmarks: Landmarks | str | Path | None = None,
     moving_landmarks: Landmarks | str | Path | None = None,
+    fixed_mask: Labels | str | Path | None = None,
+    moving_mask: Labels | str | Path | None = None,
     **overrides: Any,
 ) -> Run:
     """Check the inputs and return a `Run` that registers them while it is iterated.
@@ -128,7 +138,9 @@ def start(
     See `register` for the parameters and the errors; all errors about the inputs are raised here, before any work.
     """
     settings = (config or RegistrationConfig()).replace(**overrides)
-    inputs = load_inputs(fixed, moving, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks)
+    inputs = load_inputs(
+        fixed, moving, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, fixed_mask, moving_mask
+    )
     return Run(inputs, settings)
 
 
@@ -262,7 +274,8 @@ class Run:
         if model is not None and settings.mode == "network":
             steps = optimise_network(model, fixed, moving, resolved, spacing, self.config.keep_levels)
         else:
-            steps = optimise_field(fixed, moving, found.forward, resolved, spacing, self._guide(prepared, spacing))
+            guide, masks = self._guide(prepared, spacing), self._masks(prepared)
+            steps = optimise_field(fixed, moving, found.forward, resolved, spacing, guide, masks)
         result = yield from relay(steps, self._instance_event, torch.enable_grad)
         found.forward, found.best_field, found.refined = result.field, None, settings.mode == "field"
         found.messages.extend(result.messages)
@@ -286,6 +299,17 @@ class Run:
             f"{len(first)} landmarks lead the fit with weight {weight:g}: their error is no measure of its accuracy"
         )
         return Guide(start.to(self.device), target.to(self.device), pair.grid.shape, spacing, weight)
+
+    def _masks(self, pair: PreparedPair) -> tuple[Tensor | None, Tensor | None]:
+        """Return both masks (1, 1, *S) on the working grid, the moving one aligned as its image is."""
+        found: list[Tensor | None] = []
+        for mask, world in ((self._inputs.fixed_mask, None), (self._inputs.moving_mask, pair.affine)):
+            if mask is None:
+                found.append(None)
+                continue
+            here = resample(mask, pair.grid, world)
+            found.append((here.tensor > 0).float()[None, None].to(self.device))
+        return found[0], found[1]
 
     def _instance_event(self, step: InstanceStep) -> Event:
         self._found.best_field = step.best_field
@@ -337,7 +361,11 @@ class Run:
 
 
 def _check_guidance(config: RegistrationConfig, inputs: Inputs) -> None:
-    """Refuse settings that ask landmarks to lead where there are none, or where they cannot."""
+    """Refuse landmarks that should lead, and masks, where they would be ignored."""
+    for name in ("fixed_mask", "moving_mask"):
+        if getattr(inputs, name) is not None and config.instance.mode != "field":
+            problem = f"masks are used by the refinement of the field only; instance.mode is '{config.instance.mode}'"
+            raise InputError(name, problem, "Set instance.mode=field, or give no mask")
     if not config.instance.landmarks:
         return
     if inputs.fixed_landmarks is None or inputs.moving_landmarks is None:

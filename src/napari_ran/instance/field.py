@@ -130,6 +130,7 @@ def optimise_field(
     config: InstanceConfig,
     spacing: Sequence[float],
     guide: Guide | None = None,
+    masks: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> Generator[InstanceStep, None, InstanceResult]:
     """Fit a displacement field to one pair.
 
@@ -148,6 +149,8 @@ def optimise_field(
         Voxel size in mm.
     guide : Guide, optional
         Points that lead the fit.
+    masks : pair of (1, 1, *S) tensor or None
+        Where the fixed and the moving image count: 1, elsewhere 0.
 
     Yields
     ------
@@ -164,6 +167,7 @@ def optimise_field(
     messages: tuple[str, ...] = ()
     pyramid = Pyramid(fixed, moving, spacing, measure, config.resolved(similarity=measure))
     pyramid.guide = guide
+    pyramid.look_only(*masks)
     factors = _factors(pyramid)
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
     guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
@@ -193,6 +197,12 @@ def optimise_field(
             judge = Judge(pyramid, term)
             before = judge(guess)
             run.now = run.best = judge(run.best.control)
+    if masks[1] is not None:
+        pyramid.follow(run.best.control)
+        term = pyramid.term(pyramid.shape)
+        judge = Judge(pyramid, term)
+        before = judge(guess)
+        run.now = run.best = judge(run.best.control)
     pyramid.release()
     if guide is not None:
         run.consider(judge(guide.drawn(run.best.control)))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from napari_ran import functional, losses
 from napari_ran.config import InstanceConfig
+from napari_ran.errors import InputError
 from napari_ran.instance.guide import Guide
 from napari_ran.instance.search import pool_to
 from napari_ran.instance.similarity import Measure, informative
@@ -62,7 +63,8 @@ class Pyramid:
         self.ndim = len(self.shape)
         self.spacing = tuple(float(s) for s in spacing)
         self.generator = torch.Generator().manual_seed(0)
-        self._weight = informative(fixed)
+        self._weight = self._looked_at = informative(fixed)
+        self._moving_mask: Tensor | None = None
         self._features: dict[str, tuple[Tensor, Tensor]] = {"intensity": (fixed, moving)}
 
     def compare_by(self, measure: Measure, config: InstanceConfig) -> None:
@@ -121,6 +123,34 @@ class Pyramid:
                 yield f"describing the {name} image"
             described.append(whole)
         self._features["mind"] = (described[0], described[1])
+
+    def look_only(self, fixed: Tensor | None, moving: Tensor | None) -> None:
+        """Compare only where masks (1, 1, *S) of the images are 1; `follow` says where the moving one's lies.
+
+        Raises
+        ------
+        InputError
+            Nothing is left.
+        """
+        if fixed is not None:
+            self._looked_at = self._looked_at * fixed
+        self._moving_mask = moving
+        self.follow(None)
+        if not bool(self._weight.any()):
+            problem = "nothing that varies is left to compare where both masks are"
+            raise InputError("fixed_mask", problem, "Check that the masks lie on their images, or give none")
+
+    def follow(self, control: Tensor | None) -> None:
+        """Bring the moving image's mask to the fixed image by a field (1, D, *K) in mm, or leave it where it is."""
+        mask = self._moving_mask
+        if mask is None:
+            self._weight = self._looked_at
+            return
+        if control is not None:
+            mask = functional.warp(mask, self.field_at_full_resolution(control), padding="border")
+        kept = self._looked_at * (mask > 0.5)
+        if control is None or bool(kept.any()):
+            self._weight = kept
 
     def release(self) -> None:
         """Forget the descriptors when they are not what is compared."""
