@@ -462,3 +462,28 @@ def test_the_plugin_menu_makes_the_widget(make_napari_viewer: Callable[..., Any]
     viewer = make_napari_viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari-ran", "Register (RAN)")
     assert isinstance(widget, RegisterWidget)
+
+
+def test_masks_are_found_by_their_names_and_reach_the_registration(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    fixed, moving = (widget.choices.layer(side) for side in ("fixed", "moving"))
+    assert widget.choices.layer("fixed_mask") is None
+    values = np.ones(fixed.data.shape, dtype=int)
+    mask = viewer.add_labels(
+        values, name="fixed mask", affine=fixed.affine, scale=fixed.scale, translate=fixed.translate
+    )
+    assert widget.choices.layer("fixed_mask") is mask
+    assert widget.choices.layer("fixed_labels") is not mask
+    mask.data = np.zeros_like(values)
+    widget.register()
+    qtbot.waitUntil(lambda: widget.message.isVisibleTo(widget), timeout=20_000)
+    assert "The mask is empty" in widget.message.text.text()
+    assert "Fixed mask" in widget.message.text.text()
+    mask.data = values
+    run(widget, qtbot)
+    assert widget.result is not None
+    widget.choices.swap()
+    assert widget.choices.layer("moving_mask") is mask
+    assert widget.choices.layer("moving") is fixed
+    assert moving is widget.choices.layer("fixed")

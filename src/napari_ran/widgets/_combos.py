@@ -117,8 +117,8 @@ class LayerChoices(QObject):
         self._select(self.boxes[role], layer)
 
     def swap(self) -> None:
-        """Exchange fixed and moving, with their labels and points."""
-        for kind in ("", "_labels", "_landmarks"):
+        """Exchange fixed and moving, with their labels, points and masks."""
+        for kind in sorted({role.removeprefix("fixed") for role in self.ROLES if role.startswith("fixed")}):
             fixed, moving = self.layer(f"fixed{kind}"), self.layer(f"moving{kind}")
             self.choose(f"fixed{kind}", moving)
             self.choose(f"moving{kind}", fixed)
@@ -180,6 +180,8 @@ class LayerChoices(QObject):
         """Choose by the word in the layer's name; images also by their order."""
         side, _, annotation = role.partition("_")
         candidates = [layer for layer in self._candidates(role) if own_result(layer) is None]
+        if annotation in ("labels", "mask"):  # a mask is a label map too
+            candidates = [layer for layer in candidates if ("mask" in layer.name.lower()) == (annotation == "mask")]
         named = next((layer for layer in candidates if side in layer.name.lower()), None)
         if named is not None or annotation:
             return named
@@ -194,3 +196,18 @@ class LayerChoices(QObject):
                 box.setCurrentIndex(index)
                 return
         box.setCurrentIndex(0 if box.count() and box.itemData(0) is None else -1)
+
+
+class RegistrationChoices(LayerChoices):
+    """The same with masks, which say where the refinement looks."""
+
+    ROLES = LayerChoices.ROLES | {
+        f"{side}_mask": (
+            Labels,
+            f"{side.capitalize()} mask",
+            f"Where the {side} image counts (not 0): the refinement of the field compares only there. "
+            "Chosen by itself when its name has the words mask and the image's side.",
+        )
+        for side in ("fixed", "moving")
+    }
+    OPTIONAL: tuple[str, ...] = (*LayerChoices.OPTIONAL, "fixed_mask", "moving_mask")

@@ -23,7 +23,7 @@ from superqt import QCollapsible
 import napari_ran as ran
 from napari_ran.config import PRESETS
 from napari_ran.device import describe_device, resolve_device
-from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._combos import RegistrationChoices
 from napari_ran.widgets._forms import ConfigForm
 from napari_ran.widgets._layers import RESULTS
 from napari_ran.widgets._models import models
@@ -104,7 +104,7 @@ class SetupPage(QWidget):
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
-        self.choices = LayerChoices(viewer, self)
+        self.choices = RegistrationChoices(viewer, self)
         self.form = ConfigForm(ran.RegistrationConfig, _choices(), LABELS, self)
         self.form.set(ran.RegistrationConfig(keep_levels=True))  # here one wants to look inside afterwards
         layout = QVBoxLayout(self)
@@ -133,15 +133,15 @@ class SetupPage(QWidget):
         for role in ("fixed", "moving"):
             form.addRow(self.choices.caption(role), self.choices.boxes[role])
         self.swap_button = QPushButton("Swap fixed and moving")
-        self.swap_button.setToolTip("Exchange the two images, and their labels and points")
+        self.swap_button.setToolTip("Exchange the two images, and their labels, points and masks")
         form.addRow("", self.swap_button)
         return group
 
     def _annotations_section(self) -> QWidget:
-        self.annotations = Section("Labels and points (optional)")
+        self.annotations = Section("Labels, points and masks (optional)")
         content = QWidget()
         form = form_layout(content)
-        for role in LayerChoices.OPTIONAL:
+        for role in self.choices.OPTIONAL:
             form.addRow(self.choices.caption(role), self.choices.boxes[role])
         return self.annotations.fill(content)
 

@@ -86,7 +86,7 @@ def exporting_work(result: ran.Registration, path: Path, format: str, inverse: b
 def _annotations(sources: dict[str, Source]) -> dict[str, Any]:
     converted: dict[str, Any] = {}
     for role, source in sources.items():
-        if role.endswith("_labels"):
+        if role.endswith(("_labels", "_mask")):
             converted[role] = source.labels()
         elif role.endswith("_landmarks"):
             converted[role] = source.landmarks()

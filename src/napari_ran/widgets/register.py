@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
-from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._combos import RegistrationChoices
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._export import ExportDialog
 from napari_ran.widgets._layers import ResultLayers
@@ -149,7 +149,7 @@ class RegisterWidget(DockedWidget):
 
     def _complain(self, error: Exception) -> None:
         self.progress.say("")
-        self.message.show_error(error, {role: self.choices.title(role) for role in LayerChoices.ROLES} | LABELS)
+        self.message.show_error(error, {role: self.choices.title(role) for role in RegistrationChoices.ROLES} | LABELS)
 
     def _show_state(self, state: str, text: str = "") -> None:
         """Enable what can be done now and say what is going on."""
