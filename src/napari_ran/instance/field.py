@@ -17,7 +17,7 @@ from napari_ran.instance.guide import Guide
 from napari_ran.instance.pyramid import Pyramid
 from napari_ran.instance.search import consistent, coupled_convex
 from napari_ran.instance.similarity import Measure, choose_similarity
-from napari_ran.instance.terms import Sampled, Term, at_points
+from napari_ran.instance.terms import Sampled, Term
 
 SEARCH_STEPS = 20
 """Share of the progress that the preparation and the discrete search take, in steps."""
@@ -85,7 +85,7 @@ def _objective(
     The logarithm makes the balance independent of how much noise keeps the images apart, and so of the modality.
     """
     config, shape = pyramid.config, control.shape[2:]
-    displacement = pyramid.to_voxels(at_points(control, part.points, term.shape), term.shape)
+    displacement = pyramid.to_voxels(part.displacement(control, term.shape), term.shape)
     dissimilarity = term(part, displacement)
     loss = torch.log(dissimilarity + TINY)
     if config.smoothness:
