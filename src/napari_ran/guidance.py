@@ -56,9 +56,6 @@ def check_guidance(config: RegistrationConfig, inputs: Inputs) -> None:
     if inputs.initial.field is not None and settings.mode == "network":
         problem = "a network cannot be fitted from a displacement field"
         raise InputError("initial", problem, "Set instance.mode=field, or give an affine transform")
-    if inputs.initial.field is not None and config.keep_levels:
-        problem = "the field takes the network's place, which then has no levels to keep"
-        raise InputError("initial", problem, "Switch keep_levels off, or give an affine transform")
 
 
 def guides_for(

@@ -176,7 +176,7 @@ class Run:
         self.device = resolve_device(config.device)
         self._inputs = inputs
         check_guidance(config, inputs)
-        self._model, message = None, "No network: the initial transform takes its place"
+        self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
         if inputs.initial is None or inputs.initial.field is None:
             self._model, message = network_for(inputs.fixed.grid.ndim, config, self.device)
         self._found = Working(messages=[message])

@@ -114,8 +114,6 @@ def test_initial_transforms_that_cannot_be_used_are_refused(tmp_path: Path) -> N
     field = made.truth
     with pytest.raises(ran.InputError, match="cannot be fitted from a displacement field"):
         ran.start(*start, initial=field, instance="network")
-    with pytest.raises(ran.InputError, match="no levels to keep"):
-        ran.start(*start, initial=field, keep_levels=True)
     deep = ran.DisplacementField(np.zeros((3, 4, 4, 4), np.float32), Grid.from_spacing((4, 4, 4)))
     with pytest.raises(ran.InputError, match="the transform is 3-D, the images are 2-D"):
         ran.start(*start, initial=deep)

@@ -101,11 +101,12 @@ class RegisterWidget(DockedWidget):
         except ran.InputError as error:
             self._complain(error)
             return
+        initial = self.setup.initial.text().strip()
         self.placer.stop()
         self.plot.clear()
         self._show_state("running")
         self.tabs.setCurrentIndex(1)
-        self.worker.start(registration_work(sources, config, self.setup.wanted_results(), look))
+        self.worker.start(registration_work(sources, config, self.setup.wanted_results(), look, initial))
 
     def cancel(self) -> None:
         """Stop the run; the best field so far is kept."""
