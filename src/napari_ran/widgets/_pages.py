@@ -52,7 +52,6 @@ LABELS = {
     "instance.control": "Control spacing",
     "instance.landmarks": "Points weight",
     "instance.labels": "Labels weight",
-    "initial": "Start from",
 }
 """What a setting is called in the form, where its name does not say it."""
 

@@ -150,7 +150,8 @@ class RegisterWidget(DockedWidget):
 
     def _complain(self, error: Exception) -> None:
         self.progress.say("")
-        self.message.show_error(error, {role: self.choices.title(role) for role in RegistrationChoices.ROLES} | LABELS)
+        titles = {role: self.choices.title(role) for role in RegistrationChoices.ROLES} | {"initial": "Start from"}
+        self.message.show_error(error, titles | LABELS)
 
     def _show_state(self, state: str, text: str = "") -> None:
         """Enable what can be done now and say what is going on."""
