@@ -26,7 +26,7 @@ from napari_ran.evaluate import dice, target_registration_error
 from napari_ran.synthetic import PairConfig, generate_batch
 from napari_ran.transform import warp_labels
 
-SETS = ("dirlab", "brain", "inverted", "hippocampus", "abdomen", "head", "phantom", "contrasts")
+SETS = ("dirlab", "brain", "inverted", "hippocampus", "led", "abdomen", "head", "phantom", "contrasts")
 """Pairs; those without volumes of their own are generated."""
 
 
@@ -160,6 +160,24 @@ class Bench:
             rows += list(self._labelled(*files, f"Hippocampus {first[12:15]} {second[12:15]}"))
             yield rows[-1]
         yield mean(rows, "Hippocampus, mean of the pairs")
+
+    def led(self) -> Iterator[Row]:
+        """Overlap of both parts of the hippocampus when the front one leads the fit: the other one was not told."""
+        path, rows = self.folder / "hippocampus", []
+        for pair in hippocampus_pairs(self.folder, self.development):
+            images = [ran.load_image(path / "images" / name) for name in pair]
+            maps = [ran.load_labels(path / "labels" / name) for name in pair]
+            front = [ran.Labels(torch.where(one.tensor == 1, 1, 0), one.grid) for one in maps]
+            given = {"fixed_labels": front[0], "moving_labels": front[1]}
+            found = []
+            for weight in (0.0, 1.0):
+                settings = {"instance": {"labels": weight}, "affine": "centre"}
+                result, row = self.register(*images, "Hippocampus", "", **given, **settings)
+                found.append(dice(maps[0], warp_labels(maps[1], result.field), [1, 2]))
+            for label, figure in ((1, "Dice front, leads"), (2, "Dice back")):
+                rows.append(replace(row, figure=figure, before=found[0][label], after=found[1][label]))
+        for figure in ("Dice front, leads", "Dice back"):
+            yield mean([row for row in rows if row.figure == figure], "Hippocampus, without and with")
 
     def _labelled(
         self,
