@@ -26,7 +26,7 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["train", "introspect"],
     ["figures"],
     ["inputs", "webpage", "results", "working"],
-    ["exchange"],
+    ["exchange", "guidance"],
     ["registration"],
     ["cases"],
     ["benchmark"],

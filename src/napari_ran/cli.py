@@ -78,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
             f"--{side}-landmarks", metavar="FILE", help=f"points of the {side} image in mm, one per row: {use}"
         )
         register.add_argument(f"--{side}-mask", metavar="FILE", help=f"where the {side} image counts: not 0")
+    register.add_argument(
+        "--rigid-regions", metavar="FILE", help="labels of what must not deform in the fixed image, such as bones"
+    )
+    register.add_argument(
+        "--initial", metavar="FILE", help="transform to start from: the folder of a result, or any tool's file"
+    )
     register.set_defaults(run=_register)
 
     demo = commands.add_parser(
@@ -192,7 +198,7 @@ def _register(arguments: argparse.Namespace) -> int:
     config = configured(arguments)
     _check_output(arguments.output)
     kinds = ("labels", "landmarks", "mask")
-    names = [f"{side}_{kind}" for kind in kinds for side in ("fixed", "moving")]
+    names = [f"{side}_{kind}" for kind in kinds for side in ("fixed", "moving")] + ["rigid_regions", "initial"]
     extras = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     run = ran.start(arguments.fixed, arguments.moving, config, **extras)
     registration = terminal.follow(run, quiet=arguments.quiet)
