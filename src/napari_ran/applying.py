@@ -27,7 +27,7 @@ from napari_ran.io.files import stem_of, suffix_of
 from napari_ran.io.images import NIBABEL_SUFFIXES
 from napari_ran.io.surfaces import SUFFIXES as SURFACES
 from napari_ran.io.units import known_length
-from napari_ran.io.volumes import WRITABLE
+from napari_ran.io.volumes import WRITABLE, Volumes
 from napari_ran.io.zarr_images import Axis, ZarrImage, is_zarr, open_zarr, zarr_name
 from napari_ran.io.zarr_writing import Layout, along_the_world
 
@@ -185,7 +185,7 @@ def _carry_to_zarr(
         layout = _layout_of(image, is_labels)
     else:
         source = volumes = load_volumes(path)
-        layout = Layout(volumes.dtype, volumes.rest, _axes_of(path, volumes.rest), labels=is_labels)
+        layout = Layout(volumes.dtype, volumes.rest, _axes_of(volumes), labels=is_labels)
     return (yield from warp_to_zarr(source, transform.field, grid, target, layout, method if is_labels else "no"))
 
 
@@ -205,13 +205,13 @@ def _layout_of(image: ZarrImage, is_labels: bool) -> Layout:
     )
 
 
-def _axes_of(path: Path, rest: tuple[int, ...]) -> tuple[Axis, ...]:
-    """Return what the axes beside space are, by the file's format."""
-    known = [Axis("t", "time"), Axis("c", "channel")] if suffix_of(path) in NIBABEL_SUFFIXES else [Axis("c", "channel")]
-    if len(rest) > len(known):
-        problem = f"it has {len(rest)} axes beside space, of which OME-Zarr can hold a time and a channel axis"
-        raise InputError(str(path), problem, "Split the file")
-    return tuple(known[: len(rest)])
+def _axes_of(volumes: Volumes) -> tuple[Axis, ...]:
+    """Return the axes beside space, as OME-Zarr names them."""
+    if len(volumes.kinds) != len(volumes.rest) or len(set(volumes.kinds)) < len(volumes.kinds):
+        problem = f"it has {len(volumes.rest)} axes beside space, of which OME-Zarr can hold a time and a channel axis"
+        raise InputError(volumes.name, problem, "Split the file")
+    known = {"T": Axis("t", "time"), "C": Axis("c", "channel")}
+    return tuple(known[kind] for kind in volumes.kinds)
 
 
 def _carry_places(transform: Transform, path: Path, is_surface: bool, target: Path) -> str:

@@ -17,6 +17,8 @@ from napari_ran.errors import InputError
 from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
 from napari_ran.io.images import NIBABEL_SUFFIXES, nifti_affine, nifti_image
+from napari_ran.io.tiff_images import SUFFIXES as TIFF_SUFFIXES
+from napari_ran.io.tiff_images import read_tiff
 from napari_ran.io.zarr_images import is_zarr, open_zarr
 from napari_ran.writing import replacing
 
@@ -35,11 +37,14 @@ class Volumes:
         Where the voxels lie.
     name : str
         What to call it.
+    kinds : str
+        What the axes beside space are, where the file says it: ``T`` (time), ``C`` (channels).
     """
 
     values: NDArray[Any]
     grid: Grid
     name: str = "volumes"
+    kinds: str = ""
 
     @property
     def rest(self) -> tuple[int, ...]:
@@ -69,7 +74,7 @@ class Volumes:
             made[(..., *index)] = as_type(found.array, made.dtype)
         if made is None:
             raise InputError(self.name, "it holds no image", "Export it again")
-        return Volumes(made, grid, self.name)
+        return Volumes(made, grid, self.name, self.kinds)
 
 
 def as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -94,7 +99,12 @@ def load_volumes(path: str | Path) -> Volumes:
     try:
         if is_zarr(found):
             image = open_zarr(found)
-            return Volumes(image.read_all(), image.grid, image.name)
+            kinds = "".join("T" if image.axes[axis].kind == "time" else "C" for axis in image.rest_axes)
+            return Volumes(image.read_all(), image.grid, image.name, kinds)
+        if suffix_of(found) in TIFF_SUFFIXES:
+            tiff = read_tiff(found)
+            _refuse_kind(tiff.values.dtype)
+            return Volumes(tiff.values, tiff.grid, stem_of(path), tiff.rest.replace("S", "C"))
         if suffix_of(found) in NIBABEL_SUFFIXES:
             file = nib.load(found, mmap=False)
             affine, _ = nifti_affine(file)
@@ -108,14 +118,19 @@ def load_volumes(path: str | Path) -> Volumes:
             spatial, rest = tuple(itk.GetSize()), values.shape[itk.GetDimension() :]
             if len(spatial) > 3:
                 raise InputError("image", f"it has {len(spatial)} axes of space", "Save it as NIfTI with a time axis")
-        if values.dtype.kind not in "biuf":
-            raise InputError("image", f"expected real numbers, got {values.dtype}", "Save the magnitude")
+        _refuse_kind(values.dtype)
         grid, _ = squeeze(spatial, affine, str(path))
-        return Volumes(values.reshape(*grid.shape, *rest), grid, stem_of(path))
+        kinds = "TC" if suffix_of(found) in NIBABEL_SUFFIXES else "C"
+        return Volumes(values.reshape(*grid.shape, *rest), grid, stem_of(path), kinds[: len(rest)])
     except InputError as error:
         raise InputError(str(path), error.problem, error.cure) from None
     except Exception as error:  # damaged files make the readers raise nearly anything
         raise unreadable(path, error, "NIfTI, MHA or NRRD") from error
+
+
+def _refuse_kind(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "biuf":
+        raise InputError("image", f"expected real numbers, got {dtype}", "Save the magnitude")
 
 
 def save_volumes(volumes: Volumes, path: str | Path) -> Path:

@@ -94,7 +94,8 @@ class ZarrImage:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a voxel."""
-        return np.dtype(self.array.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype)
+        return dtype
 
     @property
     def chunks(self) -> tuple[int, ...]:

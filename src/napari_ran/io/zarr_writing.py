@@ -146,7 +146,7 @@ class ZarrWriter:
 
     def _array(self, name: str, grid: Grid) -> Any:
         import numcodecs
-        import zarr
+        from zarr.codecs import BloscCodec
 
         lay, old = self.layout, self.layout.version == "0.4"
         more: dict[str, Any] = {} if old else {"dimension_names": [axis.name for axis in self._axes(grid)]}
@@ -157,7 +157,7 @@ class ZarrWriter:
             chunks=(*(1,) * len(lay.rest), *reversed(chunks)),
             dtype=lay.dtype,
             fill_value=0,
-            compressors=numcodecs.Blosc("zstd", 3) if old else zarr.codecs.BloscCodec(cname="zstd", clevel=3),
+            compressors=numcodecs.Blosc("zstd", 3) if old else BloscCodec(cname="zstd", clevel=3),
             chunk_key_encoding={"name": "v2" if old else "default", "separator": "/"},
             **more,
         )
@@ -189,10 +189,12 @@ class ZarrWriter:
             "type": "nearest" if self.layout.labels else "mean",
             "metadata": {"method": f"napari-ran {__version__}"},
         }
+        more: dict[str, Any] = {"image-label": {"version": self.layout.version}} if self.layout.labels else {}
+        more |= self.layout.attributes
         if self.layout.version == "0.4":
-            said = {"multiscales": [{"version": "0.4"} | image], **self.layout.attributes}
+            said = {"multiscales": [{"version": "0.4"} | image], **more}
         else:
-            said = {"ome": {"version": "0.5", "multiscales": [image], **self.layout.attributes}}
+            said = {"ome": {"version": "0.5", "multiscales": [image], **more}}
         self._group.update_attributes(said)
 
 
