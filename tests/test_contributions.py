@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import napari_ran as ran
+from napari_ran.applying import apply_files
 from napari_ran.contributions import (
     HEAD_CT_MR,
     HEAD_SLICES,
@@ -226,3 +229,44 @@ def test_the_pinned_slices_are_the_known_ones(real_data: Path) -> None:
     for file in HEAD_SLICES:
         content = (real_data / "ct2d_head" / file.name).read_bytes()
         assert file.digest == "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def test_time_points_and_channels_become_layers(tmp_path: Path) -> None:
+    """Of a NIfTI series and of an OME-Zarr image with two channels, in napari itself."""
+    from napari.layers import Layer
+
+    values, affine = RNG.integers(0, 90, (5, 6, 7, 3)).astype(np.int16), np.diag([-2.0, -2.0, 3.0, 1.0])
+    nib.save(nib.Nifti1Image(values, affine), tmp_path / "beat.nii.gz")
+    [(data, kwargs, kind)] = read(str(tmp_path / "beat.nii.gz"))
+    layer = Layer.create(data, kwargs, kind)
+    np.testing.assert_array_equal(layer.data, values.T)
+    assert layer.axis_labels == ("t", "z", "y", "x")
+    np.testing.assert_allclose(layer.affine.linear_matrix, np.diag([1, 3, 2, 2]))
+
+    list(apply_files(unmoved((5, 6, 7), affine), [tmp_path / "beat.nii.gz"], tmp_path / "made", to="zarr"))
+    folder = str(tmp_path / "made" / "beat.ome.zarr")
+    assert get_reader(folder) is not None
+    [(data, _, _)] = read(folder)
+    np.testing.assert_array_equal(data, values.T)
+
+    nib.save(nib.Nifti1Image(values[:, :, :, None, :2], affine), tmp_path / "stains.nii.gz")
+    layers = [Layer.create(*layer) for layer in read(str(tmp_path / "stains.nii.gz"))]
+    assert [layer.name for layer in layers] == ["stains 1", "stains 2"]
+    np.testing.assert_array_equal(layers[1].data[0], values[..., 1].T)
+
+
+def test_ome_zarr_labels_are_labels(tmp_path: Path) -> None:
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0])
+    nib.save(
+        nib.Nifti1Image(np.eye(5, dtype=np.int16)[..., None] + np.zeros(4, np.int16), affine),
+        tmp_path / "organs.nii.gz",
+    )
+    made = list(
+        apply_files(unmoved((5, 5, 4), affine), [tmp_path / "organs.nii.gz"], tmp_path / "made", "labels", to="zarr")
+    )
+    assert read(str(made[-1].path))[0][2] == "labels"
+    assert get_reader(str(tmp_path / "made" / "none.ome.zarr")) is None
+
+
+def unmoved(shape: tuple[int, ...], affine: np.ndarray) -> ran.Transform:
+    return ran.Transform(ran.DisplacementField(np.zeros((3, *shape), np.float32), ran.Grid(shape, affine)))  # type: ignore[arg-type]

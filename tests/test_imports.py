@@ -19,6 +19,8 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["losses", "transform", "report", "memory"],
     ["preprocess", "models", "synthetic", "evaluate", "inversion"],
     ["io"],
+    ["chunked"],
+    ["applying"],
     ["peers"],
     ["instance"],
     ["train", "introspect"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,21 @@ from napari_ran.io.images import (
     save_labels,
 )
 from napari_ran.io.landmarks import load_landmarks, save_landmarks
-from napari_ran.io.layers import LayerData, image_from_layer, labels_from_layer, landmarks_from_layer, to_layer_data
+from napari_ran.io.layers import (
+    LayerData,
+    image_from_layer,
+    labels_from_layer,
+    landmarks_from_layer,
+    series_layers,
+    to_layer_data,
+)
+from napari_ran.io.units import millimetres
+from napari_ran.io.volumes import load_volumes
+from napari_ran.io.zarr_images import is_zarr, open_zarr
 
 _LANDMARK_SUFFIXES = (".fcsv", ".mrk.json")
 _LABEL_NAME = re.compile(r"(^|[^a-z])(segm?|segmentation|label|mask|parc|aseg)(s|map|maps)?([^a-z]|$)", re.IGNORECASE)
 _MOST_LABELS = 256
-_MILLIMETRES = {
-    "pixel": 1.0,
-    "millimeter": 1.0,
-    "micrometer": 1e-3,
-    "nanometer": 1e-6,
-    "centimeter": 10.0,
-    "meter": 1e3,
-}
-_MILLIMETRES |= {"px": 1.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6, "cm": 10.0, "m": 1e3}
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -49,7 +50,7 @@ def read(path: str | list[str]) -> list[LayerData]:
     """Read images, label maps, DICOM folders and landmark files as layers in world coordinates (mm).
 
     A file of whole numbers, with few different values and a name such as ``..._seg`` or ``..._labels``, becomes a
-    labels layer.
+    labels layer. Channels become a layer each; time is an axis of the layer.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def read(path: str | list[str]) -> list[LayerData]:
         A file cannot be read; the message says why and what to do.
     """
     paths = [path] if isinstance(path, str) else path
-    return [_read_one(Path(p)) for p in paths]
+    return [layer for p in paths for layer in _read_one(Path(p))]
 
 
 def write_image(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
@@ -96,21 +97,6 @@ def layer_affine(meta: Mapping[str, Any], ndim: int) -> np.ndarray[Any, np.dtype
     matrix[:ndim, ndim] = meta.get("translate", 0.0)
     whole = np.asarray(meta.get("affine", np.eye(ndim + 1)), float) @ matrix
     return np.asarray(np.diag([*millimetres(meta.get("units") or ("mm",) * ndim, _name(meta)), 1.0]) @ whole)
-
-
-def millimetres(units: Iterable[Any], name: str = "layer") -> list[float]:
-    """Return how many mm one unit of each axis of a layer is; pixels count as mm, as everywhere without a scale.
-
-    Raises
-    ------
-    InputError
-        An axis is not a length.
-    """
-    try:
-        return [_MILLIMETRES[str(unit)] for unit in units]
-    except KeyError as error:
-        problem = f"an axis is measured in {error.args[0]}, which is no length that is known here"
-        raise InputError(name, problem, "Set the layer's units to mm") from None
 
 
 def sample_phantom() -> list[LayerData]:
@@ -281,6 +267,8 @@ def _pair_layers(pair: Any) -> list[LayerData]:
 
 
 def _readable(path: Path) -> bool:
+    if is_zarr(path):
+        return suffix_of(path) == ".ome.zarr" and path.is_dir()
     if path.is_dir():
         return any(_is_dicom(file) for file in sorted(path.iterdir()) if file.is_file())
     return suffix_of(path) in READABLE_SUFFIXES + _LANDMARK_SUFFIXES
@@ -292,13 +280,26 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _read_one(path: Path) -> LayerData:
+def _read_one(path: Path) -> list[LayerData]:
     if suffix_of(path) in _LANDMARK_SUFFIXES:
-        return to_layer_data(load_landmarks(path))
-    image = load_image(path)
-    if _LABEL_NAME.search(path.name) and _few_whole_numbers(image):
-        return to_layer_data(load_labels(path))
-    return to_layer_data(image)
+        return [to_layer_data(load_landmarks(path))]
+    try:
+        image = load_image(path)
+    except InputError:
+        if not (series := _series(path)):
+            raise
+        return series
+    named = _LABEL_NAME.search(path.name) is not None or (is_zarr(path) and open_zarr(path).is_labels)
+    return [to_layer_data(load_labels(path) if named and _few_whole_numbers(image) else image)]
+
+
+def _series(path: Path) -> list[LayerData]:
+    """Return the layers of a file of several time points or channels, or none when it is no such file."""
+    try:
+        volumes = load_volumes(path)
+    except InputError:
+        return []
+    return series_layers(volumes) if len(volumes.rest) and volumes.values.size else []
 
 
 def _few_whole_numbers(image: Image) -> bool:

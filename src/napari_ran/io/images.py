@@ -6,6 +6,7 @@ file says, what comes out is in our convention: RAS world, millimetres, array ax
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -19,20 +20,23 @@ from numpy.typing import NDArray
 
 from napari_ran.data import Grid, Image, Labels
 from napari_ran.errors import InputError
-from napari_ran.io.damage import left_out, refuse_cut_tiff
+from napari_ran.io.damage import left_out
 from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
+from napari_ran.io.tiff_images import SUFFIXES as TIFF_SUFFIXES
+from napari_ran.io.tiff_images import read_tiff
+from napari_ran.io.zarr_images import is_zarr, open_zarr
 from napari_ran.writing import replacing
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
-ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".tif", ".tiff", ".png", ".dcm")
-READABLE_SUFFIXES = NIBABEL_SUFFIXES + ITK_SUFFIXES
+ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".png", ".dcm")
+READABLE_SUFFIXES = NIBABEL_SUFFIXES + ITK_SUFFIXES + TIFF_SUFFIXES
 """Suffixes of image files that `load_image` reads; a folder is read as a DICOM series."""
 
 _WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 _FORMATS = "NIfTI, MHA, NRRD, TIFF, PNG or a folder with one DICOM series"
 _UNITS = {"meter": 1000.0, "micron": 0.001}
-_WITHOUT_SIZE = (".png", ".tif", ".tiff")
+_WITHOUT_SIZE = (".png",)
 
 
 @dataclass
@@ -89,6 +93,11 @@ def load_labels(path: str | Path) -> Labels:
         return Labels(raw.values, raw.grid, stem_of(path))  # type: ignore[arg-type]  # made into a tensor by Labels
     except InputError as error:
         raise InputError(str(path), error.problem, error.cure) from None
+
+
+def load_grid(path: str | Path) -> Grid:
+    """Return where the voxels of an image lie; those of an OME-Zarr image are not read."""
+    return open_zarr(path).grid if is_zarr(path) else load_image(path).grid
 
 
 def save_image(image: Image, path: str | Path) -> Path:
@@ -152,8 +161,12 @@ def _write(values: NDArray[Any], grid: Grid, path: str | Path) -> Path:
 def _read(path: str | Path, dtype: type[np.floating[Any]] | None) -> _Raw:
     found = existing(path)
     try:
+        if is_zarr(found):
+            return _read_zarr(found)
         if found.is_dir():
             return _read_dicom(found)
+        if suffix_of(found) in TIFF_SUFFIXES:
+            return _read_tiff(found)
         if suffix_of(found) in NIBABEL_SUFFIXES:
             return _read_nibabel(found, dtype)
         return _read_itk(found)
@@ -212,9 +225,27 @@ def _refuse_type(dtype: np.dtype[Any]) -> None:
         )
 
 
+def _read_zarr(path: Path) -> _Raw:
+    image = open_zarr(path)
+    if (several := math.prod(image.rest)) > 1:
+        count = f"got {several} (axes {', '.join(image.axes[axis].name for axis in image.rest_axes)})"
+        raise InputError("image", f"expected one channel and time point, {count}", "Extract one of them")
+    values = image.read_all().reshape(image.grid.shape)
+    return _Raw(values, image.grid, list(image.warnings), {"format": f"OME-Zarr {image.version}"})
+
+
+def _read_tiff(path: Path) -> _Raw:
+    image = read_tiff(path)
+    several = image.values.shape[image.grid.ndim :]
+    if "S" in image.rest:
+        raise _several_values(several[-1])
+    if math.prod(several) > 1:
+        problem = f"expected one channel and time point, got {math.prod(several)} (axes {', '.join(image.rest)})"
+        raise InputError("image", problem, "Extract one of them; slices of one image are axis Z")
+    return _Raw(image.values.reshape(image.grid.shape), image.grid, list(image.warnings), {"format": "TIFF"})
+
+
 def _read_itk(path: Path) -> _Raw:
-    if suffix_of(path) in (".tif", ".tiff"):
-        refuse_cut_tiff(path)
     with quiet_itk():
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
@@ -284,5 +315,9 @@ def _refuse_pixels(components: int, kind: str) -> None:
     if "complex" in kind:
         raise InputError("image", f"expected real numbers, got {kind}", "Save the magnitude or the real part")
     if components != 1:
-        problem = f"expected one value per voxel, got {components} (colours or vectors)"
-        raise InputError("image", problem, "Convert it to one grey channel")
+        raise _several_values(components)
+
+
+def _several_values(components: int) -> InputError:
+    problem = f"expected one value per voxel, got {components} (colours or vectors)"
+    return InputError("image", problem, "Convert it to one grey channel")

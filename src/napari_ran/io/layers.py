@@ -20,6 +20,7 @@ from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.io.geometry import lps, squeeze
+from napari_ran.io.volumes import Volumes
 
 LayerData = tuple[Any, dict[str, Any], str]
 """What napari's ``Layer.create`` takes: data, keyword arguments, layer type."""
@@ -56,6 +57,29 @@ def to_layer_data(value: Image | Labels | Landmarks | DisplacementField) -> Laye
         return vectors_layer(value)
     problem = f"cannot show a {type(value).__name__} as a layer"
     raise InputError("value", problem, "Give an Image, Labels, Landmarks or DisplacementField")
+
+
+def series_layers(volumes: Volumes) -> list[LayerData]:
+    """Return images of several time points and channels as layers: one per channel, with time in front of space."""
+    space, times = volumes.grid.ndim, [axis for axis, kind in enumerate(volumes.kinds) if kind == "T"]
+    others = [axis for axis in range(len(volumes.rest)) if axis not in times]
+    values = volumes.values.transpose(  # (channels, time, z, y, x)
+        *(space + axis for axis in others), *(space + axis for axis in times), *reversed(range(space))
+    )
+    kwargs = _kwargs(volumes.name, "image", volumes.grid)
+    front = values.ndim - len(others) - space
+    affine = np.eye(front + space + 1)
+    affine[front:, front:] = kwargs["affine"]
+    kwargs |= {
+        "affine": affine,
+        "units": ("pixel",) * front + kwargs["units"],
+        "axis_labels": ("t",) * front + kwargs["axis_labels"],
+    }
+    layers: list[LayerData] = []
+    for index in np.ndindex(values.shape[: len(others)]):
+        name = " ".join([volumes.name, *(str(number + 1) for number in index)])
+        layers.append((values[index], kwargs | {"name": name}, "image"))
+    return layers
 
 
 def image_from_layer(

@@ -13,9 +13,10 @@ from napari.layers import Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 
 import napari_ran as ran
-from napari_ran.contributions import layer_affine, millimetres
+from napari_ran.contributions import layer_affine
 from napari_ran.io import layers as convert
 from napari_ran.io.layers import KEY, LayerData
+from napari_ran.io.units import millimetres
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ from napari.layers import Layer
 from numpy.typing import ArrayLike, NDArray
 
 import napari_ran as ran
-from napari_ran.contributions import millimetres
 from napari_ran.data import Grid
 from napari_ran.io.geometry import lps
 from napari_ran.io.layers import KEY, napari_affine
+from napari_ran.io.units import millimetres
 from napari_ran.widgets._layers import IDENTITY, OWNER, own_result
 from napari_ran.widgets.inspection.colours import coloured
 from napari_ran.widgets.inspection.values import Vectors
