@@ -260,10 +260,10 @@ def _apply_file(transform: Transform, path: Path, kind: str, target: Path, label
     else:
         places, off = transform.carry_points(load_landmarks(path).points)
         save_landmarks(Landmarks(places, path.stem), target)
-    return _in_doubt(transform, places, off)
+    return in_doubt(transform, places, off)
 
 
-def _in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np.float64]) -> str:
+def in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np.float64]) -> str:
     """Say how many points came to lie outside the field's grid, or where the field does not lead to them."""
     grid = transform.field.grid
     voxels = grid.to_voxel(places)
@@ -282,4 +282,4 @@ def _in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np
     return "; ".join(parts)
 
 
-__all__ = ["ApplyStep", "Transform", "apply_files", "kind_of"]
+__all__ = ["ApplyStep", "Transform", "apply_files", "in_doubt", "kind_of"]
