@@ -1,4 +1,4 @@
-"""Print the accuracy figures: ``python benchmarks/accuracy.py [--only dirlab,brain,hippocampus,abdomen,phantom]``.
+"""Print the accuracy figures: ``python benchmarks/accuracy.py [--only dirlab,brain,...]``.
 
 Everything goes through ``ran.register`` with its defaults; labels and landmarks are used for scoring only. The volumes
 are read from the folder named by NAPARI_RAN_DATA; the phantom is made. ``--development`` scores the hippocampus pairs
@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import napari_ran as ran
 from napari_ran.data import DisplacementField, Landmarks
 from napari_ran.evaluate import dice, target_registration_error
+from napari_ran.synthetic import PairConfig, generate_batch
 from napari_ran.transform import warp_labels
 
-SETS = ("dirlab", "brain", "hippocampus", "abdomen", "phantom")
+SETS = ("dirlab", "brain", "inverted", "hippocampus", "led", "abdomen", "head", "phantom", "contrasts")
+"""Pairs; those without volumes of their own are generated."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,41 @@ class Bench:
             "Brain T1",
         )
 
+    def inverted(self) -> Iterator[Row]:
+        """Overlap of all structures of the brain pair when the moving image's contrast is turned round."""
+        path = self.folder / "brain_t1"
+        fixed, moving = (ran.load_image(path / f"{name}.nii.gz") for name in ("l2r2019_subj1_t1", "vxm_test_t1"))
+        inside, most = moving.tensor > 0, moving.tensor.max()
+        values = torch.where(inside, most - moving.tensor + 0.05 * most, torch.zeros_like(moving.tensor))
+        maps = [ran.load_labels(path / f"{name}.nii.gz") for name in ("l2r2019_subj1_seg", "vxm_test_seg")]
+        turned = ran.Image(values, moving.grid, "inverted")
+        yield from self._overlap(fixed, turned, *maps, "Brain T1, moving inverted")
+
+    def contrasts(self) -> Iterator[Row]:
+        """End-point error on generated pairs whose two contrasts have nothing to do with each other, as CT and MR."""
+        config = PairConfig(shapes=((80, 96, 80),), peak=(0.05, 0.08), sliding=0.0, still=0.0, other_contrast=1.0)
+        rows = []
+        for number in range(6):
+            pair = generate_batch(config, seed=101 if self.development else 100, index=number)
+            grid = ran.Grid.from_spacing((80, 96, 80), 2.0)
+            images = ran.Image(pair.fixed[0], grid, "fixed"), ran.Image(pair.moving[0], grid, "moving")
+            result, row = self.register(*images, f"Two contrasts {number + 1}", "EPE voxels")
+            seen = pair.visible[0, 0] > 0
+            gaps = [
+                torch.linalg.vector_norm(found - pair.truth[0], dim=0)[seen].mean()
+                for found in (torch.zeros_like(pair.truth[0]), result.field.tensor)
+            ]
+            rows.append(replace(row, before=float(gaps[0]), after=float(gaps[1])))
+            yield rows[-1]
+        yield mean(rows, "Two contrasts, mean of the pairs")
+
+    def head(self) -> Iterator[Row]:
+        """Overlap of the masks of two 2-D CT slices of heads."""
+        names = ("fixed", "moving", "fixed_mask", "moving_mask")
+        files = [self.folder / "ct2d_head" / f"CT_2D_head_{name}.mha" for name in names]
+        yield from self._labelled(*files, "CT head, 2-D")
+        yield from self._labelled(*files, "CT head, 2-D, aligned first", affine="affine")
+
     def abdomen(self) -> Iterator[Row]:
         """Overlap of the organs of two subjects with different fields of view."""
         path = self.folder / "abdomen_ct"
@@ -123,6 +161,24 @@ class Bench:
             yield rows[-1]
         yield mean(rows, "Hippocampus, mean of the pairs")
 
+    def led(self) -> Iterator[Row]:
+        """Overlap of both parts of the hippocampus when the front one leads the fit: the other one was not told."""
+        path, rows = self.folder / "hippocampus", []
+        for pair in hippocampus_pairs(self.folder, self.development):
+            images = [ran.load_image(path / "images" / name) for name in pair]
+            maps = [ran.load_labels(path / "labels" / name) for name in pair]
+            front = [ran.Labels(torch.where(one.tensor == 1, 1, 0), one.grid) for one in maps]
+            given = {"fixed_labels": front[0], "moving_labels": front[1]}
+            found = []
+            for weight in (0.0, 1.0):
+                settings = {"instance": {"labels": weight}, "affine": "centre"}
+                result, row = self.register(*images, "Hippocampus", "", **given, **settings)
+                found.append(dice(maps[0], warp_labels(maps[1], result.field), [1, 2]))
+            for label, figure in ((1, "Dice front, leads"), (2, "Dice back")):
+                rows.append(replace(row, figure=figure, before=found[0][label], after=found[1][label]))
+        for figure in ("Dice front, leads", "Dice back"):
+            yield mean([row for row in rows if row.figure == figure], "Hippocampus, without and with")
+
     def _labelled(
         self,
         fixed: Path,
@@ -131,9 +187,23 @@ class Bench:
         moving_labels: Path,
         name: str,
         also: dict[int, str] | None = None,
+        **settings: Any,
     ) -> Iterator[Row]:
-        result, row = self.register(ran.load_image(fixed), ran.load_image(moving), name, "mean Dice")
-        target, source = ran.load_labels(fixed_labels), ran.load_labels(moving_labels)
+        images = ran.load_image(fixed), ran.load_image(moving)
+        maps = ran.load_labels(fixed_labels), ran.load_labels(moving_labels)
+        yield from self._overlap(*images, *maps, name, also, **settings)
+
+    def _overlap(
+        self,
+        fixed: ran.Image,
+        moving: ran.Image,
+        target: ran.Labels,
+        source: ran.Labels,
+        name: str,
+        also: dict[int, str] | None = None,
+        **settings: Any,
+    ) -> Iterator[Row]:
+        result, row = self.register(fixed, moving, name, "mean Dice", **settings)
         ids = sorted(set(target.ids) & set(source.ids))
         before = dice(target, warp_labels(source, DisplacementField.identity(target.grid)), ids)
         after = dice(target, warp_labels(source, result.field), ids)
@@ -175,7 +245,7 @@ def main() -> None:
     if unknown := set(chosen) - set(SETS):
         parser.error(f"unknown sets {', '.join(sorted(unknown))}; known are {', '.join(SETS)}")
     folder = Path(os.environ.get("NAPARI_RAN_DATA", ""))
-    if chosen != ["phantom"] and not (folder / "lung_dirlab").is_dir():
+    if not set(chosen) <= {"phantom", "contrasts"} and not (folder / "lung_dirlab").is_dir():
         parser.error("set NAPARI_RAN_DATA to the folder of real volumes, or use --only phantom")
     bench = Bench(folder, arguments.development, arguments.verbose)
     columns = ("identity", "ours", "folding %", "seconds", "CPU s", "GiB")

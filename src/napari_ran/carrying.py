@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from napari_ran.contributions import layer_affine, millimetres
 from napari_ran.data import Grid, Labels
 from napari_ran.errors import InputError
-from napari_ran.exchange import LabelMethod, Transform, in_doubt
+from napari_ran.applying import LabelMethod, in_doubt
+from napari_ran.exchange import Transform
 from napari_ran.io.geometry import squeeze
 from napari_ran.io.layers import (
     KEY,

@@ -21,6 +21,7 @@ from napari_ran import terminal
 from napari_ran.errors import InputError, OutputError, RanError
 from napari_ran.exchange import Transform, apply_files
 from napari_ran.io.fields import FORMATS
+from napari_ran.io.images import load_grid
 from napari_ran.options import add_settings, assign_all, configured
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -77,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
             f"--{side}-landmarks", metavar="FILE", help=f"points of the {side} image in mm, one per row: {use}"
         )
         register.add_argument(f"--{side}-mask", metavar="FILE", help=f"where the {side} image counts: not 0")
+    register.add_argument(
+        "--rigid-regions", metavar="FILE", help="labels of what must not deform in the fixed image, such as bones"
+    )
+    register.add_argument(
+        "--initial", metavar="FILE", help="transform to start from: the folder of a result, or any tool's file"
+    )
     register.set_defaults(run=_register)
 
     demo = commands.add_parser(
@@ -114,6 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     apply.add_argument(
         "--labels", choices=("nearest", "gaussian"), default="nearest", help="how labels are read: gaussian is smooth"
     )
+    apply.add_argument(
+        "--to", choices=("auto", "nifti", "zarr"), default="auto",
+        help="what images and label maps become: zarr is OME-Zarr, made chunk by chunk; what they are, by default",
+    )  # fmt: skip
     apply.add_argument("--quiet", action="store_true", help="print errors only")
     apply.set_defaults(run=_apply)
 
@@ -187,7 +198,7 @@ def _register(arguments: argparse.Namespace) -> int:
     config = configured(arguments)
     _check_output(arguments.output)
     kinds = ("labels", "landmarks", "mask")
-    names = [f"{side}_{kind}" for kind in kinds for side in ("fixed", "moving")]
+    names = [f"{side}_{kind}" for kind in kinds for side in ("fixed", "moving")] + ["rigid_regions", "initial"]
     extras = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     run = ran.start(arguments.fixed, arguments.moving, config, **extras)
     registration = terminal.follow(run, quiet=arguments.quiet)
@@ -242,11 +253,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _transform(arguments: argparse.Namespace) -> Transform:
-    grids = {
-        side: ran.load_image(path).grid
-        for side in ("fixed", "moving")
-        if (path := getattr(arguments, side)) is not None
-    }
+    grids = {side: load_grid(path) for side in ("fixed", "moving") if (path := getattr(arguments, side)) is not None}
     found = Transform.load(arguments.transform, arguments.from_format, **grids)
     return found.opposite() if arguments.inverse else found
 
@@ -254,9 +261,10 @@ def _transform(arguments: argparse.Namespace) -> Transform:
 def _apply(arguments: argparse.Namespace) -> int:
     _check_output(arguments.output)
     transform = _transform(arguments)
-    if arguments.reference is not None:
-        transform = transform.on(ran.load_image(arguments.reference).grid)
-    steps = apply_files(transform, arguments.files, arguments.output, arguments.kind, arguments.labels)
+    grid = None if arguments.reference is None else load_grid(arguments.reference)
+    steps = apply_files(
+        transform, arguments.files, arguments.output, arguments.kind, arguments.labels, grid=grid, to=arguments.to
+    )
     terminal.follow_apply(steps, quiet=arguments.quiet)
     return DONE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,11 @@ from napari_ran.io.images import (
 )
 from napari_ran.io.landmarks import load_landmarks, save_landmarks
 from napari_ran.io.layers import LayerData, image_from_layer, labels_from_layer, landmarks_from_layer, to_layer_data
+from napari_ran.io.units import millimetres as millimetres  # widgets take it from here
 
 _LANDMARK_SUFFIXES = (".fcsv", ".mrk.json")
 _LABEL_NAME = re.compile(r"(^|[^a-z])(segm?|segmentation|label|mask|parc|aseg)(s|map|maps)?([^a-z]|$)", re.IGNORECASE)
 _MOST_LABELS = 256
-_MILLIMETRES = {
-    "pixel": 1.0,
-    "millimeter": 1.0,
-    "micrometer": 1e-3,
-    "nanometer": 1e-6,
-    "centimeter": 10.0,
-    "meter": 1e3,
-}
-_MILLIMETRES |= {"px": 1.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6, "cm": 10.0, "m": 1e3}
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -96,21 +88,6 @@ def layer_affine(meta: Mapping[str, Any], ndim: int) -> np.ndarray[Any, np.dtype
     matrix[:ndim, ndim] = meta.get("translate", 0.0)
     whole = np.asarray(meta.get("affine", np.eye(ndim + 1)), float) @ matrix
     return np.asarray(np.diag([*millimetres(meta.get("units") or ("mm",) * ndim, _name(meta)), 1.0]) @ whole)
-
-
-def millimetres(units: Iterable[Any], name: str = "layer") -> list[float]:
-    """Return how many mm one unit of each axis of a layer is; pixels count as mm, as everywhere without a scale.
-
-    Raises
-    ------
-    InputError
-        An axis is not a length.
-    """
-    try:
-        return [_MILLIMETRES[str(unit)] for unit in units]
-    except KeyError as error:
-        problem = f"an axis is measured in {error.args[0]}, which is no length that is known here"
-        raise InputError(name, problem, "Set the layer's units to mm") from None
 
 
 def sample_phantom() -> list[LayerData]:

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, overload
+from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_ran.applying import POINTS, ApplyStep, Kind, LabelMethod, apply_files, kind_of
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks, Surface
 from napari_ran.errors import InputError
 from napari_ran.inversion import invert_field, invert_points
-from napari_ran.io import (
-    load_field,
-    load_labels,
-    load_landmarks,
-    load_surface,
-    load_volumes,
-    save_field,
-    save_labels,
-    save_landmarks,
-    save_surface,
-    save_volumes,
-)
-from napari_ran.io.files import stem_of, suffix_of
-from napari_ran.io.surfaces import SUFFIXES as SURFACES
+from napari_ran.io import load_field, save_field
 from napari_ran.transform import check_dimension, compose_to, warp_image, warp_labels
 
 if TYPE_CHECKING:
     from napari_ran.results import Registration
 
-POINTS = (".csv", ".fcsv", ".json", ".mrk.json", ".txt", ".npy")
-"""Endings of files of points."""
-
-Kind = Literal["auto", "image", "labels", "points", "surface"]
-LabelMethod = Literal["nearest", "gaussian"]
 Carried = Image | Labels | Landmarks | Surface
 """What a transform can carry."""
 
@@ -159,127 +141,4 @@ class Transform:
         return save_field(self.field, path, format, moving=self.moving, affine=self.affine)
 
 
-@dataclass(frozen=True)
-class ApplyStep:
-    """Progress: file `number` of `total`, counted from 1; `path` is what it became, once it is done."""
-
-    number: int
-    total: int
-    name: str
-    path: Path | None = None
-    warning: str = ""
-
-
-def apply_files(
-    transform: Transform,
-    files: Sequence[str | Path],
-    folder: str | Path,
-    kind: Kind = "auto",
-    labels: LabelMethod = "nearest",
-) -> Generator[ApplyStep, None, list[Path]]:
-    """Bring files of the moving image to the fixed one: images of any type, label maps, points, surfaces.
-
-    Parameters
-    ----------
-    transform : Transform
-        How.
-    files : sequence of path
-        What. Images keep their type, channels and time points.
-    folder : path
-        Where the results go, under the files' own names.
-    kind : {"auto", "image", "labels", "points", "surface"}
-        What the files are. By default their ending says it, and an image whose name speaks of labels or of a
-        segmentation is a label map.
-    labels : {"nearest", "gaussian"}
-        How label maps are read.
-
-    Raises
-    ------
-    InputError
-        A file cannot be read, or two would get the same name; before anything is written where it can be known.
-    OutputError
-        A file could not be written.
-    """
-    paths = [Path(file).expanduser() for file in files]
-    kinds = [kind_of(path) if kind == "auto" else kind for path in paths]
-    targets = [Path(folder) / _result_name(path, what) for path, what in zip(paths, kinds, strict=True)]
-    for path in paths:
-        if not path.exists():
-            raise InputError(str(path), "there is no such file", "Check the path")
-    for number, target in enumerate(targets):
-        if target in targets[:number]:
-            raise InputError(str(paths[number]), f"two files would become {target.name}", "Apply them one by one")
-        if target.resolve() == paths[number].resolve():
-            raise InputError("folder", f"{target} would replace the file that it comes from", "Choose another folder")
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError("folder", f"{folder} cannot be made ({error.strerror})", "Choose another folder") from None
-    for number, (path, what, target) in enumerate(zip(paths, kinds, targets, strict=True), start=1):
-        yield ApplyStep(number, len(paths), path.name)
-        try:
-            warning = _apply_file(transform, path, what, target, labels)
-        except InputError as error:
-            raise InputError(str(path), error.problem, error.cure) from error
-        yield ApplyStep(number, len(paths), path.name, target, warning)
-    return targets
-
-
-def kind_of(path: Path) -> Literal["image", "labels", "points", "surface"]:
-    """Return what a file is, by its name."""
-    suffix = suffix_of(path)
-    if suffix in SURFACES:
-        return "surface"
-    if suffix in POINTS:
-        return "points"
-    words = path.name.lower()
-    return "labels" if any(word in words for word in ("label", "seg", "mask", "aparc", "aseg")) else "image"
-
-
-def _result_name(path: Path, kind: str) -> str:
-    """Return a file's name after it was carried: points become CSV, images in formats that are read only NIfTI."""
-    if kind == "points":
-        return f"{stem_of(path)}.csv"
-    if kind in ("image", "labels") and suffix_of(path) not in (".nii.gz", ".nii", ".mha", ".nrrd"):
-        return f"{stem_of(path)}.nii.gz"
-    return path.name
-
-
-def _apply_file(transform: Transform, path: Path, kind: str, target: Path, labels: LabelMethod) -> str:
-    """Carry one file and return what to bear in mind about it."""
-    if kind == "image":
-        save_volumes(load_volumes(path).map(transform.apply), target)
-        return ""
-    if kind == "labels":
-        save_labels(transform.apply(load_labels(path), labels), target)
-        return ""
-    if kind == "surface":
-        surface = load_surface(path)
-        places, off = transform.carry_points(surface.vertices)
-        save_surface(replace(surface, vertices=places), target)
-    else:
-        places, off = transform.carry_points(load_landmarks(path).points)
-        save_landmarks(Landmarks(places, path.stem), target)
-    return in_doubt(transform, places, off)
-
-
-def in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np.float64]) -> str:
-    """Say how many points came to lie outside the field's grid, or where the field does not lead to them."""
-    grid = transform.field.grid
-    voxels = grid.to_voxel(places)
-    outside = ((voxels < -0.5) | (voxels > np.array(grid.shape) - 0.5)).any(axis=1)
-    folded = (off > 0.1 * float(grid.spacing.min())) & ~outside
-    parts = []
-    if outside.any():
-        parts.append(
-            f"{int(outside.sum())} of {len(places)} points lie outside the field: they move as its border does"
-        )
-    if folded.any():
-        worst = float(off[folded].max())
-        parts.append(
-            f"to {int(folded.sum())} of {len(places)} points the field does not lead (off by up to {worst:.2g} mm)"
-        )
-    return "; ".join(parts)
-
-
-__all__ = ["ApplyStep", "Transform", "apply_files", "in_doubt", "kind_of"]
+__all__ = ["POINTS", "ApplyStep", "Carried", "Kind", "LabelMethod", "Transform", "apply_files", "kind_of"]

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_ran.data import Image, Labels, Landmarks
+import numpy as np
+from numpy.typing import ArrayLike
+
+from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.evaluate import check_labels, check_landmarks
-from napari_ran.io import load_image, load_labels, load_landmarks
+from napari_ran.io import load_field, load_image, load_labels, load_landmarks
+from napari_ran.preprocess import Initial
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +29,8 @@ class Inputs:
     moving_landmarks: Landmarks | None
     fixed_mask: Labels | None = None
     moving_mask: Labels | None = None
+    rigid_regions: Labels | None = None
+    initial: Initial | None = None
 
 
 def load_inputs(
@@ -36,23 +42,28 @@ def load_inputs(
     moving_landmarks: Landmarks | str | Path | None = None,
     fixed_mask: Labels | str | Path | None = None,
     moving_mask: Labels | str | Path | None = None,
+    rigid_regions: Labels | str | Path | None = None,
+    initial: DisplacementField | ArrayLike | str | Path | None = None,
 ) -> Inputs:
-    """Load what is given as a path, and check that the parts fit together.
+    """Load what is given as a path, and check that the parts fit together; see `napari_ran.register`.
 
     Raises
     ------
     InputError
         Naming the argument that cannot be used, what came, and the cure.
     """
+    first, second = _loaded("fixed", fixed, Image, load_image), _loaded("moving", moving, Image, load_image)
     inputs = Inputs(
-        _loaded("fixed", fixed, Image, load_image),
-        _loaded("moving", moving, Image, load_image),
+        first,
+        second,
         _optional("fixed_labels", fixed_labels, Labels, load_labels),
         _optional("moving_labels", moving_labels, Labels, load_labels),
         _optional("fixed_landmarks", fixed_landmarks, Landmarks, load_landmarks),
         _optional("moving_landmarks", moving_landmarks, Landmarks, load_landmarks),
         _optional("fixed_mask", fixed_mask, Labels, load_labels),
         _optional("moving_mask", moving_mask, Labels, load_labels),
+        _optional("rigid_regions", rigid_regions, Labels, load_labels),
+        None if initial is None else _initial(initial, first.grid, second.grid),
     )
     _check(inputs)
     return inputs
@@ -76,6 +87,35 @@ def _loaded(argument: str, value: Any, kind: type[Any], load: Callable[[str | Pa
         f"expected {kind.__name__} or a path, got {type(value).__name__}",
         cure if kind is Image else f"Give ran.{kind.__name__} or the path of a file",
     )
+
+
+def _initial(source: DisplacementField | ArrayLike | str | Path, fixed: Grid, moving: Grid) -> Initial:
+    """Return an initial transform: a field, a matrix, the folder of a result, or any tool's file."""
+    if isinstance(source, str | Path):
+        folder = Path(source).expanduser()
+        path = folder / "field.h5" if folder.is_dir() else folder
+        try:
+            source = load_field(path, fixed=fixed, moving=moving)
+        except InputError as error:
+            raise InputError("initial", f"{error.argument}: {error.problem}", error.cure) from error
+    if isinstance(source, DisplacementField):
+        if source.grid.ndim != fixed.ndim:
+            problem = f"the transform is {source.grid.ndim}-D, the images are {fixed.ndim}-D"
+            raise InputError("initial", problem, "Give a transform of the same dimension")
+        return Initial.of(source)
+    try:
+        matrix = np.asarray(source, dtype=np.float64)
+    except (TypeError, ValueError):
+        problem = f"expected a DisplacementField, a matrix or a path, got {type(source).__name__}"
+        raise InputError("initial", problem, "Give one of them; a Transform has a field") from None
+    if matrix.shape != (fixed.ndim + 1,) * 2:
+        problem = f"expected a matrix of shape {(fixed.ndim + 1,) * 2}, got {matrix.shape}"
+        raise InputError("initial", problem, "Give fixed to moving world positions in mm, homogeneous")
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+        raise InputError("initial", "the matrix is singular or not finite", "Give one that has an inverse")
+    if not np.allclose(matrix[-1], [0] * fixed.ndim + [1]):
+        raise InputError("initial", f"the matrix's last row is {matrix[-1].tolist()}", "It must be 0 ... 0 1")
+    return Initial.of(matrix)
 
 
 def _check(inputs: Inputs) -> None:
@@ -107,10 +147,15 @@ def _check(inputs: Inputs) -> None:
         ("moving_labels", inputs.moving_labels, moving),
         ("fixed_mask", inputs.fixed_mask, fixed),
         ("moving_mask", inputs.moving_mask, moving),
+        ("rigid_regions", inputs.rigid_regions, fixed),
     ):
         if labels is not None:
             check_labels(argument, labels, image)
             if argument.endswith("mask") and not labels.ids:
                 raise InputError(argument, "the mask is empty", "Mark where the image counts with 1, or give no mask")
+            if argument == "rigid_regions" and not labels.ids:
+                raise InputError(
+                    argument, "there is no region", "Label each rigid structure, 0 elsewhere, or give none"
+                )
     if inputs.fixed_landmarks is not None and inputs.moving_landmarks is not None:
         check_landmarks(inputs.fixed_landmarks, inputs.moving_landmarks, fixed.grid, moving.grid)

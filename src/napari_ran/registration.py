@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from napari_ran import functional as F
 from napari_ran._version import __version__
@@ -20,6 +19,7 @@ from napari_ran.data import DisplacementField, Image, Labels, Landmarks
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
+from napari_ran.guidance import check_guidance, guides_for, masks_for, rigid_messages
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
 from napari_ran.inversion import invert_points
@@ -29,7 +29,7 @@ from napari_ran.models import Levelled, LevelStep, create_model
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
-from napari_ran.transform import compose_inverse, compose_to, resample, warp_image, warp_labels
+from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels
 from napari_ran.working import Working, network_for, network_grid
 
 STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate")
@@ -70,6 +70,8 @@ def register(
     moving_landmarks: Landmarks | str | Path | None = None,
     fixed_mask: Labels | str | Path | None = None,
     moving_mask: Labels | str | Path | None = None,
+    rigid_regions: Labels | str | Path | None = None,
+    initial: DisplacementField | ArrayLike | str | Path | None = None,
     **overrides: Any,
 ) -> Registration:
     """Register a moving image to a fixed image.
@@ -84,13 +86,18 @@ def register(
         The settings; the defaults when left out.
     fixed_labels, moving_labels : Labels or path, optional
         Label maps on their image's grid: the moving ones are carried along, and with both the Dice overlap is reported.
-        They do not enter the registration.
+        They do not enter the registration unless ``instance.labels`` gives them a weight.
     fixed_landmarks, moving_landmarks : Landmarks or path, optional
         Points in mm, RAS+: the moving ones are carried along, and with both the TRE is reported. They do not enter the
         registration unless ``instance.landmarks`` gives them a weight.
     fixed_mask, moving_mask : Labels or path, optional
-        Where each image counts (not 0), on its own grid: the refinement of the field compares only there, and what lies
-        elsewhere follows smoothly. The network and the affine alignment look at everything.
+        Where each image counts (not 0), on its own grid: the affine alignment and the refinement of the field compare
+        only there, and what lies elsewhere follows smoothly. The network looks at everything.
+    rigid_regions : Labels or path, optional
+        Regions of the fixed image, such as bones, each of which moves rigidly: by the refinement of the field.
+    initial : DisplacementField, (D + 1, D + 1) array or path, optional
+        Where to start from: fixed to moving world positions, of this or any other tool. The affine alignment goes on
+        from an affine transform (``affine="none"`` keeps it); a field stays as it is, and takes the network's place.
     **overrides
         Settings by name that replace those of `config`, such as ``affine="none"`` or ``instance="network"``.
 
@@ -113,6 +120,8 @@ def register(
         moving_landmarks=moving_landmarks,
         fixed_mask=fixed_mask,
         moving_mask=moving_mask,
+        rigid_regions=rigid_regions,
+        initial=initial,
         **overrides,
     )
     for _ in run:
@@ -131,6 +140,8 @@ def start(
     moving_landmarks: Landmarks | str | Path | None = None,
     fixed_mask: Labels | str | Path | None = None,
     moving_mask: Labels | str | Path | None = None,
+    rigid_regions: Labels | str | Path | None = None,
+    initial: DisplacementField | ArrayLike | str | Path | None = None,
     **overrides: Any,
 ) -> Run:
     """Check the inputs and return a `Run` that registers them while it is iterated.
@@ -139,7 +150,16 @@ def start(
     """
     settings = (config or RegistrationConfig()).replace(**overrides)
     inputs = load_inputs(
-        fixed, moving, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, fixed_mask, moving_mask
+        fixed,
+        moving,
+        fixed_labels,
+        moving_labels,
+        fixed_landmarks,
+        moving_landmarks,
+        fixed_mask,
+        moving_mask,
+        rigid_regions,
+        initial,
     )
     return Run(inputs, settings)
 
@@ -155,8 +175,10 @@ class Run:
         self.config = config
         self.device = resolve_device(config.device)
         self._inputs = inputs
-        _check_guidance(config, inputs)
-        self._model, message = network_for(inputs.fixed.grid.ndim, config, self.device)
+        check_guidance(config, inputs)
+        self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
+        if inputs.initial is None or inputs.initial.field is None:
+            self._model, message = network_for(inputs.fixed.grid.ndim, config, self.device)
         self._found = Working(messages=[message])
         self._records: list[StageRecord] = []
         self._registration: Registration | None = None
@@ -212,7 +234,9 @@ class Run:
 
     def _prepare(self) -> Generator[Event, None, None]:
         """Bring both images onto one working grid, affinely aligned."""
-        steps = prepare_pair(self._inputs.fixed, self._inputs.moving, self.config)
+        inputs = self._inputs
+        masks = inputs.fixed_mask, inputs.moving_mask
+        steps = prepare_pair(inputs.fixed, inputs.moving, self.config, inputs.initial, masks)
         prepared: PreparedPair = yield from self._measured(steps)
         check_memory(prepared.grid.shape, self.config, self._model is not None, self.device)
         self._found.messages.extend(prepared.messages)
@@ -242,6 +266,10 @@ class Run:
         """Predict both directions with the network, coarse to fine."""
         prepared, model = self._found.pair, self._model
         shape = prepared.grid.shape
+        if prepared.initial is not None:
+            self._found.forward, self._found.refined = prepared.initial.to(self.device), True
+            yield Event("network", 1, 1, "no network")
+            return
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
@@ -269,51 +297,28 @@ class Run:
         resolved = settings.resolved(prepared.intensity)
         spacing = tuple(float(s) for s in prepared.grid.spacing)
         model = self._model
+        guides: tuple[Guide, ...] = ()
         if model is None and settings.mode == "network":
             model = create_model(self.config.preset, ndim=2 if prepared.grid.ndim == 2 else 3).to(self.device).eval()
         if model is not None and settings.mode == "network":
             steps = optimise_network(model, fixed, moving, resolved, spacing, self.config.keep_levels)
         else:
-            guide, masks = self._guide(prepared, spacing), self._masks(prepared)
-            steps = optimise_field(fixed, moving, found.forward, resolved, spacing, guide, masks)
+            guides, said = guides_for(prepared, self._inputs, self.config, self.device)
+            found.messages.extend(said)
+            masks = masks_for(prepared, self._inputs, self.device)
+            steps = optimise_field(fixed, moving, found.forward, resolved, spacing, guides, masks)
         result = yield from relay(steps, self._instance_event, torch.enable_grad)
         found.forward, found.best_field, found.refined = result.field, None, settings.mode == "field"
-        found.messages.extend(result.messages)
+        found.messages.extend((*result.messages, *rigid_messages(guides, result.field)))
         if result.output is not None:
             found.backward = result.output.inverse_field
         if result.output is not None and result.model is not None:
             found.keep(result.model, prepared.grid, (fixed, moving), result.output)
             found.keep_fitted(result.before, model if isinstance(model, Levelled) else result.model)
 
-    def _guide(self, pair: PreparedPair, spacing: tuple[float, ...]) -> Guide | None:
-        """Return the landmarks as what leads the fit, if they should."""
-        first, second = self._inputs.fixed_landmarks, self._inputs.moving_landmarks
-        weight = self.config.instance.landmarks
-        if not weight or first is None or second is None:
-            return None
-        back = np.linalg.inv(pair.affine)
-        aligned = second.points @ back[:-1, :-1].T + back[:-1, -1]
-        start, end = (torch.from_numpy(pair.grid.to_voxel(one)).float() for one in (first.points, aligned))
-        target = (end - start) * torch.tensor(spacing)
-        self._found.messages.append(
-            f"{len(first)} landmarks lead the fit with weight {weight:g}: their error is no measure of its accuracy"
-        )
-        return Guide(start.to(self.device), target.to(self.device), pair.grid.shape, spacing, weight)
-
-    def _masks(self, pair: PreparedPair) -> tuple[Tensor | None, Tensor | None]:
-        """Return both masks (1, 1, *S) on the working grid, the moving one aligned as its image is."""
-        found: list[Tensor | None] = []
-        for mask, world in ((self._inputs.fixed_mask, None), (self._inputs.moving_mask, pair.affine)):
-            if mask is None:
-                found.append(None)
-                continue
-            here = resample(mask, pair.grid, world)
-            found.append((here.tensor > 0).float()[None, None].to(self.device))
-        return found[0], found[1]
-
     def _instance_event(self, step: InstanceStep) -> Event:
         self._found.best_field = step.best_field
-        metrics = {"similarity": step.similarity, "loss": step.loss, "landmarks (mm)": step.landmark_mm}
+        metrics = {"similarity": step.similarity, "loss": step.loss} | step.measures
         metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return Event("instance", step.step, step.total, step.message, metrics)
 
@@ -358,20 +363,6 @@ class Run:
         return Registration(
             inputs.fixed, inputs.moving, warped, whole, inverse, report, self.config, trace, labels, points, **given
         )
-
-
-def _check_guidance(config: RegistrationConfig, inputs: Inputs) -> None:
-    """Refuse landmarks that should lead, and masks, where they would be ignored."""
-    for name in ("fixed_mask", "moving_mask"):
-        if getattr(inputs, name) is not None and config.instance.mode != "field":
-            problem = f"masks are used by the refinement of the field only; instance.mode is '{config.instance.mode}'"
-            raise InputError(name, problem, "Set instance.mode=field, or give no mask")
-    if not config.instance.landmarks:
-        return
-    if inputs.fixed_landmarks is None or inputs.moving_landmarks is None:
-        raise InputError("instance.landmarks", "there are no landmarks of both images", "Give them, or set it to 0")
-    if config.instance.mode != "field":
-        raise InputError("instance.landmarks", "landmarks lead the mode 'field' only", "Set instance.mode=field, or 0")
 
 
 def _carried(landmarks: Landmarks | None, whole: DisplacementField, inverse: DisplacementField) -> Landmarks | None:

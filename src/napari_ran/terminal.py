@@ -127,16 +127,22 @@ def follow_benchmark(steps: Generator[BenchmarkStep, None, list[RowResult]], qui
 
 
 def follow_apply(steps: Generator[ApplyStep, None, list[Path]], quiet: bool = False) -> list[Path]:
-    """Carry files, with a line for each that is done, and return them."""
+    """Carry files, with a line for each that is done and a bar for one that takes many parts, and return them."""
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    columns = (BarColumn(bar_width=16), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=quiet, transient=True) as progress, closing(steps):
+        task = progress.add_task("", visible=False)
 
-    def show(step: ApplyStep) -> None:
-        if step.path is not None:
-            console.print(f"{escape(step.name)} -> {escape(str(step.path))}")
-        if step.warning:
-            console.print(f"[yellow]{escape(step.warning)}[/]")
+        def show(step: ApplyStep) -> None:
+            words = escape(step.name)
+            progress.update(
+                task, completed=step.done, total=step.parts, description=words, visible=0 < step.done < step.parts
+            )
+            if step.path is not None:
+                console.print(f"{words} -> {escape(str(step.path))}")
+            if step.warning:
+                console.print(f"[yellow]{escape(step.warning)}[/]")
 
-    with closing(steps):
         return last(steps, show)
 
 

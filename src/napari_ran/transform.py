@@ -64,11 +64,11 @@ def resample(
     """
     check_dimension(volume.name, volume.grid.ndim, grid.ndim)
     if isinstance(volume, Labels):
-        tensor = _pull(volume.tensor[None], volume.grid, grid, world, None, "nearest", 0)[0]
+        tensor = pull(volume.tensor[None], volume.grid, grid, world, None, "nearest", 0)[0]
         return Labels(tensor, grid, volume.name, volume.names)
     background = float(volume.tensor.min())
     read = _matched(volume, grid, world) if antialias else volume
-    tensor = _pull(read.tensor, read.grid, grid, world, None, interpolation, background)
+    tensor = pull(read.tensor, read.grid, grid, world, None, interpolation, background)
     return Image(tensor, grid, volume.name, volume.metadata)
 
 
@@ -91,7 +91,7 @@ def warp_image(image: Image, field: DisplacementField, background: float | None 
     """
     check_dimension(image.name, image.grid.ndim, field.grid.ndim)
     outside = float(image.tensor.min()) if background is None else background
-    tensor = _pull(image.tensor, image.grid, field.grid, None, field.tensor, "linear", outside)
+    tensor = pull(image.tensor, image.grid, field.grid, None, field.tensor, "linear", outside)
     return Image(tensor, field.grid, f"{image.name} warped", image.metadata)
 
 
@@ -114,7 +114,7 @@ def warp_labels(
     """
     check_dimension(labels.name, labels.grid.ndim, field.grid.ndim)
     if method == "nearest":
-        tensor = _pull(labels.tensor[None], labels.grid, field.grid, None, field.tensor, "nearest", 0)[0]
+        tensor = pull(labels.tensor[None], labels.grid, field.grid, None, field.tensor, "nearest", 0)[0]
         return Labels(tensor, field.grid, f"{labels.name} warped", labels.names)
     if method != "gaussian":
         raise InputError("method", f"unknown: '{method}'", "Use 'nearest' or 'gaussian'")
@@ -122,7 +122,7 @@ def warp_labels(
     found = torch.zeros(field.grid.shape, dtype=torch.int32)
     for label in [0, *labels.ids]:
         share = F.gaussian_smooth((labels.tensor == label).float()[None, None], [sigma] * labels.grid.ndim)[0]
-        here = _pull(share, labels.grid, field.grid, None, field.tensor, "linear", float(label == 0))[0]
+        here = pull(share, labels.grid, field.grid, None, field.tensor, "linear", float(label == 0))[0]
         larger = here > best
         best, found = torch.where(larger, here, best), torch.where(larger, label, found)
     return Labels(found, field.grid, f"{labels.name} warped", labels.names)
@@ -186,7 +186,7 @@ def _compose(
     return DisplacementField(result, grid, working.source, working.target)
 
 
-def _pull(
+def pull(
     values: Tensor,
     source: Grid,
     target: Grid,
@@ -195,7 +195,10 @@ def _pull(
     interpolation: Interpolation,
     outside: float,
 ) -> Tensor:
-    """Read ``values`` (C, *S) on `source` at the points of `target`, displaced by (D, *T) target voxels."""
+    """Read ``values`` (C, *S) on `source` at the points of `target`, displaced by (D, *T) target voxels.
+
+    `world` maps world positions of the target to those of the source; beyond the source's faces is `outside`.
+    """
     matrix = as_double(target.voxel_map_to(source, world))
     values = values.cpu()
     result = torch.empty((values.shape[0], *target.shape), dtype=values.dtype)

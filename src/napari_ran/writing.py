@@ -34,7 +34,7 @@ def replacing(
     Parameters
     ----------
     path : path
-        The file to write.
+        The file to write; or a folder, which takes the place of a folder.
     what, cure : str
         What the file is and what to do when it cannot be written, for the error's sentence.
     previous : Path, optional
@@ -64,7 +64,7 @@ def replacing(
             _flush(made / target.name)
         if previous is not None and target.exists():
             os.replace(target, previous)
-        os.replace(made / target.name, target)
+        _put(made / target.name, target)
     except RanError:
         raise
     except (OSError, RuntimeError) as error:  # SimpleITK reports a failed write as RuntimeError
@@ -84,6 +84,20 @@ def reason_of(error: BaseException) -> str:
         return type(error).__name__
     # ITK puts the cause last, behind "itk::ERROR: Class(0x...): "
     return lines[-1].split("): ", 1)[-1].rstrip(".")
+
+
+def _put(made: Path, target: Path) -> None:
+    """Move what was made to its place; a folder that is there goes for another folder only, and once that is there."""
+    if not (made.is_dir() and target.is_dir()):
+        os.replace(made, target)
+        return
+    aside = made.with_name(f"{made.name}.old")  # in the passing folder, with which it goes
+    os.replace(target, aside)
+    try:
+        os.replace(made, target)
+    except OSError:
+        os.replace(aside, target)
+        raise
 
 
 def _flush(path: Path) -> None:

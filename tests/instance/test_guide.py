@@ -10,7 +10,7 @@ import napari_ran as ran
 from napari_ran.data import Landmarks
 from napari_ran.errors import InputError
 from napari_ran.evaluate import target_registration_error
-from napari_ran.instance import Guide
+from napari_ran.instance import LandmarkGuide
 from napari_ran.registration import Event
 
 SPACING = {2: (2.0, 1.0), 3: (2.0, 1.0, 1.5)}
@@ -22,7 +22,7 @@ def test_the_distance_is_in_mm_and_the_term_grows_with_it(ndim: int) -> None:
     points = torch.tensor([[5.0] * ndim, [9.0] * ndim])
     target = torch.zeros(2, ndim)
     target[0, 0] = 3.0
-    guide = Guide(points, target, SHAPE[ndim], SPACING[ndim], weight=2.0)
+    guide = LandmarkGuide(points, target, SHAPE[ndim], SPACING[ndim], weight=2.0)
     control = torch.zeros(1, ndim, *SHAPE[ndim], requires_grad=True)
     torch.testing.assert_close(guide.away(control), torch.tensor([3.0, 0.0]))
     unit = np.mean(SPACING[ndim])
@@ -39,11 +39,11 @@ def test_the_distance_is_in_mm_and_the_term_grows_with_it(ndim: int) -> None:
 def test_a_drawn_field_meets_the_points_and_leaves_the_rest(coarse: int) -> None:
     shape = (40, 60)
     points, target = torch.tensor([[10.0, 15.0], [30.0, 45.0]]), torch.tensor([[4.0, 0.0], [0.0, -3.0]])
-    guide = Guide(points, target, shape, (1.0, 1.0), 1.0)
+    guide = LandmarkGuide(points, target, shape, (1.0, 1.0), 1.0)
     drawn = guide.drawn(torch.zeros(1, 2, *(n // coarse for n in shape)))
     assert float(guide.away(drawn).max()) < 0.3
     assert float(drawn.abs().max()) < 5
-    wide = Guide(points[:1], target[:1], (400, 600), (1.0, 1.0), 1.0).drawn(torch.zeros(1, 2, 400, 600))
+    wide = LandmarkGuide(points[:1], target[:1], (400, 600), (1.0, 1.0), 1.0).drawn(torch.zeros(1, 2, 400, 600))
     assert float(wide[0, :, 399, 599].abs().max()) < 0.2
 
 

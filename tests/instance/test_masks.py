@@ -75,8 +75,8 @@ def test_masks_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(InputError, match="nothing that varies is left"):
         ran.register(made.fixed, made.moving, **masks, **SETTINGS)
     mask = Labels(torch.ones(grid.shape, dtype=torch.int32), grid)
-    with pytest.raises(InputError, match=r"fixed_mask: masks are used by the refinement of the field only"):
-        ran.start(made.fixed, made.moving, fixed_mask=mask, instance="none")
+    with pytest.raises(InputError, match=r"fixed_mask: masks are used by the affine alignment and"):
+        ran.start(made.fixed, made.moving, fixed_mask=mask, instance="network")
 
 
 def test_masks_on_the_command_line(tmp_path: Path) -> None:

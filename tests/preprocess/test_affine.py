@@ -7,6 +7,7 @@ import pytest
 
 import napari_ran as ran
 from napari_ran.preprocess import PreparedPair, prepare_pair
+from napari_ran.steps import last
 
 SHAPE = (40, 36, 32)
 
@@ -152,3 +153,21 @@ def test_a_follow_up_scan_35_mm_away_is_brought_close(real_data: Path) -> None:
     reached = start @ pair.affine[:3, :3].T + pair.affine[:3, 3]
     assert np.linalg.norm(start - target, axis=1).mean() > 25
     assert np.linalg.norm(reached - target, axis=1).mean() < 12
+
+
+def test_masks_keep_what_moves_otherwise_from_the_alignment() -> None:
+    """A bright table that lies elsewhere in the second image leads the alignment astray unless it is masked out."""
+    truth = _matrix(0.0, 1.0, (5.0, 0.0, -4.0))
+    fixed, moving = _pair(truth)
+    arrays = fixed.array.copy(), moving.array.copy()
+    arrays[0][:, -6:], arrays[1][:, -14:-6] = 3.0, 3.0
+    arrays[0][::5, -6:], arrays[1][::5, -14:-6] = 0.0, 0.0
+    fixed, moving = ran.Image(arrays[0], fixed.grid), ran.Image(arrays[1], moving.grid)
+    masks = [np.ones(image.grid.shape, np.int32) for image in (fixed, moving)]
+    masks[0][:, -6:], masks[1][:, -14:] = 0, 0
+    maps = ran.Labels(masks[0], fixed.grid), ran.Labels(masks[1], moving.grid)
+    errors = []
+    for given in ((None, None), maps):
+        steps = prepare_pair(fixed, moving, ran.RegistrationConfig(affine="rigid"), masks=given)
+        errors.append(_error(last(steps).affine, truth))
+    assert errors[1] < 1.5 < errors[0]

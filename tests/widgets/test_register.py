@@ -487,3 +487,45 @@ def test_masks_are_found_by_their_names_and_reach_the_registration(docked: Made,
     assert widget.choices.layer("moving_mask") is mask
     assert widget.choices.layer("moving") is fixed
     assert moving is widget.choices.layer("fixed")
+
+
+def test_rigid_regions_and_a_saved_start_reach_the_registration(docked: Made, qtbot: Any, tmp_path: Path) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    fixed = widget.choices.layer("fixed")
+    values = np.zeros(fixed.data.shape, dtype=int)
+    values[tuple(slice(n // 3, n // 2) for n in values.shape)] = 4
+    layer = viewer.add_labels(
+        values, name="rigid bones", affine=fixed.affine, scale=fixed.scale, translate=fixed.translate
+    )
+    assert widget.choices.layer("rigid_regions") is layer
+    assert widget.choices.layer("fixed_labels") is not layer
+    run(widget, qtbot)
+    assert "Region 4 moved rigidly" in widget.outcome.notes.text()
+    folder = widget.result.save(tmp_path / "first")
+    widget.setup.initial.setText(str(folder))
+    run(widget, qtbot)
+    assert "the initial transform takes its place" in widget.outcome.notes.text()
+    widget.setup.initial.setText(str(tmp_path / "nowhere"))
+    widget.register()
+    qtbot.waitUntil(lambda: widget.message.isVisibleTo(widget), timeout=20_000)
+    assert "Start from" in widget.message.text.text()
+
+
+def test_a_layer_that_was_moved_by_hand_is_registered_from_there(docked: Made, qtbot: Any) -> None:
+    """What napari's Transform mode does to a layer, its affine, is where the registration begins."""
+    viewer, widget = docked
+    add_pair(viewer)
+    moving = widget.choices.layer("moving")
+    before = np.asarray(moving.affine.affine_matrix)
+    turned = np.eye(len(before))
+    turned[:-1, -1] = 4.0
+    moving.affine = turned @ before
+    widget.form.set(ran.RegistrationConfig(weights="none", affine="none", instance="none"))
+    widget.choices.choose("moving_labels", None)  # they stayed behind
+    run(widget, qtbot)
+    result = widget.result
+    assert result is not None
+    shown = np.asarray(moving.affine.affine_matrix)
+    np.testing.assert_allclose(np.abs(result.moving.grid.affine[:-1, -1][::-1]), np.abs(shown[:-1, -1]), atol=1e-3)
+    np.testing.assert_allclose(result.affine, np.eye(len(before)), atol=1e-9)

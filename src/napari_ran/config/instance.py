@@ -44,6 +44,8 @@ class InstanceConfig(FrozenConfig):
     landmarks : float
         Weight of the mean distance of the landmarks in voxels against the logarithm of the dissimilarity, for the mode
         "field"; 0 only scores with them. A weight of 1 leads firmly.
+    labels : float
+        Weight of one minus the mean Dice of the labels that both images have, likewise; 0 only scores with them.
     learning_rate : float
         First step size of Adam in voxels of the level; it falls linearly to a tenth.
     points : int
@@ -65,6 +67,7 @@ class InstanceConfig(FrozenConfig):
     steps: PositiveInt | None = None
     control: PositiveInt | None = Field(None, le=8)
     landmarks: NonNegativeFloat = 0.0
+    labels: NonNegativeFloat = 0.0
     learning_rate: PositiveFloat = 0.3
     points: PositiveInt = 100_000
     network_steps: PositiveInt = 30

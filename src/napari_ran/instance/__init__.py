@@ -2,8 +2,21 @@
 
 from napari_ran.instance.events import InstanceResult, InstanceStep
 from napari_ran.instance.field import optimise_field
-from napari_ran.instance.guide import Guide
+from napari_ran.instance.guide import Guide, LandmarkGuide
 from napari_ran.instance.network import optimise_network
+from napari_ran.instance.overlap import LabelGuide
+from napari_ran.instance.rigid import RigidGuide, RigidMotion
 from napari_ran.instance.similarity import choose_similarity
 
-__all__ = ["Guide", "InstanceResult", "InstanceStep", "choose_similarity", "optimise_field", "optimise_network"]
+__all__ = [
+    "Guide",
+    "InstanceResult",
+    "InstanceStep",
+    "LabelGuide",
+    "LandmarkGuide",
+    "RigidGuide",
+    "RigidMotion",
+    "choose_similarity",
+    "optimise_field",
+    "optimise_network",
+]

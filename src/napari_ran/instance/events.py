@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -29,8 +28,8 @@ class InstanceStep:
         What is minimised, at the last check: the logarithm of the dissimilarity plus the weighted roughness.
     message : str
         What is being done.
-    landmark_mm : float
-        Mean distance of the landmarks that lead the fit, at the last check; NaN without any.
+    measures : dict of str to float
+        How well the field obeys each guide, at the last check.
     best_field : callable
         Returns the best field so far, (1, D, *S) in voxels of the working grid.
     """
@@ -42,7 +41,7 @@ class InstanceStep:
     loss: float
     message: str
     best_field: Callable[[], Tensor]
-    landmark_mm: float = math.nan
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

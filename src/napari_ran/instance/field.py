@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from napari_ran.instance.guide import Guide
 from napari_ran.instance.pyramid import Pyramid
 from napari_ran.instance.search import consistent, coupled_convex
 from napari_ran.instance.similarity import Measure, choose_similarity
-from napari_ran.instance.terms import Sampled, Term, at_points
+from napari_ran.instance.terms import Sampled, Term
 
 SEARCH_STEPS = 20
 """Share of the progress that the preparation and the discrete search take, in steps."""
@@ -49,14 +49,14 @@ class Candidate:
     ----------
     control : (1, D, *K) tensor
         Displacement in mm on some grid that covers the working grid's box.
-    similarity, loss, landmark_mm : float
+    similarity, loss, measures
         As in `InstanceStep`.
     """
 
     control: Tensor
     similarity: float
     loss: float
-    landmark_mm: float = math.nan
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 class Judge:
@@ -72,9 +72,8 @@ class Judge:
         """Return the field together with its similarity and loss."""
         resized = functional.resize(control, self._shape)
         loss, dissimilarity = _objective(self._pyramid, self._term, self._part, resized, self._edges)
-        guide = self._pyramid.guide
-        away = math.nan if guide is None else float(guide.away(resized).mean())
-        return Candidate(control, 1 - float(dissimilarity), float(loss), away)
+        measures = {guide.name: guide.measure(resized) for guide in self._pyramid.guides}
+        return Candidate(control, 1 - float(dissimilarity), float(loss), measures)
 
 
 def _objective(
@@ -85,7 +84,7 @@ def _objective(
     The logarithm makes the balance independent of how much noise keeps the images apart, and so of the modality.
     """
     config, shape = pyramid.config, control.shape[2:]
-    displacement = pyramid.to_voxels(at_points(control, part.points, term.shape), term.shape)
+    displacement = pyramid.to_voxels(part.displacement(control, term.shape), term.shape)
     dissimilarity = term(part, displacement)
     loss = torch.log(dissimilarity + TINY)
     if config.smoothness:
@@ -93,8 +92,8 @@ def _objective(
     if config.fold_penalty:
         determinant = functional.jacobian_determinant(pyramid.to_voxels(control, shape))
         loss = loss + config.fold_penalty * torch.relu(LEAST_DETERMINANT - determinant).mean()
-    if pyramid.guide is not None:
-        loss = loss + pyramid.guide(control)
+    for guide in pyramid.guides:
+        loss = loss + guide(control)
     return loss, dissimilarity.detach()
 
 
@@ -119,7 +118,7 @@ class _Run:
 
         return InstanceStep(
             min(self.step, self.total), self.total, level, self.now.similarity, self.now.loss, message, best_field,
-            self.now.landmark_mm,
+            self.now.measures,
         )  # fmt: skip
 
 
@@ -129,7 +128,7 @@ def optimise_field(
     initial: Tensor | None,
     config: InstanceConfig,
     spacing: Sequence[float],
-    guide: Guide | None = None,
+    guides: tuple[Guide, ...] = (),
     masks: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> Generator[InstanceStep, None, InstanceResult]:
     """Fit a displacement field to one pair.
@@ -147,8 +146,8 @@ def optimise_field(
         What was left out is chosen here.
     spacing : sequence of D floats
         Voxel size in mm.
-    guide : Guide, optional
-        Points that lead the fit.
+    guides : tuple of Guide
+        What leads the fit beside the images.
     masks : pair of (1, 1, *S) tensor or None
         Where the fixed and the moving image count: 1, elsewhere 0.
 
@@ -166,7 +165,7 @@ def optimise_field(
     measure: Measure = "mind" if config.similarity == "auto" else config.similarity
     messages: tuple[str, ...] = ()
     pyramid = Pyramid(fixed, moving, spacing, measure, config.resolved(similarity=measure))
-    pyramid.guide = guide
+    pyramid.guides = guides
     pyramid.look_only(*masks)
     factors = _factors(pyramid)
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
@@ -204,7 +203,7 @@ def optimise_field(
         before = judge(guess)
         run.now = run.best = judge(run.best.control)
     pyramid.release()
-    if guide is not None:
+    for guide in guides:
         run.consider(judge(guide.drawn(run.best.control)))
     run.step = SEARCH_STEPS
     steps, early = 0, False
@@ -215,10 +214,12 @@ def optimise_field(
         steps += taken
         run.step = SEARCH_STEPS + (level + 1) * pyramid.steps
     yield run.event(len(factors) - 1, "removing the last folds")
-    field = unfold(pyramid.field_at_full_resolution(run.best.control))
+    found = unfold(pyramid.field_at_full_resolution(run.best.control))
+    for guide in guides:
+        found = guide.settled(found)
     yield run.event(len(factors) - 1, "done")
-    after = judge(pyramid.to_mm(field, pyramid.shape))
-    return InstanceResult(field, None, steps, before.similarity, after.similarity, early, messages)
+    after = judge(pyramid.to_mm(found, pyramid.shape))
+    return InstanceResult(found, None, steps, before.similarity, after.similarity, early, messages)
 
 
 def _warped(pyramid: Pyramid, candidate: Candidate) -> Tensor:

@@ -1,9 +1,10 @@
-"""Pairs of points that lead the fit of one pair of images."""
+"""What leads the fit of one pair beside its images: pairs of points, and what every such guide can do."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +18,26 @@ MOST = 48
 PASSES = 4
 
 
-class Guide:
+class Guide(Protocol):
+    """Something known of a pair that a field should obey."""
+
+    name: str
+    """Key of its measure in the events, with the unit."""
+
+    def __call__(self, control: Tensor) -> Tensor:
+        """Return the weighted term of a field (1, D, *K) in mm that covers the working grid's box."""
+
+    def measure(self, control: Tensor) -> float:
+        """Return how well the field obeys, in the unit of `name`."""
+
+    def drawn(self, control: Tensor) -> Tensor:
+        """Return a field near `control` that obeys better, as a first guess."""
+
+    def settled(self, field: Tensor) -> Tensor:
+        """Return a final field (1, D, *S) in voxels of the working grid that obeys exactly, where that can be."""
+
+
+class LandmarkGuide:
     """Where points of the fixed image should go, and how much that counts.
 
     Parameters
@@ -33,6 +53,8 @@ class Guide:
     weight : float
         Weight of the term against the logarithm of the dissimilarity.
     """
+
+    name = "landmarks (mm)"
 
     def __init__(
         self, points: Tensor, target: Tensor, shape: tuple[int, ...], spacing: Sequence[float], weight: float
@@ -54,6 +76,14 @@ class Guide:
         squared = self._missing(control).square().sum(dim=1) / self._unit**2
         value: Tensor = self.weight * (torch.sqrt(1 + squared) - 1).mean()
         return value
+
+    def measure(self, control: Tensor) -> float:
+        """Return the mean distance in mm."""
+        return float(self.away(control).mean())
+
+    def settled(self, field: Tensor) -> Tensor:
+        """Return the field as it is: points may be wrong by a voxel, and the images know better."""
+        return field
 
     def drawn(self, control: Tensor) -> Tensor:
         """Return a field that comes close to meeting the points: each draws its neighbourhood along, as a Gaussian.

@@ -16,7 +16,7 @@ from napari_ran.instance.events import InstanceResult, InstanceStep
 from napari_ran.instance.field import GAIN, LEAST_DETERMINANT, TINY, resolve_similarity
 from napari_ran.instance.folds import unfold
 from napari_ran.instance.pyramid import Pyramid
-from napari_ran.instance.terms import Sampled, Term, at_points
+from napari_ran.instance.terms import Sampled, Term
 from napari_ran.models.outputs import ModelOutput
 from napari_ran.models.systems import Levelled, Network
 
@@ -124,7 +124,7 @@ class _Fit:
     def value(self, output: ModelOutput, term: Term, part: Sampled) -> Tensor:
         """Return the loss of what the network computed, and remember it when it is the best so far."""
         config, pyramid = self.pyramid.config, self.pyramid
-        displacement = at_points(output.field, part.points, pyramid.shape)
+        displacement = part.displacement(output.field, pyramid.shape)
         dissimilarity = term(part, displacement)
         loss = torch.log(dissimilarity + TINY)
         if config.smoothness:

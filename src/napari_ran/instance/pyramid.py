@@ -49,15 +49,15 @@ class Pyramid:
 
     Attributes
     ----------
-    guide : Guide or None
-        Points that lead the fit.
+    guides : tuple of Guide
+        What leads the fit beside the images.
     """
 
     def __init__(
         self, fixed: Tensor, moving: Tensor, spacing: Sequence[float], measure: Measure, config: InstanceConfig
     ) -> None:
         self.fixed, self.moving = fixed, moving
-        self.guide: Guide | None = None
+        self.guides: tuple[Guide, ...] = ()
         self.compare_by(measure, config)
         self.shape = tuple(fixed.shape[2:])
         self.ndim = len(self.shape)

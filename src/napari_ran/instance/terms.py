@@ -27,11 +27,18 @@ class Sampled:
         Features of the fixed image there.
     weight : (1, 1, *T) tensor
         Weight of each point.
+    whole : bool
+        Whether the points are the whole grid, in order.
     """
 
     points: Tensor
     values: Tensor
     weight: Tensor
+    whole: bool = False
+
+    def displacement(self, control: Tensor, shape: Sequence[int]) -> Tensor:
+        """Interpolate a control grid (1, D, *K) at the points, which lie on a grid of `shape`; see `at_points`."""
+        return functional.resize(control, shape) if self.whole else at_points(control, self.points, shape)
 
 
 class Term:
@@ -68,7 +75,7 @@ class Term:
         """Divide the voxels with weight into random parts of at most `points`; NCC keeps the whole grid."""
         grid = functional.voxel_grid(self.shape, self._fixed)
         if self.window:
-            return [Sampled(grid, self._fixed, self._weight)]
+            return [Sampled(grid, self._fixed, self._weight, whole=True)]
         chosen = self._weight.flatten().nonzero().flatten()
         if len(chosen) == 0:
             chosen = torch.arange(self._weight.numel(), device=chosen.device)

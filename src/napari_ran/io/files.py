@@ -7,20 +7,21 @@ from pathlib import Path
 from napari_ran.errors import InputError
 from napari_ran.writing import reason_of
 
-_DOUBLE_SUFFIXES = (".nii.gz", ".mrk.json")
+_DOUBLE_SUFFIXES = (".nii.gz", ".mrk.json", ".ome.zarr")
 
 
 def suffix_of(path: str | Path) -> str:
-    """Return the lower-case suffix, with ``.nii.gz`` and ``.mrk.json`` taken as one."""
+    """Return the lower-case suffix, with double ones such as ``.nii.gz`` and ``.ome.zarr`` taken as one."""
     name = Path(path).name.lower()
     return next((double for double in _DOUBLE_SUFFIXES if name.endswith(double)), Path(name).suffix)
 
 
 def stem_of(path: str | Path) -> str:
-    """Return the file's name without its (possibly double) suffix."""
+    """Return the file's name without its (possibly double) suffix; of an OME-TIFF file also without ``.ome``."""
     name = Path(path).name
     suffix = suffix_of(name)
-    return name[: -len(suffix)] if suffix else name
+    stem = name[: -len(suffix)] if suffix else name
+    return stem.removesuffix(".ome") if suffix in (".tif", ".tiff") else stem
 
 
 def existing(path: str | Path) -> Path:

@@ -6,6 +6,7 @@ file says, what comes out is in our convention: RAS world, millimetres, array ax
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,7 @@ from napari_ran.errors import InputError
 from napari_ran.io.damage import left_out, refuse_cut_tiff
 from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
+from napari_ran.io.zarr_images import is_zarr, open_zarr
 from napari_ran.writing import replacing
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".mgh", ".mgz")
@@ -91,6 +93,11 @@ def load_labels(path: str | Path) -> Labels:
         raise InputError(str(path), error.problem, error.cure) from None
 
 
+def load_grid(path: str | Path) -> Grid:
+    """Return where the voxels of an image lie; those of an OME-Zarr image are not read."""
+    return open_zarr(path).grid if is_zarr(path) else load_image(path).grid
+
+
 def save_image(image: Image, path: str | Path) -> Path:
     """Write an image of one channel as NIfTI (``.nii.gz``, ``.nii``), MHA or NRRD, in float32, all or nothing.
 
@@ -152,6 +159,8 @@ def _write(values: NDArray[Any], grid: Grid, path: str | Path) -> Path:
 def _read(path: str | Path, dtype: type[np.floating[Any]] | None) -> _Raw:
     found = existing(path)
     try:
+        if is_zarr(found):
+            return _read_zarr(found)
         if found.is_dir():
             return _read_dicom(found)
         if suffix_of(found) in NIBABEL_SUFFIXES:
@@ -210,6 +219,15 @@ def _refuse_type(dtype: np.dtype[Any]) -> None:
         raise InputError(
             "image", f"expected real numbers, got values of type {dtype}", "Save the magnitude or the real part"
         )
+
+
+def _read_zarr(path: Path) -> _Raw:
+    image = open_zarr(path)
+    if (several := math.prod(image.rest)) > 1:
+        count = f"got {several} (axes {', '.join(image.axes[axis].name for axis in image.rest_axes)})"
+        raise InputError("image", f"expected one channel and time point, {count}", "Extract one of them")
+    values = image.read_all().reshape(image.grid.shape)
+    return _Raw(values, image.grid, list(image.warnings), {"format": f"OME-Zarr {image.version}"})
 
 
 def _read_itk(path: Path) -> _Raw:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from napari_ran.errors import InputError
 from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
 from napari_ran.io.images import NIBABEL_SUFFIXES, nifti_affine, nifti_image
+from napari_ran.io.zarr_images import is_zarr, open_zarr
 from napari_ran.writing import replacing
 
 WRITABLE = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -40,24 +41,39 @@ class Volumes:
     grid: Grid
     name: str = "volumes"
 
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """Numbers of channels and time points."""
+        return self.values.shape[self.grid.ndim :]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a voxel."""
+        return self.values.dtype
+
+    def read(self, index: Sequence[int], box: tuple[slice, ...]) -> NDArray[Any]:
+        """Return the voxels in a box, by a slice per axis of space, of one channel and time point."""
+        where: tuple[Any, ...] = (*box, *index)
+        return np.asarray(self.values[where])
+
     def map(self, change: Callable[[Image], Image]) -> Volumes:
         """Return the same with `change` applied to every image; whole numbers stay so, rounded and kept in range."""
-        rest = self.values.shape[self.grid.ndim :]
         made: NDArray[Any] | None = None
         grid = self.grid
-        for index in np.ndindex(rest):
+        for index in np.ndindex(self.rest):
             values = np.asarray(self.values[(..., *index)], dtype=np.float32)
             found = change(Image(values, self.grid, self.name))  # type: ignore[arg-type]  # made into a tensor
             if made is None:
                 grid = found.grid
-                made = np.empty((*grid.shape, *rest), dtype=self.values.dtype)
-            made[(..., *index)] = _as_type(found.array, made.dtype)
+                made = np.empty((*grid.shape, *self.rest), dtype=self.values.dtype)
+            made[(..., *index)] = as_type(found.array, made.dtype)
         if made is None:
             raise InputError(self.name, "it holds no image", "Export it again")
         return Volumes(made, grid, self.name)
 
 
-def _as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values as another type; whole numbers are rounded and kept in range."""
     if dtype.kind == "b":
         return values > 0.5
     if dtype.kind not in "iu":
@@ -67,7 +83,7 @@ def _as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def load_volumes(path: str | Path) -> Volumes:
-    """Read a file of one or more images: NIfTI, MGH, MHA, NRRD, TIFF.
+    """Read a file of one or more images: NIfTI, MGH, MHA, NRRD, TIFF, OME-Zarr.
 
     Raises
     ------
@@ -76,6 +92,9 @@ def load_volumes(path: str | Path) -> Volumes:
     """
     found = existing(path)
     try:
+        if is_zarr(found):
+            image = open_zarr(found)
+            return Volumes(image.read_all(), image.grid, image.name)
         if suffix_of(found) in NIBABEL_SUFFIXES:
             file = nib.load(found, mmap=False)
             affine, _ = nifti_affine(file)
@@ -83,10 +102,10 @@ def load_volumes(path: str | Path) -> Volumes:
             values = np.asanyarray(file.dataobj)
         else:
             with quiet_itk():
-                image = sitk.ReadImage(str(found))
-            affine = affine_from_itk(image)
-            values = np.asarray(array_from_itk(image))
-            spatial, rest = tuple(image.GetSize()), values.shape[image.GetDimension() :]
+                itk = sitk.ReadImage(str(found))
+            affine = affine_from_itk(itk)
+            values = np.asarray(array_from_itk(itk))
+            spatial, rest = tuple(itk.GetSize()), values.shape[itk.GetDimension() :]
             if len(spatial) > 3:
                 raise InputError("image", f"it has {len(spatial)} axes of space", "Save it as NIfTI with a time axis")
         if values.dtype.kind not in "biuf":

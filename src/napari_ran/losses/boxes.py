@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+SMALL_WINDOW = 5
+"""Windows up to this are summed voxel by voxel: so few additions cost less than a padded copy."""
 
 
 def box_mean(image: Tensor, window: int) -> Tensor:
@@ -16,11 +20,19 @@ def box_mean(image: Tensor, window: int) -> Tensor:
     A box of even size reaches one voxel further upwards than downwards.
     """
     counts = image.new_ones(())
-    for axis in range(image.ndim - 2):
-        ones = image.new_ones([1] * (axis + 2) + [image.shape[axis + 2]] + [1] * (image.ndim - 3 - axis))
-        counts = counts * _box_sum_along(ones, axis + 2, window, (window - 1) // 2)
+    for axis, size in enumerate(image.shape[2:]):
+        along = _counts(size, window, image.dtype, image.device)
+        counts = counts * along.view([-1] + [1] * (image.ndim - 3 - axis))
     total: Tensor = _box_sum(image, window, (window - 1) // 2)
     return total / counts
+
+
+@lru_cache(maxsize=256)
+def _counts(size: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return how many of a window's voxels lie inside, for each place along an axis of `size` voxels."""
+    place, below = torch.arange(size), (window - 1) // 2
+    high, low = (place + window - 1 - below).clamp_max(size - 1), (place - below).clamp_min(0)
+    return (high - low + 1).to(device, dtype)
 
 
 class _BoxSum(torch.autograd.Function):
@@ -45,7 +57,20 @@ _box_sum: Callable[..., Any] = _BoxSum.apply
 
 
 def _box_sum_along(image: Tensor, axis: int, window: int, below: int) -> Tensor:
-    """Sum `window` neighbours along one axis, `below` of them below, from sums of 1, 2, 4, ... neighbours."""
+    """Sum `window` neighbours along one axis, `below` of them below."""
+    size = image.shape[axis]
+    if window > SMALL_WINDOW or window > size:
+        return _doubled_sum_along(image, axis, window, below)
+    total = image.clone()
+    for step in range(-below, window - below):
+        if step:
+            start, length = max(step, 0), size - abs(step)
+            total.narrow(axis, start - step, length).add_(image.narrow(axis, start, length))
+    return total
+
+
+def _doubled_sum_along(image: Tensor, axis: int, window: int, below: int) -> Tensor:
+    """Do the same for a large window, from sums of 1, 2, 4, ... neighbours."""
     if window == 1:
         return image
     size = image.shape[axis]

@@ -2,6 +2,7 @@
 
 from napari_ran.preprocess.affine import AffineResult, AffineStep, align
 from napari_ran.preprocess.grids import VOXEL_BUDGET, overlap, working_grid
+from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
 from napari_ran.preprocess.metric import MutualInformation, mutual_information
 from napari_ran.preprocess.pair import PreparedPair, PrepareRecord, PrepareStep, prepare_pair
@@ -11,6 +12,7 @@ __all__ = [
     "VOXEL_BUDGET",
     "AffineResult",
     "AffineStep",
+    "Initial",
     "IntensityChoice",
     "MutualInformation",
     "PrepareRecord",

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 
-from napari_ran.data import Grid, Image
+from napari_ran.data import Grid, Image, Labels
 from napari_ran.preprocess.grids import at_least, coarsened, overlap
-from napari_ran.preprocess.metric import BINS, Matrix, MutualInformation
+from napari_ran.preprocess.metric import BINS, NO_MASKS, Masks, Matrix, MutualInformation
 from napari_ran.preprocess.start import LEAST_GAIN, LEAST_OVERLAP, best_start
 from napari_ran.transform import resample
 
@@ -33,7 +33,19 @@ ANISOTROPY = 1.6
 """Largest ratio of two singular values that is believed: bodies differ in size more than in proportions."""
 
 Kind = Literal["rigid", "similarity", "affine"]
-Pair = tuple[Image, Image]
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """Both images at one resolution, and where they count."""
+
+    fixed: Image
+    moving: Image
+    masks: Masks
+
+    @property
+    def metric(self) -> MutualInformation:
+        return MutualInformation(self.fixed, self.moving, self.masks)
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,7 @@ class AffineResult:
 
 
 def align(
-    fixed: Image, moving: Image, mode: Literal["auto", "rigid", "affine"]
+    fixed: Image, moving: Image, mode: Literal["auto", "rigid", "affine"], masks: Masks = NO_MASKS
 ) -> Generator[AffineStep, None, AffineResult]:
     """Find the rigid or affine transform that aligns two images.
 
@@ -81,6 +93,8 @@ def align(
     mode : {"auto", "rigid", "affine"}
         What to fit; ``auto`` fits an affine transform. The headers' alignment is kept when the fit is not better, or,
         with ``auto``, hardly better.
+    masks : pair of Labels or None
+        Where the fixed and the moving image count (not 0), on their own grids.
 
     Yields
     ------
@@ -91,14 +105,14 @@ def align(
     -------
     AffineResult
     """
-    levels = _pyramid(fixed, moving)
-    finest = MutualInformation(*levels[-1])
-    matrix, how = best_start(*levels[0], sizes=mode != "rigid")
+    levels = _pyramid(fixed, moving, masks)
+    finest, coarsest = levels[-1].metric, levels[0]
+    matrix, how = best_start(coarsest.fixed, coarsest.moving, mode != "rigid", coarsest.masks)
     yield AffineStep(1, len(levels) + 1, finest(matrix), f"starting from {how}")
     for number, level in enumerate(levels):
         for kind in _kinds(mode, number, len(levels)):
-            matrix = _refine(*level, matrix, kind, ITERATIONS[number])
-        pitch = " x ".join(f"{s:.3g}" for s in level[0].grid.spacing)
+            matrix = _refine(level, matrix, kind, ITERATIONS[number])
+        pitch = " x ".join(f"{s:.3g}" for s in level.fixed.grid.spacing)
         yield AffineStep(number + 2, len(levels) + 1, finest(matrix), f"aligned at {pitch} mm")
     return _accept(fixed.grid, moving.grid, finest, mode, matrix, how)
 
@@ -112,27 +126,34 @@ def _kinds(mode: str, number: int, levels: int) -> list[Kind]:
     return ["similarity"] if number == 0 else ["affine"]
 
 
-def _pyramid(fixed: Image, moving: Image) -> list[Pair]:
+def _pyramid(fixed: Image, moving: Image, masks: Masks) -> list[_Level]:
     """Return both images at each resolution, coarse to fine, without repeating one that a small image already has."""
-    levels: list[Pair] = []
+    levels: list[_Level] = []
     for voxels in LEVEL_VOXELS:
         grid = coarsened(fixed.grid, voxels)
-        if levels and levels[-1][0].grid.shape == grid.shape:
+        if levels and levels[-1].fixed.grid.shape == grid.shape:
             break
         other = moving.grid.with_shape(at_least(moving.grid, float(grid.spacing.min())))
-        levels.append((resample(fixed, grid, antialias=True), resample(moving, other, antialias=True)))
+        images = resample(fixed, grid, antialias=True), resample(moving, other, antialias=True)
+        levels.append(_Level(*images, (_resampled(masks[0], grid), _resampled(masks[1], other))))
     return levels
 
 
-def _refine(fixed: Image, moving: Image, matrix: Matrix, kind: Kind, iterations: int) -> Matrix:
+def _resampled(mask: Labels | None, grid: Grid) -> Labels | None:
+    """Return a mask on another grid; None where nothing would be left of it."""
+    here = None if mask is None else resample(mask, grid)
+    return here if here is not None and here.ids else None
+
+
+def _refine(level: _Level, matrix: Matrix, kind: Kind, iterations: int) -> Matrix:
     """Optimise a matrix at one resolution, and keep the old one where the optimiser lost its way.
 
     Its own metric looks at the overlap alone, so that it may drift off where there is little to hold on to.
     """
-    found = _optimise(fixed, moving, matrix, kind, iterations)
-    if found is None or not _believable(fixed.grid, moving.grid, found):
+    found = _optimise(level, matrix, kind, iterations)
+    if found is None or not _believable(level.fixed.grid, level.moving.grid, found):
         return matrix
-    metric = MutualInformation(fixed, moving)
+    metric = level.metric
     return found if metric(found) > metric(matrix) else matrix
 
 
@@ -143,8 +164,9 @@ def _believable(fixed: Grid, moving: Grid, matrix: Matrix) -> bool:
     return in_range and overlap(fixed, moving, matrix) >= LEAST_OVERLAP
 
 
-def _optimise(fixed: Image, moving: Image, matrix: Matrix, kind: Kind, iterations: int) -> Matrix | None:
+def _optimise(level: _Level, matrix: Matrix, kind: Kind, iterations: int) -> Matrix | None:
     """Follow the slope of Mattes' mutual information; None if the images came apart on the way."""
+    fixed, moving = level.fixed, level.moving
     transform = _transform(fixed.grid, matrix, kind)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
@@ -152,6 +174,9 @@ def _optimise(fixed: Image, moving: Image, matrix: Matrix, kind: Kind, iteration
     if share < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(share, SEED)
+    for mask, use in zip(level.masks, (method.SetMetricFixedMask, method.SetMetricMovingMask), strict=True):
+        if mask is not None:
+            use(_itk(mask))
     method.SetInterpolator(sitk.sitkLinear)
     step = float(fixed.grid.spacing.min())
     method.SetOptimizerAsRegularStepGradientDescent(
@@ -190,8 +215,10 @@ def _matrix(transform: sitk.Transform, ndim: int) -> Matrix:
     return matrix
 
 
-def _itk(image: Image) -> sitk.Image:
-    converted = sitk.GetImageFromArray(np.ascontiguousarray(image.array.T))
+def _itk(image: Image | Labels) -> sitk.Image:
+    """Return an image, or a mask of 0 and 1, for SimpleITK."""
+    values = image.array if isinstance(image, Image) else (image.array > 0).astype(np.uint8)
+    converted = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
     converted.SetSpacing(image.grid.spacing.tolist())
     converted.SetOrigin(image.grid.origin.tolist())
     converted.SetDirection(image.grid.direction.ravel().tolist())

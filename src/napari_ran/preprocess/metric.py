@@ -7,13 +7,17 @@ import torch
 from numpy.typing import NDArray
 
 from napari_ran import functional as F
-from napari_ran.data import Image
+from napari_ran.data import Image, Labels
 
 BINS = 32
 LEAST_POINTS = 100
 """Fewer voxels than this in the overlap say nothing."""
 
 Matrix = NDArray[np.float64]
+Masks = tuple[Labels | None, Labels | None]
+"""Where the fixed and the moving image count; None is everywhere."""
+
+NO_MASKS: Masks = (None, None)
 
 
 class MutualInformation:
@@ -28,19 +32,29 @@ class MutualInformation:
     ----------
     fixed, moving : Image
         One channel each, intensities in [0, 1], any grids of one dimension.
+    masks : pair of Labels or None
+        Where the fixed and the moving image count, on their grids: not 0.
     """
 
-    def __init__(self, fixed: Image, moving: Image) -> None:
+    def __init__(self, fixed: Image, moving: Image, masks: Masks = NO_MASKS) -> None:
         self._fixed, self._moving = fixed.grid, moving.grid
         self._voxels = np.stack([axis.ravel() for axis in np.indices(fixed.grid.shape)], 1).astype(np.float64)
         self._bins = _binned(fixed.array.ravel())
         self._values = moving.tensor[None].cpu()
+        fixed_mask, self._mask = (None if mask is None else mask.array > 0 for mask in masks)
+        if fixed_mask is not None:
+            chosen = fixed_mask.ravel()
+            self._voxels, self._bins = self._voxels[chosen], self._bins[chosen]
+        self._size = float(np.prod(moving.grid.shape) if self._mask is None else self._mask.sum())
 
     def __call__(self, world: Matrix) -> float:
         """Return the score in nats, larger is better, of a matrix from fixed to moving world positions."""
         matrix = self._fixed.voxel_map_to(self._moving, world)
         reached = self._voxels @ matrix[:-1, :-1].T + matrix[:-1, -1]
         inside = ((reached >= -0.5) & (reached <= np.array(self._moving.shape) - 0.5)).all(axis=1)
+        if self._mask is not None:
+            nearest = np.rint(reached).clip(0, np.array(self._moving.shape) - 1).astype(np.int64)
+            inside &= self._mask[tuple(nearest.T)]
         count = int(inside.sum())
         if count < LEAST_POINTS:
             return 0.0
@@ -50,7 +64,7 @@ class MutualInformation:
         joint = np.bincount(self._bins[inside] * BINS + _binned(read), minlength=BINS**2).reshape(BINS, BINS)
         # one voxel of the fixed grid covers this many of the moving one
         ratio = abs(float(np.linalg.det(matrix[:-1, :-1])))
-        smaller = min(float(len(self._voxels)), float(np.prod(self._moving.shape)) / ratio)
+        smaller = min(float(len(self._voxels)), self._size / ratio)
         return _information(joint) * min(1.0, count / smaller)
 
 

@@ -15,7 +15,9 @@ from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
 from napari_ran.preprocess.affine import align
 from napari_ran.preprocess.grids import overlap, working_grid
+from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import IntensityChoice, choose_intensity
+from napari_ran.preprocess.metric import NO_MASKS, Masks
 from napari_ran.steps import relay
 from napari_ran.transform import compose_inverse, compose_to, resample
 
@@ -95,6 +97,8 @@ class PreparedPair:
         What was chosen and why, in sentences.
     record : PrepareRecord
         All that is needed to bring a working field back to the original images.
+    initial : (1, D, *S) tensor or None
+        The field to start from in voxels of the working grid, where the initial transform is more than an affine.
     """
 
     fixed: Tensor
@@ -104,9 +108,16 @@ class PreparedPair:
     intensity: str
     messages: tuple[str, ...]
     record: PrepareRecord
+    initial: Tensor | None = None
 
 
-def prepare_pair(fixed: Image, moving: Image, config: RegistrationConfig) -> Generator[PrepareStep, None, PreparedPair]:
+def prepare_pair(
+    fixed: Image,
+    moving: Image,
+    config: RegistrationConfig,
+    initial: Initial | None = None,
+    masks: Masks = NO_MASKS,
+) -> Generator[PrepareStep, None, PreparedPair]:
     """Check a pair, map its intensities, choose the working grid, and align it affinely.
 
     Parameters
@@ -115,6 +126,11 @@ def prepare_pair(fixed: Image, moving: Image, config: RegistrationConfig) -> Gen
         The originals, of one channel, on any grids.
     config : RegistrationConfig
         `intensity`, `affine` and `spacing` are used.
+    initial : Initial, optional
+        Where to start from: the affine alignment improves on its affine part, or keeps it; if it is more than an
+        affine it stays as it is.
+    masks : pair of Labels or None
+        Where the fixed and the moving image count for the affine alignment, on their own grids.
 
     Yields
     ------
@@ -145,7 +161,7 @@ def prepare_pair(fixed: Image, moving: Image, config: RegistrationConfig) -> Gen
     moving_scaled = Image(choice.moving.apply(moving.tensor), moving.grid, moving.name)
     fixed_working = resample(fixed_scaled, grid, antialias=True)
     yield PrepareStep("preprocess", 3, STEPS, None, "intensities mapped, fixed image on the working grid")
-    affine, message = yield from _align(fixed_scaled, moving_scaled, config)
+    affine, message = yield from _align_from(initial, fixed_scaled, moving_scaled, config, masks)
     messages.append(message)
     moving_working = resample(moving_scaled, grid, affine, antialias=True)
     record = PrepareRecord(fixed.grid, moving.grid, grid, affine, choice)
@@ -157,11 +173,28 @@ def prepare_pair(fixed: Image, moving: Image, config: RegistrationConfig) -> Gen
         choice.preset,
         tuple(messages),
         record,
+        None if initial is None or (rest := initial.rest(grid)) is None else rest.tensor[None],
     )
 
 
+def _align_from(
+    initial: Initial | None, fixed: Image, moving: Image, config: RegistrationConfig, masks: Masks
+) -> Generator[PrepareStep, None, tuple[NDArray[np.float64], str]]:
+    """Return the affine matrix, found from an initial transform where there is one, and what explains it."""
+    if initial is None:
+        return (yield from _align(fixed, moving, config, masks))
+    if initial.field is not None:
+        message = "Affine: that of the initial transform"
+        yield PrepareStep("affine", 1, 1, None, message)
+        return initial.affine, message
+    there = masks[0], initial.reheaded_mask(masks[1])
+    matrix, message = yield from _align(fixed, initial.reheaded(moving), config, there)
+    message = message.replace("the headers' alignment", "the initial transform")
+    return initial.affine @ matrix, f"{message}; after the initial transform"
+
+
 def _align(
-    fixed: Image, moving: Image, config: RegistrationConfig
+    fixed: Image, moving: Image, config: RegistrationConfig, masks: Masks
 ) -> Generator[PrepareStep, None, tuple[NDArray[np.float64], str]]:
     """Return the affine matrix and the sentence that explains it."""
     matrix = np.eye(fixed.grid.ndim + 1)
@@ -178,7 +211,7 @@ def _align(
         matrix[:-1, -1] = moving.grid.centre - fixed.grid.centre
     else:
         found = yield from relay(
-            align(fixed, moving, config.affine),
+            align(fixed, moving, config.affine, masks),
             lambda step: PrepareStep("affine", step.step, step.total, step.metric, step.message),
         )
         return found.matrix, found.message

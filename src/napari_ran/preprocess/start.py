@@ -9,9 +9,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ran.data import Image
+from napari_ran.data import Image, Labels
 from napari_ran.preprocess.grids import overlap
-from napari_ran.preprocess.metric import Matrix, MutualInformation
+from napari_ran.preprocess.metric import NO_MASKS, Masks, Matrix, MutualInformation
 
 LEAST_OVERLAP = 0.3
 """Share of the smaller image that must lie inside the other one for a position to be considered."""
@@ -38,7 +38,7 @@ Place = NDArray[np.float64]
 """Displacement of the fixed grid's centre in mm, and the logarithm of the size: (D + 1,)."""
 
 
-def best_start(fixed: Image, moving: Image, sizes: bool) -> tuple[Matrix, str]:
+def best_start(fixed: Image, moving: Image, sizes: bool, masks: Masks = NO_MASKS) -> tuple[Matrix, str]:
     """Find a translation, and a size where asked for, from which a slope leads to the alignment.
 
     Starts from the headers' alignment, the grids' centres and the centres of mass, each in several sizes, and improves
@@ -50,6 +50,8 @@ def best_start(fixed: Image, moving: Image, sizes: bool) -> tuple[Matrix, str]:
         Intensities in [0, 1], small: some thousand voxels.
     sizes : bool
         Whether the size may change (not for a rigid alignment).
+    masks : pair of Labels or None
+        Where the images count.
 
     Returns
     -------
@@ -58,12 +60,12 @@ def best_start(fixed: Image, moving: Image, sizes: bool) -> tuple[Matrix, str]:
     how : str
         Where the search started from, in words.
     """
-    search = _Search(fixed, moving)
+    search = _Search(fixed, moving, masks)
     grid, middle = fixed.grid, fixed.grid.centre
     centres = {
         "the headers' alignment": (middle, middle),
         "the centres of both grids": (middle, moving.grid.centre),
-        "the centres of mass": (_centre_of_mass(fixed), _centre_of_mass(moving)),
+        "the centres of mass": (_centre_of_mass(fixed, masks[0]), _centre_of_mass(moving, masks[1])),
     }
     offsets = [grid.direction @ (grid.extent * parts) for parts in product(OFFSETS, repeat=grid.ndim)]
     pairs = [(how, here, there) for how, (here, there) in centres.items()]
@@ -94,8 +96,8 @@ class _Found:
 class _Search:
     """A pattern search: steps along the fixed axes and in size, halved where none helps; it follows no slope."""
 
-    def __init__(self, fixed: Image, moving: Image) -> None:
-        self._metric = MutualInformation(fixed, moving)
+    def __init__(self, fixed: Image, moving: Image, masks: Masks) -> None:
+        self._metric = MutualInformation(fixed, moving, masks)
         self._fixed, self._moving = fixed.grid, moving.grid
         directions = np.zeros((fixed.grid.ndim + 1, fixed.grid.ndim + 1))
         directions[:-1, :-1] = (fixed.grid.direction * fixed.grid.extent).T
@@ -140,9 +142,11 @@ class _Search:
         return _Found(score, place, found.how)
 
 
-def _centre_of_mass(image: Image) -> NDArray[np.float64]:
+def _centre_of_mass(image: Image, mask: Labels | None) -> NDArray[np.float64]:
     """Return the world position of the intensities' centre of mass."""
     weights = image.array.astype(np.float64)
+    if mask is not None and (weights * (mask.array > 0)).any():
+        weights = weights * (mask.array > 0)
     axes = range(image.grid.ndim)
     sums = [weights.sum(axis=tuple(a for a in axes if a != axis)) for axis in axes]
     return image.grid.to_world([float((s * np.arange(len(s))).sum() / s.sum()) for s in sums])

@@ -43,7 +43,8 @@ class LayerChoices(QObject):
         "moving_labels": (
             Labels,
             "Moving labels",
-            "Labels drawn on the moving image, carried along to the fixed image. They do not enter the registration.",
+            "Labels drawn on the moving image, carried along to the fixed image. They lead the refinement only where "
+            "the advanced setting Labels weight is above 0.",
         ),
         "fixed_labels": (
             Labels,
@@ -53,7 +54,8 @@ class LayerChoices(QObject):
         "moving_landmarks": (
             Points,
             "Moving points",
-            "Points on the moving image, carried along to the fixed image. They do not enter the registration.",
+            "Points on the moving image, carried along to the fixed image. They lead the refinement only where "
+            "the advanced setting Points weight is above 0.",
         ),
         "fixed_landmarks": (
             Points,
@@ -180,8 +182,9 @@ class LayerChoices(QObject):
         """Choose by the word in the layer's name; images also by their order."""
         side, _, annotation = role.partition("_")
         candidates = [layer for layer in self._candidates(role) if own_result(layer) is None]
-        if annotation in ("labels", "mask"):  # a mask is a label map too
+        if annotation in ("labels", "mask"):  # masks and rigid regions are label maps too
             candidates = [layer for layer in candidates if ("mask" in layer.name.lower()) == (annotation == "mask")]
+            candidates = [layer for layer in candidates if "rigid" not in layer.name.lower()]
         named = next((layer for layer in candidates if side in layer.name.lower()), None)
         if named is not None or annotation:
             return named
@@ -199,15 +202,26 @@ class LayerChoices(QObject):
 
 
 class RegistrationChoices(LayerChoices):
-    """The same with masks, which say where the refinement looks."""
+    """The same with masks, which say where the images count, and regions that move rigidly."""
 
-    ROLES = LayerChoices.ROLES | {
-        f"{side}_mask": (
-            Labels,
-            f"{side.capitalize()} mask",
-            f"Where the {side} image counts (not 0): the refinement of the field compares only there. "
-            "Chosen by itself when its name has the words mask and the image's side.",
-        )
-        for side in ("fixed", "moving")
-    }
-    OPTIONAL: tuple[str, ...] = (*LayerChoices.OPTIONAL, "fixed_mask", "moving_mask")
+    ROLES = (
+        LayerChoices.ROLES
+        | {
+            f"{side}_mask": (
+                Labels,
+                f"{side.capitalize()} mask",
+                f"Where the {side} image counts (not 0): the affine alignment and the refinement of the field compare "
+                "only there. Chosen by itself when its name has the words mask and the image's side.",
+            )
+            for side in ("fixed", "moving")
+        }
+        | {
+            "rigid_regions": (
+                Labels,
+                "Rigid regions",
+                "Labels on the fixed image of what must not deform, such as bones: the refinement of the field moves "
+                "each rigidly. Chosen by itself when its name has the word rigid.",
+            )
+        }
+    )
+    OPTIONAL: tuple[str, ...] = (*LayerChoices.OPTIONAL, "fixed_mask", "moving_mask", "rigid_regions")

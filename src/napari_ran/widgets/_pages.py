@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -23,12 +24,16 @@ from superqt import QCollapsible
 import napari_ran as ran
 from napari_ran.config import PRESETS
 from napari_ran.device import describe_device, resolve_device
-from napari_ran.widgets._combos import RegistrationChoices
+from napari_ran.widgets._combos import NONE, RegistrationChoices
 from napari_ran.widgets._forms import ConfigForm
 from napari_ran.widgets._layers import RESULTS
 from napari_ran.widgets._models import models
 from napari_ran.widgets._panels import ResultTable
+from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets._plot import MetricPlot
+
+TRANSFORMS = "Transforms (*.h5 *.tfm *.txt *.mat *.nrrd *.mha *.nii *.nii.gz)"
+"""Filter for the files that a registration can start from."""
 
 PLAIN = ("weights", "device", "intensity", "affine", "instance.mode", "keep_levels")
 """Settings in plain sight; all others are in the advanced section."""
@@ -45,6 +50,8 @@ LABELS = {
     "keep_levels": "Keep levels",
     "instance.network_learning_rate": "Network rate",
     "instance.control": "Control spacing",
+    "instance.landmarks": "Points weight",
+    "instance.labels": "Labels weight",
 }
 """What a setting is called in the form, where its name does not say it."""
 
@@ -138,11 +145,25 @@ class SetupPage(QWidget):
         return group
 
     def _annotations_section(self) -> QWidget:
-        self.annotations = Section("Labels, points and masks (optional)")
+        self.annotations = Section("Labels, points, masks, start (optional)")
         content = QWidget()
         form = form_layout(content)
         for role in self.choices.OPTIONAL:
             form.addRow(self.choices.caption(role), self.choices.boxes[role])
+        self.initial = QLineEdit()
+        self.initial.setPlaceholderText(NONE)
+        self.initial.setAccessibleName("Start from")
+        caption = QLabel("Start from")
+        caption.setBuddy(self.initial)
+        tip = (
+            "<p>A transform to start from: the folder of a saved result, or a file of any tool (ITK, ANTs, 3D Slicer, "
+            "FSL). An affine one is improved by the pre-alignment, or kept with pre-alignment none; a deformation is "
+            "refined in the network's place. A layer that was moved by hand (napari's Transform mode) starts from "
+            "there by itself.</p>"
+        )
+        self.initial.setToolTip(tip)
+        caption.setToolTip(tip)
+        form.addRow(caption, PathRow(self.initial, "Start from", TRANSFORMS))
         return self.annotations.fill(content)
 
     def _method_group(self) -> QWidget:

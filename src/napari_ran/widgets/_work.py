@@ -24,7 +24,9 @@ class Finished:
     layers: list[tuple[str, LayerData]]
 
 
-def registration_work(sources: dict[str, Source], config: ran.RegistrationConfig, keys: set[str], look: Look) -> Work:
+def registration_work(
+    sources: dict[str, Source], config: ran.RegistrationConfig, keys: set[str], look: Look, initial: str = ""
+) -> Work:
     """Return the work of one run: it yields `Event` and returns `Finished`, or None when it was stopped too early.
 
     Parameters
@@ -37,12 +39,14 @@ def registration_work(sources: dict[str, Source], config: ran.RegistrationConfig
         The results that are wanted as layers; see `RESULTS`.
     look : Look
         How they should look.
+    initial : str
+        File or folder of a transform to start from; empty for none.
     """
 
     def work(task: Task) -> Generator[ran.Event, None, Finished | None]:
         yield ran.Event("check", 0, 1, "reading the layers")
         fixed, moving = sources["fixed"].image(), sources["moving"].image()
-        run = ran.start(fixed, moving, config, **_annotations(sources))
+        run = ran.start(fixed, moving, config, initial=initial or None, **_annotations(sources))
         try:
             for event in run:
                 yield event
@@ -86,7 +90,7 @@ def exporting_work(result: ran.Registration, path: Path, format: str, inverse: b
 def _annotations(sources: dict[str, Source]) -> dict[str, Any]:
     converted: dict[str, Any] = {}
     for role, source in sources.items():
-        if role.endswith(("_labels", "_mask")):
+        if role.endswith(("_labels", "_mask", "_regions")):
             converted[role] = source.labels()
         elif role.endswith("_landmarks"):
             converted[role] = source.landmarks()

@@ -101,11 +101,12 @@ class RegisterWidget(DockedWidget):
         except ran.InputError as error:
             self._complain(error)
             return
+        initial = self.setup.initial.text().strip()
         self.placer.stop()
         self.plot.clear()
         self._show_state("running")
         self.tabs.setCurrentIndex(1)
-        self.worker.start(registration_work(sources, config, self.setup.wanted_results(), look))
+        self.worker.start(registration_work(sources, config, self.setup.wanted_results(), look, initial))
 
     def cancel(self) -> None:
         """Stop the run; the best field so far is kept."""
@@ -149,7 +150,8 @@ class RegisterWidget(DockedWidget):
 
     def _complain(self, error: Exception) -> None:
         self.progress.say("")
-        self.message.show_error(error, {role: self.choices.title(role) for role in RegistrationChoices.ROLES} | LABELS)
+        titles = {role: self.choices.title(role) for role in RegistrationChoices.ROLES} | {"initial": "Start from"}
+        self.message.show_error(error, titles | LABELS)
 
     def _show_state(self, state: str, text: str = "") -> None:
         """Enable what can be done now and say what is going on."""
