@@ -9,10 +9,12 @@ from torch import Tensor
 from napari_ran import functional as F
 from napari_ran import instance
 from napari_ran.config import InstanceConfig, RANConfig
+from napari_ran.config.generated import PairConfig
 from napari_ran.instance.field import PATIENCE
 from napari_ran.instance.folds import folding_share, unfold
 from napari_ran.instance.search import consistent, coupled_convex
 from napari_ran.models import RAN
+from napari_ran.synthetic.generator import generate_batch
 
 
 def texture(*shape: int, seed: int = 0) -> Tensor:
@@ -211,4 +213,16 @@ def test_choose_similarity_says_why() -> None:
     assert instance.choose_similarity(image, image**2)[0] == "ncc"
     name, reason = instance.choose_similarity(image, 1 - image)
     assert name == "mind"
-    assert "correlate" in reason
+    assert "contrasts differ" in reason
+
+
+@pytest.mark.parametrize("other_contrast", [0.0, 1.0])
+def test_bodies_of_unrelated_contrasts_are_told_from_those_of_one(other_contrast: float) -> None:
+    """Their intensities correlate over the whole image in both cases, as both images have a dark background."""
+    config = PairConfig(shapes=((64, 80),), peak=(0.02, 0.03), sliding=0.0, body=1.0, other_contrast=other_contrast)
+    for number in range(1, 8):
+        pair = generate_batch(config, seed=5, index=number)
+        warped = F.warp(pair.moving, pair.truth, padding="border")
+        both = torch.cat([pair.fixed.flatten(1), warped.flatten(1)])
+        assert torch.corrcoef(both)[0, 1] > 0.2
+        assert instance.choose_similarity(pair.fixed, warped)[0] == ("mind" if other_contrast else "ncc")

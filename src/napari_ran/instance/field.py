@@ -161,7 +161,7 @@ def optimise_field(
     InstanceResult
         Closing the generator early loses nothing: the last event's `best_field` stays valid.
     """
-    # whether the intensities correlate shows once the images are roughly aligned; the search compares by MIND anyhow
+    # whether the contrasts agree shows once the images are roughly aligned; the search compares by MIND anyhow
     measure: Measure = "mind" if config.similarity == "auto" else config.similarity
     messages: tuple[str, ...] = ()
     pyramid = Pyramid(fixed, moving, spacing, measure, config.resolved(similarity=measure))
