@@ -33,6 +33,7 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["__init__"],
     ["terminal", "dashboard", "options"],
     ["cli", "contributions"],
+    ["carrying"],
     ["widgets"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -223,10 +223,10 @@ def _carry_places(transform: Transform, path: Path, is_surface: bool, target: Pa
     else:
         places, off = transform.carry_points(load_landmarks(path).points)
         save_landmarks(Landmarks(places, path.stem), target)
-    return _in_doubt(transform, places, off)
+    return in_doubt(transform, places, off)
 
 
-def _in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np.float64]) -> str:
+def in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np.float64]) -> str:
     """Say how many points came to lie outside the field's grid, or where the field does not lead to them."""
     grid = transform.field.grid
     voxels = grid.to_voxel(places)
@@ -245,4 +245,4 @@ def _in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np
     return "; ".join(parts)
 
 
-__all__ = ["POINTS", "ApplyStep", "Format", "Kind", "LabelMethod", "apply_files", "kind_of"]
+__all__ = ["POINTS", "ApplyStep", "Format", "Kind", "LabelMethod", "apply_files", "in_doubt", "kind_of"]

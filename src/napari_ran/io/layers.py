@@ -128,6 +128,12 @@ def landmarks_from_layer(data: ArrayLike, affine: ArrayLike, name: str = "landma
     return Landmarks(world[:, ::-1] * lps(points.shape[1]), name)
 
 
+def points_in_layer(points: ArrayLike, affine: ArrayLike) -> NDArray[np.float64]:
+    """Return a layer's data (N, D) for world points in mm; the way back from `landmarks_from_layer`."""
+    matrix = np.linalg.inv(np.asarray(affine, dtype=np.float64))
+    return np.asarray(_world_to_napari(np.asarray(points)) @ matrix[:-1, :-1].T + matrix[:-1, -1])
+
+
 def napari_affine(grid: Grid) -> NDArray[np.float64]:
     """Return the affine (D + 1, D + 1) of a layer whose reversed array lies on this grid."""
     return _between(grid.ndim) @ grid.affine @ _reversal(grid.ndim)

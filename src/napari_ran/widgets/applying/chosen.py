@@ -1,0 +1,102 @@
+"""Which layers are to be carried, and the image layers whose grids count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.layers import Image, Layer
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QListWidget, QListWidgetItem
+
+from napari_ran.carrying import KINDS
+from napari_ran.widgets._combos import LayerChoices
+
+LINES = 8
+"""Most lines of the list that are seen at once."""
+
+
+class GridChoices(LayerChoices):
+    """Image layers that say on which grids things lie.
+
+    Signals
+    -------
+    listed : ()
+        The layers of the viewer are others, or have other names.
+    """
+
+    listed = Signal()
+
+    ROLES = {  # noqa: RUF012 (a table, read only)
+        "fixed": (Image, "Fixed image", "The image that stayed, for files that do not say where they lie."),
+        "moving": (
+            Image,
+            "Moving image",
+            "The image that was moved: an FSL warp needs its grid, and what is brought back comes out on it.",
+        ),
+        "grid": (Image, "Image grid", "On which voxels images and labels come out. Points keep their own place."),
+    }
+    OPTIONAL = ("fixed", "moving", "grid")
+
+    def refresh(self, event: Any = None) -> None:
+        """Show the layers that there are."""
+        super().refresh(event)
+        self.listed.emit()
+
+    def _guess(self, role: str) -> Layer | None:
+        """Choose by the word in the name only: what is not sure is left to the file."""
+        found = super()._guess(role) if role != "grid" else None
+        return found if found is not None and role in found.name.lower() else None
+
+
+class LayerList(QListWidget):
+    """The layers of a viewer that can be carried, with a box to tick; the topmost first, as in the viewer's list.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers can be chosen; call `refresh` when they have changed.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.setAccessibleName("Layers to bring along")
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setToolTip(
+            "<p>Tick what is to follow the transform. Take originals: what was carried before would be interpolated "
+            "twice.</p>"
+        )
+
+    def refresh(self) -> None:
+        """Show the layers that there are; what was ticked stays ticked."""
+        ticked = self.ticked()
+        blocked = self.blockSignals(True)
+        self.clear()
+        for layer in reversed(self._viewer.layers):
+            if layer._type_string not in KINDS:
+                continue
+            item = QListWidgetItem(f"{layer.name}  ·  {layer._type_string}")
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setData(Qt.ItemDataRole.UserRole, layer)
+            item.setCheckState(_state(any(layer is one for one in ticked)))
+            self.addItem(item)
+        self.blockSignals(blocked)
+        self.setFixedHeight(max(self.sizeHintForRow(0), 18) * min(max(self.count(), 3), LINES) + 8)
+        self.itemChanged.emit(None)
+
+    def ticked(self) -> list[Layer]:
+        """Return what is ticked and still there, from the bottom up."""
+        items = [self.item(row) for row in reversed(range(self.count()))]
+        chosen = [item.data(Qt.ItemDataRole.UserRole) for item in items if item.checkState() == Qt.CheckState.Checked]
+        return [layer for layer in chosen if layer in self._viewer.layers]
+
+    def tick(self, *layers: Layer) -> None:
+        """Tick these layers and no other."""
+        for row in range(self.count()):
+            item = self.item(row)
+            item.setCheckState(_state(any(item.data(Qt.ItemDataRole.UserRole) is layer for layer in layers)))
+
+
+def _state(ticked: bool) -> Qt.CheckState:
+    return Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked
