@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ran.contributions import layer_affine, millimetres
+from napari_ran.applying import LabelMethod, in_doubt
+from napari_ran.contributions import layer_affine
 from napari_ran.data import Grid, Labels
 from napari_ran.errors import InputError
-from napari_ran.applying import LabelMethod, in_doubt
 from napari_ran.exchange import Transform
 from napari_ran.io.geometry import squeeze
 from napari_ran.io.layers import (
@@ -28,6 +28,7 @@ from napari_ran.io.layers import (
     napari_affine,
     points_in_layer,
 )
+from napari_ran.io.units import millimetres
 from napari_ran.io.volumes import Volumes
 
 logger = logging.getLogger(__name__)
@@ -203,6 +204,7 @@ def _vertices(transform: Transform, layer: LayerData) -> Steps:
     yield 0, 1
     data, kwargs, kind = layer
     changed = _finished(kwargs)
+    made: Any
     if kind == "points":
         made, warning = _moved(transform, layer, data, np.shape(data)[1])
     elif kind == "tracks":  # the first column says which track it is

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import napari_ran as ran
-from napari_ran.carrying import CarryStep, carry_layers, layer_grid
 from napari_ran.applying import LabelMethod
+from napari_ran.carrying import CarryStep, carry_layers, layer_grid
 from napari_ran.io.layers import LayerData
 from napari_ran.widgets._worker import Task, Work
 

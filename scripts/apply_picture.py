@@ -1,0 +1,74 @@
+"""Photograph the Apply widget after the layers of the phantom's moving side have followed, for ``docs/transforms.md``.
+
+On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python scripts/apply_picture.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from napari._qt.qt_event_loop import get_qapp
+from PIL import Image as Picture
+
+import napari_ran as ran
+from napari_ran.io.layers import to_layer_data
+from napari_ran.widgets.apply import ApplyWidget
+from napari_ran.widgets.inspection.recent import recent_of
+
+
+def wait(until: Callable[[], bool], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not until():
+        get_qapp().processEvents()
+        time.sleep(0.01)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", type=Path, nargs="?", default=Path("docs/images/apply.png"))
+    parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
+    parser.add_argument("--theme", default="dark")
+    chosen = parser.parse_args()
+    get_qapp()
+    viewer = napari.Viewer(show=True, title="napari-ran")
+    viewer.theme = chosen.theme
+    viewer.window.resize(*chosen.size)
+    pair = ran.phantom_2d()
+    for value, name in ((pair.fixed, "fixed"), (pair.moving, "moving"), (pair.moving_labels, "moving organs")):
+        data, kwargs, kind = to_layer_data(value)
+        getattr(viewer, f"add_{kind}")(data, **kwargs | {"name": name})
+    viewer.layers["moving organs"].contour = 2
+    spacing = float(pair.moving.grid.spacing[0])
+    middle = np.asarray(viewer.layers["moving"].extent.world).mean(axis=0)
+    box = middle + 18 * spacing * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
+    style = {
+        "edge_color": "yellow",
+        "face_color": "transparent",
+        "edge_width": spacing,
+        "units": ("mm",) * 2,
+        "name": "moving region",
+    }
+    viewer.add_shapes([box], shape_type="rectangle", **style)
+    widget = ApplyWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Apply (RAN)", area="right")
+    recent_of(viewer).put(ran.register(pair.fixed, pair.moving, affine="none", device="cpu"))
+    widget.layers.tick(*(viewer.layers[name] for name in ("moving", "moving organs", "moving region")))
+    wait(lambda: widget.run_button.isEnabled())
+    widget.run()
+    wait(lambda: widget.runner.task is None)
+    viewer.reset_view()
+    wait(lambda: False, 2)
+    path: Path = chosen.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    viewer.window.screenshot(path=str(path), flash=False)
+    Picture.open(path).convert("RGB").quantize(192).save(path, optimize=True)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()
