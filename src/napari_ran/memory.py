@@ -41,7 +41,7 @@ def predicted_peak(shape: tuple[int, ...], config: RegistrationConfig, network: 
     kept = KEPT_BYTES if config.keep_levels else 0
     if config.instance.mode == "network":
         return voxels * (FIT_NETWORK_BYTES + 2 * kept)  # before the fit and after it
-    seen = min(voxels, config.network_voxels) if network else 0
+    seen = min(voxels, config.largest_network_grid) if network else 0
     forward = seen * NETWORK_BYTES
     if config.instance.mode == "field":
         refining = voxels * FIELD_BYTES + min(voxels, config.instance.points) * POINT_BYTES

@@ -273,10 +273,10 @@ class Run:
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
-        grid = network_grid(prepared.grid, self.config.network_voxels, model.multiple)
+        grid = network_grid(prepared.grid, self.config.largest_network_grid, model.multiple)
         if grid.shape != shape:
             self._found.messages.append(
-                f"The network ran on {_by(grid.shape)} voxels, to keep within {self.config.network_voxels:,} and "
+                f"The network ran on {_by(grid.shape)} voxels, to keep within {self.config.largest_network_grid:,} and "
                 f"near multiples of {model.multiple}"
             )
         fixed, moving = (F.resize(image.to(self.device), grid.shape) for image in (prepared.fixed, prepared.moving))

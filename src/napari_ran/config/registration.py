@@ -33,8 +33,9 @@ class RegistrationConfig(FrozenConfig):
         Working voxel size in mm; chosen from the images when left out.
     instance : InstanceConfig
         Refinement for this pair; a plain string sets its mode.
-    network_voxels : int
+    network_voxels : int, optional
         Largest number of voxels that the network sees; larger working grids are coarsened for it (and only for it).
+        When left out 300,000 if the field is refined afterwards, which needs no more of it, and 1,000,000 otherwise.
     keep_levels : bool
         Keep what each Residual Aligner computed, for inspection: some 600 to 800 bytes per voxel that the network sees,
         in memory and in the saved result, twice that for ``instance="network"``. It changes nothing in the result.
@@ -47,8 +48,15 @@ class RegistrationConfig(FrozenConfig):
     affine: AffineMode = "auto"
     spacing: PositiveFloat | None = None
     instance: InstanceConfig = Field(default_factory=InstanceConfig)
-    network_voxels: PositiveInt = 1_000_000
+    network_voxels: PositiveInt | None = None
     keep_levels: bool = False
+
+    @property
+    def largest_network_grid(self) -> int:
+        """Largest number of voxels that the network sees, chosen where it was left out."""
+        if self.network_voxels is not None:
+            return self.network_voxels
+        return 300_000 if self.instance.mode == "field" else 1_000_000
 
     @field_validator("preset")
     @classmethod
