@@ -35,7 +35,8 @@ class RegistrationConfig(FrozenConfig):
         Refinement for this pair; a plain string sets its mode.
     network_voxels : int, optional
         Largest number of voxels that the network sees; larger working grids are coarsened for it (and only for it).
-        When left out 300,000 if the field is refined afterwards, which needs no more of it, and 1,000,000 otherwise.
+        When left out 262,144 (a slice of 512 x 512) if the field is refined afterwards, which needs no more of it,
+        and 1,000,000 otherwise.
     keep_levels : bool
         Keep what each Residual Aligner computed, for inspection: some 600 to 800 bytes per voxel that the network sees,
         in memory and in the saved result, twice that for ``instance="network"``. It changes nothing in the result.
@@ -56,7 +57,7 @@ class RegistrationConfig(FrozenConfig):
         """Largest number of voxels that the network sees, chosen where it was left out."""
         if self.network_voxels is not None:
             return self.network_voxels
-        return 300_000 if self.instance.mode == "field" else 1_000_000
+        return 512**2 if self.instance.mode == "field" else 1_000_000
 
     @field_validator("preset")
     @classmethod
