@@ -7,7 +7,7 @@ keep the layer's own place, so that sizes and widths stay what they were; voxels
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -278,6 +278,17 @@ def _outline(corners: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
 # ---------------------------------------------------------------- layers
 
 
+def space_affine(kwargs: Mapping[str, Any], total: int, space: int) -> NDArray[np.float64]:
+    """Return the data-to-world matrix in mm of the last `space` of a layer's `total` axes, from napari's arguments.
+
+    Raises
+    ------
+    InputError
+        It has fewer axes, one of them is no length, or others are mixed with them.
+    """
+    return _matrix((None, dict(kwargs), "image"), total, space)[0][total - space :, total - space :]
+
+
 def _matrix(layer: LayerData, total: int, space: int) -> tuple[NDArray[np.float64], int]:
     """Return a layer's data-to-world matrix, in mm along the axes of space, and how many axes are in front of them."""
     name, lead = _name(layer), total - space
@@ -318,4 +329,4 @@ def _reason(name: str, error: Exception) -> InputError:
     return InputError(name, f"it could not be carried ({type(error).__name__}: {error})", "Please report this")
 
 
-__all__ = ["KINDS", "CarryStep", "carry_layers", "describe", "layer_grid"]
+__all__ = ["KINDS", "CarryStep", "carry_layers", "describe", "layer_grid", "space_affine"]

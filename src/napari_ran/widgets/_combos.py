@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QLabel
 import napari_ran as ran
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import Look, Source, own_result
+from napari_ran.widgets._series import axes_of_space
 
 NONE = "none"
 
@@ -34,7 +35,11 @@ class LayerChoices(QObject):
     changed = Signal()
 
     ROLES = {  # noqa: RUF012 (a table, read only)
-        "fixed": (Image, "Fixed image", "The image that stays. Results lie on its grid. 2-D or 3-D, one channel."),
+        "fixed": (
+            Image,
+            "Fixed image",
+            "The image that stays. Results lie on its grid. 2-D or 3-D, one channel; of a time series, what is shown.",
+        ),
         "moving": (
             Image,
             "Moving image",
@@ -91,7 +96,7 @@ class LayerChoices(QObject):
         return caption
 
     def sources(self) -> tuple[dict[str, Source], Look]:
-        """Return what is chosen, ready to be converted, and how it looks.
+        """Return what is chosen, ready to be converted, and how it looks; of a time series, what the viewer shows.
 
         Raises
         ------
@@ -105,8 +110,10 @@ class LayerChoices(QObject):
         if layers["fixed"] is layers["moving"]:
             problem = f"'{layers['fixed'].name}' is chosen as fixed and as moving image"
             raise ran.InputError("moving", problem, "Choose two different layers")
-        sources = {role: Source.of(layer, role) for role, layer in layers.items()}
-        return sources, Look.of(layers["fixed"], layers["moving"])
+        space = axes_of_space(layers)
+        point = self._viewer.dims.point
+        sources = {role: Source.of(layer, role, space, point) for role, layer in layers.items()}
+        return sources, Look.of(layers["fixed"], layers["moving"], space)
 
     def layer(self, role: str) -> Layer | None:
         """Return the layer that is chosen for a role, or None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,10 +13,11 @@ from napari.layers import Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 
 import napari_ran as ran
-from napari_ran.contributions import layer_affine
+from napari_ran.carrying import space_affine
 from napari_ran.io import layers as convert
 from napari_ran.io.layers import KEY, LayerData
 from napari_ran.io.units import millimetres
+from napari_ran.widgets._series import shown_part, taken_part
 
 T = TypeVar("T")
 
@@ -51,13 +52,13 @@ class Source:
     metadata: Mapping[str, Any]
 
     @classmethod
-    def of(cls, layer: Layer, argument: str) -> Source:
-        """Take what is needed of a layer.
+    def of(cls, layer: Layer, argument: str, space: int | None = None, point: Sequence[float] = ()) -> Source:
+        """Take what is needed of a layer; where only its last `space` axes are those of space, the part at this point.
 
         Raises
         ------
         InputError
-            It is a colour image, or its axes are not lengths.
+            It is a colour image, its axes are not lengths, or it has no such part.
         """
         if getattr(layer, "rgb", False):
             cure = "Right-click the layer and choose Split RGB, then select one channel"
@@ -65,7 +66,11 @@ class Source:
         placed = {name: getattr(layer, name) for name in ("scale", "shear", "rotate", "translate", "units", "name")} | {
             "affine": layer.affine.affine_matrix
         }
-        return cls(argument, layer.name, layer.data, layer_affine(placed, layer.ndim), dict(layer.metadata))
+        space = layer.ndim if space is None else min(space, layer.ndim)
+        matrix = space_affine(placed, layer.ndim, space)
+        part = shown_part(layer, layer.ndim - space, point)
+        name = f"{layer.name} [{', '.join(str(index + 1) for index in part)}]" if part else layer.name
+        return cls(argument, name, taken_part(layer, part), matrix, dict(layer.metadata))
 
     def image(self) -> ran.Image:
         """Convert to an image."""
@@ -134,7 +139,7 @@ class Look:
     fixed_limits : tuple of float
         The fixed layer's contrast limits, for the checkerboard.
     units : tuple
-        The fixed layer's units: one viewer must not mix them.
+        The units of the fixed layer's axes of space: one viewer must not mix them.
     millimetres : list of float
         How many mm one unit is, per axis in napari's order.
     """
@@ -145,14 +150,10 @@ class Look:
     millimetres: list[float]
 
     @classmethod
-    def of(cls, fixed: Layer, moving: Layer) -> Look:
-        """Take the look of the input layers."""
-        return cls(
-            tuple(moving.contrast_limits),
-            tuple(fixed.contrast_limits),
-            tuple(fixed.units),
-            millimetres(fixed.units, fixed.name),
-        )
+    def of(cls, fixed: Layer, moving: Layer, space: int) -> Look:
+        """Take the look of the input layers, the last `space` axes of which are those of space."""
+        units = tuple(fixed.units)[-space:]
+        return cls(tuple(moving.contrast_limits), tuple(fixed.contrast_limits), units, millimetres(units, fixed.name))
 
 
 def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Iterator[tuple[str, LayerData]]:
