@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from qtpy.QtWidgets import QLabel
 
 import napari_ran as ran
 from napari_ran.io import load_field
@@ -253,10 +254,8 @@ def test_no_image_is_refused(docked: Made) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("volume", np.random.default_rng(0).random((6, 7, 8)), "dimension"),
         ("flat", np.ones((20, 20)), "same value"),
         ("holes", np.where(np.eye(20) > 0, np.nan, 1.0), "NaN"),
-        ("movie", np.random.default_rng(0).random((3, 4, 5, 6)), "2-D or 3-D"),
     ],
 )
 def test_bad_images_are_refused_in_words(docked: Made, qtbot: Any, name: str, data: Any, said: str) -> None:
@@ -407,6 +406,28 @@ def test_the_result_is_saved(docked: Made, qtbot: Any, tmp_path: Path) -> None:
         widget.save(tmp_path / "out")
     assert {"warped.nii.gz", "report.json", "settings.yaml"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert "Saved to" in widget.progress.status.text()
+
+
+def test_an_image_that_was_moved_by_hand_is_named_where_its_transform_is_exported(
+    docked: Made, qtbot: Any, tmp_path: Path, artifacts: Path
+) -> None:
+    viewer, widget = docked
+    grid = ran.Grid((18, 16, 12), MATRIX_3D)
+    for name, shift in (("fixed", 0.0), ("moving", 1.0)):
+        path = ran.io.save_image(ran.Image(blobs(grid, shift), grid), tmp_path / f"{name}.nii.gz")
+        viewer.open(path, plugin="napari-ran")
+    viewer.layers["moving"].affine = [[1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]] @ np.asarray(
+        viewer.layers["moving"].affine.affine_matrix
+    )
+    run(widget, qtbot)
+    (said,) = [text for text in widget.result.report.messages if "where its file says" in text]
+    assert "'moving'" in said
+    assert "4 mm away" in said
+    assert said in widget.outcome.notes.text()
+    dialog = ExportDialog(widget.result.field.grid.ndim, widget._notes)
+    qtbot.addWidget(dialog)
+    dialog.grab().save(str(artifacts / "export-moved.png"))
+    assert said in [label.text() for label in dialog.findChildren(QLabel)]
 
 
 def test_the_transform_is_exported_for_another_tool(

@@ -96,8 +96,18 @@ def load_labels(path: str | Path) -> Labels:
 
 
 def load_grid(path: str | Path) -> Grid:
-    """Return where the voxels of an image lie; those of an OME-Zarr image are not read."""
-    return open_zarr(path).grid if is_zarr(path) else load_image(path).grid
+    """Return where the voxels of an image lie; those of an OME-Zarr image or of NIfTI and its kin are not read."""
+    if is_zarr(path):
+        return open_zarr(path).grid
+    if suffix_of(Path(path)) in NIBABEL_SUFFIXES:
+        try:
+            file = nib.load(existing(path))
+            return squeeze(tuple(file.shape), nifti_affine(file)[0], str(path))[0]
+        except InputError as error:
+            raise InputError(str(path), error.problem, error.cure) from None
+        except Exception as error:  # damaged files make the readers raise nearly anything
+            raise unreadable(Path(path), error, _FORMATS) from error
+    return load_image(path).grid
 
 
 def save_image(image: Image, path: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QLabel, QWidget
@@ -27,9 +28,11 @@ class ExportDialog(QDialog):
     ----------
     ndim : int
         Number of axes of the transform: formats that cannot hold it are left out.
+    notes : sequence of str
+        What to bear in mind of its coordinates.
     """
 
-    def __init__(self, ndim: int, parent: QWidget | None = None) -> None:
+    def __init__(self, ndim: int, notes: Sequence[str] = (), parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export transform")
         self.format_box = combo("For", "Which tool should open it.")
@@ -52,6 +55,10 @@ class ExportDialog(QDialog):
         form.addRow("For", self.format_box)
         form.addRow("It brings the", self.direction_box)
         form.addRow("Open it with", self.help)
+        for note in notes:
+            label = QLabel(note)
+            label.setWordWrap(True)
+            form.addRow("Mind", label)
         form.addRow(buttons)
         self.format_box.currentIndexChanged.connect(self._say)
         self._say()

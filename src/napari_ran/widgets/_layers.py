@@ -43,6 +43,8 @@ class Source:
         Data to world, in mm, in napari's order of axes.
     metadata : mapping
         The layer's metadata.
+    path : str
+        The file it was opened from; empty where there is none, or where this is a part of it.
     """
 
     argument: str
@@ -50,6 +52,7 @@ class Source:
     data: Any
     matrix: Any
     metadata: Mapping[str, Any]
+    path: str = ""
 
     @classmethod
     def of(cls, layer: Layer, argument: str, space: int | None = None, point: Sequence[float] = ()) -> Source:
@@ -70,7 +73,8 @@ class Source:
         matrix = space_affine(placed, layer.ndim, space)
         part = shown_part(layer, layer.ndim - space, point)
         name = f"{layer.name} [{', '.join(str(index + 1) for index in part)}]" if part else layer.name
-        return cls(argument, name, taken_part(layer, part), matrix, dict(layer.metadata))
+        path = "" if part else layer.source.path or ""
+        return cls(argument, name, taken_part(layer, part), matrix, dict(layer.metadata), path)
 
     def image(self) -> ran.Image:
         """Convert to an image."""

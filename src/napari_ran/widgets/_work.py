@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import napari_ran as ran
 from napari_ran.io.layers import LayerData
+from napari_ran.io.placement import misplaced
 from napari_ran.widgets._layers import Look, Source, result_layers
 from napari_ran.widgets._worker import Task, Work
 
@@ -18,10 +19,21 @@ STAGES_WITH_RESULT = ("network", "instance", "transform", "evaluate", "layers")
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A registration with its layers, ready for the viewer."""
+    """A registration with its layers, ready for the viewer.
+
+    Attributes
+    ----------
+    result : Registration
+        What was found.
+    layers : list
+        Which result each is, and the layer.
+    notes : tuple of str
+        What to bear in mind of the coordinates; among the messages of the report too.
+    """
 
     result: ran.Registration
     layers: list[tuple[str, LayerData]]
+    notes: tuple[str, ...] = ()
 
 
 def registration_work(
@@ -57,11 +69,13 @@ def registration_work(
             result = run.result()
         finally:
             run.close()
+        notes = _notes(result, sources)
+        result = replace(result, report=result.report.replace(messages=(*result.report.messages, *notes)))
         layers: list[tuple[str, LayerData]] = []
         for prepared in result_layers(result, keys, look):
             yield ran.Event("layers", len(layers), len(keys), "preparing")
             layers.append(prepared)
-        return Finished(result, layers)
+        return Finished(result, layers, notes)
 
     return work
 
@@ -85,6 +99,13 @@ def exporting_work(result: ran.Registration, path: Path, format: str, inverse: b
         return (transform.opposite() if inverse else transform).save(path, format)
 
     return work
+
+
+def _notes(result: ran.Registration, sources: dict[str, Source]) -> tuple[str, ...]:
+    """Return what to bear in mind of images that do not lie where their files say."""
+    files = {role: sources[role] for role in ("fixed", "moving") if sources[role].path}
+    notes = (misplaced(getattr(result, role).grid, source.path, source.name) for role, source in files.items())
+    return tuple(filter(None, notes))
 
 
 def _annotations(sources: dict[str, Source]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class RegisterWidget(DockedWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.result: ran.Registration | None = None
+        self._notes: tuple[str, ...] = ()
         self._stage = ""
         self.setup = SetupPage(napari_viewer)
         self.outcome = ResultPage(napari_viewer)
@@ -124,7 +125,7 @@ class RegisterWidget(DockedWidget):
         if finished is None:
             self._show_state("ready", "Cancelled before anything was found.")
             return
-        self.result = finished.result
+        self.result, self._notes = finished.result, finished.notes
         recent_of(self.viewer).put(finished.result)
         self.outcome.show_report(finished.result.report)
         self.progress.show_event("layers", 0, 1, "adding them to the viewer")
@@ -232,7 +233,7 @@ class RegisterWidget(DockedWidget):
     def _ask_how_to_export(self) -> None:
         if self.result is None:
             return
-        dialog = ExportDialog(self.result.field.grid.ndim, self)
+        dialog = ExportDialog(self.result.field.grid.ndim, self._notes, self)
         if dialog.exec() and (path := dialog.ask_where()) is not None:
             self.export(path, dialog.format, dialog.inverse)
 
