@@ -29,7 +29,7 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["exchange", "guidance"],
     ["registration"],
     ["cases"],
-    ["benchmark"],
+    ["benchmark", "cohort"],
     ["__init__"],
     ["terminal", "dashboard", "options"],
     ["cli", "contributions"],

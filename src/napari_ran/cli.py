@@ -1,4 +1,4 @@
-"""The command line: ``napari-ran register | demo | inspect | apply | export | train | evaluate | benchmark | models``.
+"""The command line: ``napari-ran register | demo | inspect | apply | export | train | evaluate | batch | benchmark | models``.
 
 Every setting of a registration is an option whose name, choices and help come from its config, so that nothing is
 listed twice. Results and tables go to standard output, progress and errors to standard error.
@@ -167,6 +167,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the tables")
     evaluate.set_defaults(run=_evaluate)
 
+    batch = commands.add_parser(
+        "batch", parents=[common, settings], help="register the pairs of a list side by side, each into its own folder"
+    )
+    batch.add_argument("cases", metavar="CASES", help="CSV file with a row for each pair, or a JSON file of Learn2Reg")
+    batch.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the results and the summary")
+    batch.add_argument("--workers", metavar="N", type=_count, help="how many processes, or jobs of a queue")
+    batch.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="a Dask scheduler that runs already, or a YAML file that names a cluster's queue; else this machine",
+    )  # fmt: skip
+    batch.add_argument(
+        "--retries", metavar="N", type=_count, default=1, help="how often a pair that a fault ended is tried again"
+    )
+    batch.set_defaults(run=_batch)
+
     benchmark = commands.add_parser(
         "benchmark", parents=[common], help="train systems alike, and compare them and other tools on the same pairs"
     )
@@ -308,6 +323,20 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _batch(arguments: argparse.Namespace) -> int:
+    from napari_ran.cases import read_cases
+    from napari_ran.cohort import ClusterConfig, register_cohort
+
+    config, listed = configured(arguments), read_cases(arguments.cases)
+    cluster = ClusterConfig.of(arguments.scheduler, arguments.workers)
+    _check_output(arguments.output)
+    steps = register_cohort(listed, arguments.output, config, cluster, retries=arguments.retries)
+    outcomes = terminal.follow_cohort(steps, quiet=arguments.quiet)
+    if not arguments.quiet:
+        terminal.print_cohort(outcomes, Path(arguments.output))
+    return FAILED if any(outcome.status == "failed" for outcome in outcomes) else DONE
+
+
 def _benchmark(arguments: argparse.Namespace) -> int:
     from napari_ran.benchmark import run_benchmark
     from napari_ran.config import BenchmarkConfig
@@ -337,6 +366,14 @@ def _deliver(registration: ran.Registration, folder: Path, quiet: bool, exact: S
         f"[yellow]Stopped early: the best registration so far is in {escape(str(folder))}.[/]", highlight=False
     )
     return INTERRUPTED
+
+
+def _count(text: str) -> int:
+    """Read a number of things."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a number, got '{text}'")
+    return number
 
 
 def _check_output(output: str) -> None:

@@ -21,6 +21,7 @@ from napari_ran.steps import last
 if TYPE_CHECKING:
     from napari_ran.benchmark import BenchmarkStep, RowResult
     from napari_ran.cases import CaseScore, CaseStep, Summary
+    from napari_ran.cohort import CohortStep, Outcome
     from napari_ran.exchange import ApplyStep
     from napari_ran.io.checkpoints import ModelCard
     from napari_ran.registration import Run
@@ -108,6 +109,45 @@ def follow_cases(steps: Generator[CaseStep, None, list[CaseScore]], quiet: bool 
             progress.update(task, completed=done, total=step.total, description=words)
 
         return last(steps, show)
+
+
+def follow_cohort(steps: Generator[CohortStep, None, list[Outcome]], quiet: bool = False) -> list[Outcome]:
+    """Drive a cohort with a line for every pair that failed, and return the outcomes; Ctrl-C keeps what is finished."""
+    columns = (
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=9)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+    )
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    with Progress(*columns, console=console, disable=quiet, expand=True, transient=True) as progress, closing(steps):
+        task = progress.add_task("")
+
+        def show(step: CohortStep) -> None:
+            progress.update(task, completed=step.done + step.failed, total=step.total)
+            if step.message:
+                progress.update(task, description=escape(step.message))
+            if step.dashboard:
+                progress.console.print(f"The workers can be watched at {escape(step.dashboard)}")
+            if step.outcome is not None and step.outcome.status == "failed":
+                progress.console.print(escape(step.message), style="red")
+
+        return last(steps, show)
+
+
+def print_cohort(outcomes: Sequence[Outcome], folder: Path) -> None:
+    """Print how the pairs ended, what was measured, and where it is."""
+    from napari_ran.cases import summarise
+    from napari_ran.cohort import PAIRS
+
+    console = Console(highlight=False, soft_wrap=True)
+    failed = [one for one in outcomes if one.status == "failed"]
+    console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} pairs registered.")
+    scores = [one.score for one in outcomes if one.score is not None]
+    if scores:
+        print_summary(summarise(scores), [folder / PAIRS, folder / "summary.md"])
+    for one in failed:
+        console.print(f"[red]failed:[/] {escape(one.name)}: {escape(one.reason)}")
 
 
 def follow_benchmark(steps: Generator[BenchmarkStep, None, list[RowResult]], quiet: bool = False) -> list[RowResult]:

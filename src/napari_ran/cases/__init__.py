@@ -1,7 +1,7 @@
 """Many pairs scored alike: a list of cases in, one table out."""
 
 from napari_ran.cases.listing import Case, read_cases, with_fields
-from napari_ran.cases.run import CaseStep, file_name, finished_cases, load_case, score_cases
+from napari_ran.cases.run import CaseStep, case_key, file_name, finished_cases, load_case, score_cases
 from napari_ran.cases.scores import CaseScore, LabelScore, score_case
 from napari_ran.cases.solving import Registering, Solved, Solver
 from napari_ran.cases.tables import MEASURES, Summary, summarise, write_rows, write_tables
@@ -16,6 +16,7 @@ __all__ = [
     "Solved",
     "Solver",
     "Summary",
+    "case_key",
     "file_name",
     "finished_cases",
     "load_case",

@@ -72,7 +72,7 @@ def score_cases(
     solver = _solver(solver)
     scores: list[CaseScore] = []
     for number, case in enumerate(cases, start=1):
-        place, key = kept / f"{file_name(case.name)}.json", _key(case, solver, paper)
+        place, key = kept / f"{file_name(case.name)}.json", case_key(case, solver, paper)
         score = _finished(place, key)
         if score is None:
             yield CaseStep(number, len(cases), case.name, "reading")
@@ -89,7 +89,7 @@ def finished_cases(
 ) -> list[CaseScore] | None:
     """Return what `score_cases` would without any work, or None if a case is not finished."""
     solver, kept = _solver(solver), Path(folder) / CASES
-    found = [_finished(kept / f"{file_name(case.name)}.json", _key(case, solver)) for case in cases]
+    found = [_finished(kept / f"{file_name(case.name)}.json", case_key(case, solver)) for case in cases]
     scores = [score for score in found if score is not None]
     return scores if len(scores) == len(cases) else None
 
@@ -192,7 +192,7 @@ def _on_fixed(field: DisplacementField, inputs: Inputs, by_voxel: bool) -> Displ
     return DisplacementField(field.tensor, grid)
 
 
-def _key(case: Case, solver: Solver, paper: bool = False) -> str:
+def case_key(case: Case, solver: Solver, paper: bool = False) -> str:
     """Return what tells whether a finished case is this one: its files as they are now, the settings, the version."""
     files = {name: stamp(path) for name, path in asdict(case).items() if isinstance(path, Path)}
     settings = None if case.field is not None else solver.settings()

@@ -1,0 +1,20 @@
+"""Cohorts: many pairs registered side by side on Dask workers, each with its own folder of results."""
+
+from napari_ran.cohort.clusters import ClusterConfig, opened
+from napari_ran.cohort.pair import Outcome, finished_outcome, register_case
+from napari_ran.cohort.run import CohortStep, Work, register_cohort
+from napari_ran.cohort.summary import PAIRS, read_outcomes, write_summary
+
+__all__ = [
+    "PAIRS",
+    "ClusterConfig",
+    "CohortStep",
+    "Outcome",
+    "Work",
+    "finished_outcome",
+    "opened",
+    "read_outcomes",
+    "register_case",
+    "register_cohort",
+    "write_summary",
+]

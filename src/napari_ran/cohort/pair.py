@@ -1,0 +1,178 @@
+"""What a worker does: register one pair, and leave its folder whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import socket
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from napari_ran._version import __version__
+from napari_ran.cases import Case, CaseScore, Registering, case_key, file_name, load_case, score_case
+from napari_ran.config import FrozenConfig, RegistrationConfig
+from napari_ran.errors import InputError, RanError
+from napari_ran.io import load_field, load_labels
+from napari_ran.registration import Run
+from napari_ran.transform import compose_to
+from napari_ran.writing import replacing
+
+RECORD = "pair.json"
+"""Written last into a pair's folder: who has it is finished."""
+
+
+class Outcome(FrozenConfig):
+    """How a pair ended.
+
+    Attributes
+    ----------
+    name : str
+        The pair.
+    status : {"done", "failed"}
+        Whether it was registered.
+    reason : str
+        Why not, in one sentence.
+    again : bool
+        Whether another try may end otherwise: not where its input is refused.
+    folder : str
+        Where its results are.
+    seconds : float
+        What it took.
+    attempt : int
+        Which try this was, counted from 1.
+    score : CaseScore, optional
+        What was measured.
+    """
+
+    name: str
+    status: Literal["done", "failed"]
+    reason: str = ""
+    again: bool = False
+    folder: str = ""
+    seconds: float = 0.0
+    attempt: int = 1
+    score: CaseScore | None = None
+
+
+def finished_outcome(case: Case, root: Path, config: RegistrationConfig) -> Outcome | None:
+    """Return how a pair ended that was registered before from the same files with the same settings, or None."""
+    try:
+        content = json.loads((_folder(case, root) / RECORD).read_text(encoding="utf-8"))
+        same = content["key"] == case_key(case, Registering(config))
+        return Outcome(**content["outcome"]) if same else None
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+
+
+def register_case(
+    case: Case, root: Path, config: RegistrationConfig, attempt: int = 1, threads: int | None = None
+) -> Outcome:
+    """Register a pair and write its results, figures and provenance to its folder; faults become its outcome.
+
+    Parameters
+    ----------
+    case : Case
+        The pair; its `field` is not looked at.
+    root : Path
+        Folder of the cohort: the pair's is ``pairs/NAME`` in it.
+    config : RegistrationConfig
+        The settings.
+    attempt : int
+        Which try this is.
+    threads : int, optional
+        How many processors to use; PyTorch's choice when left out.
+    """
+    began, started = time.perf_counter(), datetime.now(UTC)
+    folder = _folder(case, root)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        (folder / RECORD).unlink(missing_ok=True)
+        key, config = case_key(case, Registering(config)), _on_this_worker(config)
+        score = _register(case, folder, config)
+        outcome = Outcome(
+            name=case.name, status="done", folder=str(folder), attempt=attempt, score=score,
+            seconds=time.perf_counter() - began,
+        )  # fmt: skip
+        record = {"key": key, "outcome": outcome.to_dict(), "provenance": _provenance(case, started)}
+        with replacing(folder / RECORD, "the record of a pair") as part:
+            part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    except Exception as error:  # whatever it is, it must not cost the other pairs
+        text = str(error) if isinstance(error, RanError) else f"{type(error).__name__}: {error}"
+        seconds = time.perf_counter() - began
+        again = not isinstance(error, InputError)
+        return Outcome(
+            name=case.name, status="failed", reason=text, again=again, attempt=attempt, seconds=seconds
+        )  # fmt: skip
+    return outcome
+
+
+def _register(case: Case, folder: Path, config: RegistrationConfig) -> CaseScore:
+    inputs = load_case(case)
+    run = Run(inputs, config)
+    for _ in run:
+        pass
+    registration = run.result()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    registration.save(folder)
+    stages = [stage for stage in registration.report.stages if stage.name != "evaluate"]
+    grid, truth = inputs.fixed.grid, None
+    if case.truth is not None:
+        truth = load_field(case.truth)
+        truth = truth if truth.grid == grid else compose_to(truth, torch.eye(grid.ndim + 1).numpy(), grid)
+    return score_case(
+        case.name,
+        inputs,
+        registration.field,
+        truth=truth,
+        mask=None if case.mask is None else load_labels(case.mask),
+        only=case.labels,
+        seconds=sum(stage.seconds for stage in stages),
+        peak_bytes=max(stage.peak_bytes for stage in stages),
+    )
+
+
+def _folder(case: Case, root: Path) -> Path:
+    return root / "pairs" / file_name(case.name)
+
+
+def _on_this_worker(config: RegistrationConfig) -> RegistrationConfig:
+    """Spread the workers of one machine over its GPUs."""
+    try:
+        from distributed import get_worker
+
+        worker = get_worker()
+    except (ImportError, ValueError):  # called without Dask
+        return config
+    gpus = torch.cuda.device_count()
+    if config.device in ("auto", "cuda") and gpus > 1 and isinstance(worker.name, int):
+        return config.replace(device=f"cuda:{worker.name % gpus}")
+    return config
+
+
+def _provenance(case: Case, started: datetime) -> dict[str, Any]:
+    files = {name: path for name, path in asdict(case).items() if isinstance(path, Path) and name != "field"}
+    return {
+        "files": {name: {"path": str(path.resolve()), "sha256": _digest(path)} for name, path in files.items()},
+        "napari-ran": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "machine": socket.gethostname(),
+        "started": started.isoformat(timespec="seconds"),
+    }
+
+
+def _digest(path: Path) -> str:
+    """Return the hash of a file, or of all files of a folder in the order of their names."""
+    found = hashlib.sha256()
+    for file in sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]:
+        with file.open("rb") as opened:
+            while chunk := opened.read(2**20):
+                found.update(chunk)
+    return found.hexdigest()
