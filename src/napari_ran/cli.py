@@ -1,4 +1,4 @@
-"""The command line: ``napari-ran register | demo | inspect | apply | export | train | evaluate | batch | benchmark | models``.
+"""The command line: ``napari-ran register | demo | inspect | apply | export | train | evaluate | batch | …``.
 
 Every setting of a registration is an option whose name, choices and help come from its config, so that nothing is
 listed twice. Results and tables go to standard output, progress and errors to standard error.

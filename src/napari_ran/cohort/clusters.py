@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,9 +111,11 @@ def opened(config: ClusterConfig) -> Iterator[Any]:
         if config.scheduler:
             target: Any = config.scheduler
         elif config.queue:
-            jobs = _installed("dask_jobqueue")
+            _installed("dask_jobqueue")
             try:
-                cluster = getattr(jobs, QUEUES[config.queue])(**config.options)
+                cluster = getattr(import_module(f"dask_jobqueue.{config.queue}"), QUEUES[config.queue])(
+                    **config.options
+                )
             except (TypeError, ValueError) as error:
                 raise InputError("options", f"the queue refuses them ({error})", "See dask-jobqueue's pages") from None
             cluster.scale(jobs=config.workers or 1)
@@ -141,7 +144,7 @@ def opened(config: ClusterConfig) -> Iterator[Any]:
 
 def _installed(name: str) -> Any:
     try:
-        return __import__(name)
+        return import_module(name)
     except ImportError:
         package = name.replace("_", "-")
         raise InputError("batch", f"{package} is not installed", "pip install 'napari-ran[cluster]'") from None

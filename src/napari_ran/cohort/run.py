@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,8 @@ def register_cohort(
 def _run(work: Work, left: list[Case], cluster: ClusterConfig, retries: int) -> Generator[CohortStep, None, None]:
     threads = threads_of(cluster)
     with opened(cluster) as client:
-        yield work.step("the workers are ready", dashboard=str(client.dashboard_link or ""))
+        dashboard = client.dashboard_link if find_spec("bokeh") else None
+        yield work.step("the workers are ready", dashboard=dashboard or "")
         running: dict[Any, tuple[Case, int]] = {}
 
         def submit(case: Case, attempt: int) -> None:
@@ -153,7 +155,7 @@ def _ended(running: dict[Any, tuple[Case, int]]) -> list[Any]:
     from distributed import wait
 
     try:
-        found = wait(list(running), timeout=LISTENING, return_when="FIRST_COMPLETED")
+        found = wait(list(running), timeout=LISTENING, return_when="FIRST_COMPLETED")  # type: ignore[no-untyped-call]
     except TimeoutError:
         return []
     return list(found.done)
