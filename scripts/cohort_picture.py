@@ -1,0 +1,73 @@
+"""Photograph the Cohort widget with a small cohort of phantoms, for ``docs/cohorts.md``.
+
+On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python scripts/cohort_picture.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import napari
+from napari._qt.qt_event_loop import get_qapp
+from PIL import Image as Picture
+
+import napari_ran as ran
+from napari_ran.cases import Case
+from napari_ran.cohort import Outcome, register_case, write_summary
+from napari_ran.io import save_image, save_labels, save_landmarks
+from napari_ran.widgets.cohort import CohortWidget
+
+NAMES = ("ann", "ben", "cleo", "dov", "esra")
+
+
+def make(folder: Path) -> None:
+    outcomes = []
+    for seed, name in enumerate(NAMES):
+        pair, files = ran.phantom_2d(seed=seed), {}
+        for side in ("fixed", "moving"):
+            files[side] = save_image(getattr(pair, side), folder / f"{name}-{side}.nii.gz")
+            for kind, save, suffix in (("labels", save_labels, "nii.gz"), ("landmarks", save_landmarks, "csv")):
+                files[f"{side}_{kind}"] = save(
+                    getattr(pair, f"{side}_{kind}"), folder / f"{name}-{side}-{kind}.{suffix}"
+                )
+        config = ran.RegistrationConfig(affine="none", device="cpu")
+        outcomes.append(register_case(Case(name, **files), folder, config))
+    failed = Outcome(name="finn", status="failed", reason="finn-moving.nii.gz: the file cannot be read")
+    write_summary([*outcomes, failed], folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", type=Path, nargs="?", default=Path("docs/images/cohort.png"))
+    parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
+    parser.add_argument("--theme", default="dark")
+    chosen = parser.parse_args()
+    get_qapp()
+    viewer = napari.Viewer(show=True, title="napari-ran")
+    viewer.theme = chosen.theme
+    viewer.window.resize(*chosen.size)
+    widget = CohortWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Cohort (RAN)", area="right")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "study"
+        folder.mkdir()
+        make(folder)
+        widget.open(folder)
+        end = time.monotonic() + 60
+        while time.monotonic() < end and len(viewer.layers) < 5:
+            get_qapp().processEvents()
+            time.sleep(0.01)
+    viewer.reset_view()
+    for _ in range(100):
+        get_qapp().processEvents()
+        time.sleep(0.01)
+    chosen.path.parent.mkdir(parents=True, exist_ok=True)
+    Picture.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3]).save(chosen.path, optimize=True)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""The Cohort widget: the pairs that ``napari-ran batch`` registered, one after the other in the viewer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+)  # fmt: skip
+
+import napari_ran as ran
+from napari_ran.cohort import read_outcomes
+from napari_ran.cohort.pair import RECORD
+from napari_ran.io import load_image, load_labels
+from napari_ran.io.layers import LayerData, to_layer_data
+from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._layers import Look, place_layer, placed
+from napari_ran.widgets._panels import MessagePanel
+from napari_ran.widgets._worker import Task, Work, Worker
+
+COLUMNS = {
+    "pair": "Pair",
+    "status": "Status",
+    "dice": "Dice",
+    "tre": "TRE (mm)",
+    "folding_percent": "Folding (%)",
+    "seconds": "Time (s)",
+}
+"""Columns of the table; those that no pair has a value for are left out."""
+
+PREFIX = "cohort "
+"""In front of the keys of the layers."""
+
+
+class CohortWidget(DockedWidget):
+    """Opens the folder of a cohort, lists its pairs, and shows the one that is chosen.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that shows them.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.rows: list[dict[str, str]] = []
+        self.opener = Worker(self)
+        self._build()
+        self._show_rows()
+        self._follow_viewer(True)
+
+    def _build(self) -> None:
+        self.open_button = QPushButton("Open…")
+        self.open_button.setToolTip("<p>The folder that napari-ran batch wrote its results to</p>")
+        self.title = QLabel("Open the folder of a cohort.")
+        self.title.setWordWrap(True)
+        self.table = QTableWidget()
+        self.table.setAccessibleName("Pairs")
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.verticalHeader().hide()
+        self.table.setSortingEnabled(True)
+        self.back_button, self.next_button = QPushButton("◀ Previous"), QPushButton("Next ▶")
+        self.back_button.setToolTip("<p>The pair above in the table, as it is sorted</p>")
+        self.next_button.setToolTip("<p>The pair below in the table, as it is sorted</p>")
+        self.status, self.message = QLabel(), MessagePanel(self.viewer)
+        self.status.setWordWrap(True)
+        top, bottom = QHBoxLayout(), QHBoxLayout()
+        top.addWidget(self.title, 1)
+        top.addWidget(self.open_button)
+        bottom.addWidget(self.back_button)
+        bottom.addWidget(self.next_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addLayout(top)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.message)
+        layout.addWidget(self.status)
+        layout.addLayout(bottom)
+        self.setMinimumWidth(360)
+        self.open_button.clicked.connect(self._ask)
+        self.back_button.clicked.connect(lambda: self.step(-1))
+        self.next_button.clicked.connect(lambda: self.step(1))
+        self.table.itemSelectionChanged.connect(self._show_pair)
+        self.opener.finished.connect(self._on_opened)
+        self.opener.failed.connect(self._on_failed)
+        self.destroyed.connect(self.opener.current.drop)  # no method of this widget: it is already gone then
+
+    # ---------------------------------------------------------------- the list
+
+    def open(self, folder: str | Path) -> None:
+        """Open the folder of a cohort, and show its first pair."""
+        self.message.hide()
+        try:
+            rows = read_outcomes(folder)
+        except ran.InputError as error:
+            self.message.show_error(error, {})
+            return
+        self.rows = rows
+        failed = sum(row["status"] == "failed" for row in rows)
+        self.title.setText(f"{Path(folder).name}: {len(rows)} pairs" + (f", {failed} failed" if failed else ""))
+        self._show_rows()
+        if rows:
+            self.table.selectRow(0)
+
+    def step(self, by: int) -> None:
+        """Go to another pair, in the order of the table."""
+        self.table.selectRow(min(max(self.table.currentRow() + by, 0), self.table.rowCount() - 1))
+
+    def _ask(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open the folder of a cohort")
+        if folder:
+            self.open(folder)
+
+    def _show_rows(self) -> None:
+        columns = {key: text for key, text in COLUMNS.items() if any(row.get(key) for row in self.rows)}
+        self.table.blockSignals(True)
+        self.table.setSortingEnabled(False)
+        self.table.clearSelection()
+        self.table.setColumnCount(len(columns))
+        self.table.setHorizontalHeaderLabels(list(columns.values()))
+        self.table.setRowCount(len(self.rows))
+        for number, row in enumerate(self.rows):
+            for column, key in enumerate(columns):
+                cell = _cell(row.get(key, ""))
+                cell.setData(Qt.ItemDataRole.UserRole, number)
+                cell.setToolTip(row.get("reason", ""))
+                self.table.setItem(number, column, cell)
+        if columns:
+            self.table.resizeColumnsToContents()
+            self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.table.setSortingEnabled(True)
+        self.table.blockSignals(False)
+        for button in (self.back_button, self.next_button):
+            button.setEnabled(bool(self.rows))
+
+    # ---------------------------------------------------------------- one pair
+
+    def _show_pair(self) -> None:
+        chosen = self.table.selectedItems()
+        if not chosen:
+            return
+        row = self.rows[chosen[0].data(Qt.ItemDataRole.UserRole)]
+        self.message.hide()
+        self.opener.drop()
+        if row["status"] == "failed":
+            self.status.setText(f"{row['pair']} failed: {row['reason']}")
+            return
+        self.status.setText(f"Reading {row['pair']}…")
+        self.opener.start(opening_work(row["pair"], Path(row["folder"])))
+
+    def _on_opened(self, opened: tuple[str, list[tuple[str, LayerData]]]) -> None:
+        name, layers = opened
+        keys = {key for key, _ in layers}
+        for layer in list(self.viewer.layers):
+            mark = layer.metadata.get("napari-ran-cohort")
+            if mark is not None and mark not in keys:
+                self.viewer.layers.remove(layer)
+        for key, data in layers:
+            place_layer(self.viewer, key, data).metadata["napari-ran-cohort"] = key
+        self.status.setText(f"{name}, {self.table.currentRow() + 1} of {len(self.rows)}")
+
+    def _on_failed(self, error: Exception) -> None:
+        self.status.clear()
+        self.message.show_error(error, {})
+
+    # ---------------------------------------------------------------- end of life
+
+    def shut(self) -> None:
+        """Stop all work."""
+        self.opener.drop()
+        self._follow_viewer(False)
+
+    def _follow_viewer(self, follow: bool) -> None:
+        self._open = follow
+        (self.viewer.events.theme.connect if follow else self.viewer.events.theme.disconnect)(self.message.apply_theme)
+
+
+def opening_work(name: str, folder: Path) -> Work:
+    """Return the work of reading a pair's images: it returns the pair's name and its layers."""
+
+    def work(task: Task) -> Generator[Any, None, tuple[str, list[tuple[str, LayerData]]]]:
+        yield from ()
+        files = json.loads((folder / RECORD).read_text(encoding="utf-8"))["provenance"]["files"]
+        fixed, warped = load_image(files["fixed"]["path"]), load_image(folder / "warped.nii.gz")
+        look = Look((0.0, 1.0), (0.0, 1.0), ("mm",) * fixed.grid.ndim, [1.0] * fixed.grid.ndim)
+        layers = [_layer("fixed", fixed, look), _layer("warped", warped, look)]
+        difference = ran.Image(torch.from_numpy(warped.array - fixed.array), fixed.grid, "difference")
+        layers.append(_layer("difference", difference, look, visible=False))
+        if "fixed_labels" in files:
+            labels = load_labels(files["fixed_labels"]["path"])
+            layers.append(_layer("fixed labels", labels, look, visible=False))
+        if (folder / "warped_labels.nii.gz").is_file():
+            layers.append(_layer("warped labels", load_labels(folder / "warped_labels.nii.gz"), look))
+        return name, layers
+
+    return work
+
+
+def _layer(key: str, value: ran.Image | ran.Labels, look: Look, visible: bool = True) -> tuple[str, LayerData]:
+    data, kwargs, kind = to_layer_data(value)
+    kwargs = kwargs | {"name": f"{PREFIX}{key}", "visible": visible}
+    if kind == "image":
+        values = np.asarray(data)[(slice(None, None, 2),) * np.ndim(data)]
+        low, high = (float(number) for number in np.percentile(values, (0.5, 99.5)))
+        if key == "difference":
+            low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+            kwargs["colormap"] = "bwr"
+        kwargs["contrast_limits"] = (low, max(high, low + 1e-6))
+        kwargs["opacity"] = 1.0 if key != "warped" else 0.5
+    elif key == "warped labels":
+        kwargs["opacity"] = 0.5
+    return f"{PREFIX}{key}", placed((data, kwargs, kind), f"{PREFIX}{key}", look)
+
+
+def _cell(text: str) -> QTableWidgetItem:
+    """Make a cell; numbers are sorted as numbers."""
+    cell = QTableWidgetItem()
+    try:
+        number = float(text)
+    except ValueError:
+        cell.setText(text)
+        return cell
+    cell.setData(Qt.ItemDataRole.DisplayRole, round(number, 3))
+    cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    return cell
