@@ -27,9 +27,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quick = ran.RegistrationConfig(weights="none", affine="none", instance="none", device="cpu")
     outcomes = []
     for name, labels in (("ann", True), ("bob", False)):
-        files = {
-            side: save_image(getattr(made, side), folder / f"{name}-{side}.nii.gz") for side in ("fixed", "moving")
-        }
+        sides = ("fixed", "moving")
+        files = {side: save_image(getattr(made, side), folder / f"{name}-{side}.nii.gz") for side in sides}
         if labels:
             for side in sides:
                 map_ = getattr(made, f"{side}_labels")

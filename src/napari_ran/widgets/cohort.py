@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QTableWidget,
@@ -37,13 +37,16 @@ COLUMNS = {
     "status": "Status",
     "dice": "Dice",
     "tre": "TRE (mm)",
-    "folding_percent": "Folding (%)",
+    "folding_percent": "Folds (%)",
     "seconds": "Time (s)",
 }
 """Columns of the table; those that no pair has a value for are left out."""
 
 PREFIX = "cohort "
 """In front of the keys of the layers."""
+
+MARK = "napari-ran-cohort"
+"""Under it a layer's metadata say which of a pair's it is."""
 
 
 class CohortWidget(DockedWidget):
@@ -144,7 +147,7 @@ class CohortWidget(DockedWidget):
                 self.table.setItem(number, column, cell)
         if columns:
             self.table.resizeColumnsToContents()
-            self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+            self.table.horizontalHeader().setStretchLastSection(True)
         self.table.setSortingEnabled(True)
         self.table.blockSignals(False)
         for button in (self.back_button, self.next_button):
@@ -167,13 +170,16 @@ class CohortWidget(DockedWidget):
 
     def _on_opened(self, opened: tuple[str, list[tuple[str, LayerData]]]) -> None:
         name, layers = opened
-        keys = {key for key, _ in layers}
+        keys, before = {key for key, _ in layers}, {layer.name for layer in self.viewer.layers}
         for layer in list(self.viewer.layers):
-            mark = layer.metadata.get("napari-ran-cohort")
+            mark = layer.metadata.get(MARK)
             if mark is not None and mark not in keys:
                 self.viewer.layers.remove(layer)
         for key, data in layers:
-            place_layer(self.viewer, key, data).metadata["napari-ran-cohort"] = key
+            layer = place_layer(self.viewer, key, data)
+            layer.metadata[MARK] = key
+            if isinstance(layer, Labels) and layer.name not in before:
+                layer.contour = 2  # both images stay to be seen
         self.status.setText(f"{name}, {self.table.currentRow() + 1} of {len(self.rows)}")
 
     def _on_failed(self, error: Exception) -> None:
@@ -224,8 +230,6 @@ def _layer(key: str, value: ran.Image | ran.Labels, look: Look, visible: bool = 
             kwargs["colormap"] = "bwr"
         kwargs["contrast_limits"] = (low, max(high, low + 1e-6))
         kwargs["opacity"] = 1.0 if key != "warped" else 0.5
-    elif key == "warped labels":
-        kwargs["opacity"] = 0.5
     return f"{PREFIX}{key}", placed((data, kwargs, kind), f"{PREFIX}{key}", look)
 
 
