@@ -7,7 +7,7 @@ import torch
 from napari_ran import memory
 from napari_ran.config import RegistrationConfig
 from napari_ran.errors import NotEnoughMemoryError
-from napari_ran.memory import check_memory, keeping_freed_memory, predicted_peak
+from napari_ran.memory import check_memory, fitting_voxels, keeping_freed_memory, predicted_peak, roomy_device
 
 CPU = torch.device("cpu")
 
@@ -41,6 +41,35 @@ def test_kept_levels_are_counted_where_there_is_a_network(mode: str) -> None:
     assert predicted_peak(shape, kept, True) > predicted_peak(shape, config, True)
     if mode != "network":  # which makes its own where there are no weights
         assert predicted_peak(shape, kept, False) == predicted_peak(shape, config, False)
+
+
+def test_a_grid_that_fits_is_chosen_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RegistrationConfig()
+    assert fitting_voxels(4_000_000, config, True, CPU)[0] <= 4_000_000
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2 * 2**30)
+    voxels, said = fitting_voxels(4_000_000, config, True, CPU)
+    assert 32_768 < voxels < 4_000_000
+    assert predicted_peak((voxels,), config, True) < 2 * 2**30 < predicted_peak((int(1.3 * voxels),), config, True)
+    assert "GiB are free on CPU" in said
+    assert fitting_voxels(100_000, config, True, CPU) == (100_000, "")
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**20)
+    assert fitting_voxels(4_000_000, config, True, CPU) == (4_000_000, "")  # and the check refuses it
+
+
+def test_a_gpu_without_room_is_left_for_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {"cuda": 2**28, "cpu": 2**35}
+    monkeypatch.setattr(memory, "resolve_device", torch.device)
+    monkeypatch.setattr(memory, "free_memory", lambda device: free[device.type])
+    monkeypatch.setattr(memory, "describe_device", str)
+    auto, asked = RegistrationConfig(), RegistrationConfig(device="cuda")
+    monkeypatch.setattr(memory, "resolve_device", lambda name: torch.device("cuda"))
+    device, said = roomy_device(4_000_000, auto, True)
+    assert device == CPU
+    assert "too little free memory" in said
+    assert roomy_device(4_000_000, asked, True) == (torch.device("cuda"), "")
+    assert roomy_device(50_000, auto, False)[0] == torch.device("cuda")
+    free["cpu"] = 2**20
+    assert roomy_device(4_000_000, auto, True)[0] == torch.device("cuda")
 
 
 def test_freed_memory_is_kept_for_the_next_step_and_given_back_at_the_end() -> None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import napari_ran as ran
+from napari_ran import registration
+from napari_ran.errors import NotEnoughMemoryError
 from napari_ran.io.checkpoints import ModelCard, save_weights
 from napari_ran.models import create_system
 from napari_ran.registration import STAGES
@@ -238,3 +240,70 @@ def test_two_real_volumes_on_different_grids(real_data: Path) -> None:
     result = ran.register(*images)
     assert result.report.similarity_after > result.report.similarity_before
     assert result.report.folding_percent < 0.1
+
+
+def _breaking(stage: object, error: Exception, after: int) -> object:
+    """The generator function `stage`, whose first call ends with an error after so many steps."""
+    calls = []
+
+    def broken(*arguments: object, **more: object) -> object:
+        calls.append(0)
+        steps = stage(*arguments, **more)  # type: ignore[operator]
+        if len(calls) > 1:
+            return (yield from steps)
+        for _ in range(after):
+            yield next(steps)
+        raise error
+
+    return broken
+
+
+@pytest.mark.parametrize("after", [1, 8])
+def test_a_device_that_runs_out_of_memory_is_left_for_the_processor(
+    pair: tuple, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(registration, "optimise_field", _breaking(registration.optimise_field, full, after))
+    run = ran.start(*pair[:2], affine="none", weights="none", instance={"steps": 4, "search": 1}, device="cpu")
+    run.device = torch.device("cpu:0")  # stands for a GPU: not the processor's own name
+    for _ in run:
+        pass
+    result = run.result()
+    assert any("ran out of memory: computed on the CPU instead" in text for text in result.report.messages)
+    assert run.device == torch.device("cpu")
+    assert result.report.complete
+    assert result.field.tensor.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_running_out_of_memory_is_one_error_and_keeps_what_was_found(
+    pair: tuple, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(registration, "optimise_field", _breaking(registration.optimise_field, error, 6))
+    run = ran.start(*pair[:2], affine="none", weights="none", instance={"steps": 4, "search": 1}, device="cpu")
+    with pytest.raises(NotEnoughMemoryError, match="ran out of memory in the middle"):
+        for _ in run:
+            pass
+    assert not run.result().report.complete
+
+
+def test_other_faults_are_not_hidden(pair: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "optimise_field", _breaking(registration.optimise_field, RuntimeError("odd"), 1))
+    with pytest.raises(RuntimeError, match="odd"):
+        ran.register(*pair[:2], affine="none", weights="none", device="cpu")
+
+
+def test_little_memory_makes_the_working_grid_coarser(pair: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_ran import memory
+
+    settings = {"affine": "none", "weights": "none", "device": "cpu", "instance": "none"}
+    usual = ran.register(*pair[:2], **settings)
+    monkeypatch.setattr(memory, "LEAST_VOXELS", 1_000)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1_000_000)
+    found = ran.register(*pair[:2], **settings)
+    assert any("coarser than usual, to fit into memory" in text for text in found.report.messages)
+    assert found.field.grid == usual.field.grid
+    with pytest.raises(NotEnoughMemoryError):
+        ran.register(*pair[:2], **settings, spacing=1.0)  # what was asked for is not changed

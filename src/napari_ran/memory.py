@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from napari_ran.config import RegistrationConfig
-from napari_ran.device import describe_device, free_memory
+from napari_ran.device import describe_device, free_memory, resolve_device
 from napari_ran.errors import NotEnoughMemoryError
 
 NETWORK_BYTES = 2_700
@@ -30,6 +30,15 @@ POINT_BYTES = 8_000
 
 WORKING_BYTES = 150
 """Images, both fields and their composition, in bytes per working voxel: what a run without refinement holds."""
+
+USED = 0.9
+"""Share of the free memory that a run may plan with."""
+
+FINER = 1.1
+"""Factor between the grids that are tried."""
+
+LEAST_VOXELS = 32_768
+"""A working grid of fewer voxels is not chosen on its own."""
 
 KEPT_BYTES = 830
 """Measured size of the levels that are kept for inspection (RAN3, both directions), in bytes per voxel it sees."""
@@ -48,6 +57,76 @@ def predicted_peak(shape: tuple[int, ...], config: RegistrationConfig, network: 
     else:
         refining = voxels * WORKING_BYTES
     return max(forward, refining) + seen * kept
+
+
+def fitting_voxels(wanted: int, config: RegistrationConfig, network: bool, device: torch.device) -> tuple[int, str]:
+    """Return how many voxels the working grid may have for the run to fit, and a sentence where that is fewer.
+
+    Parameters
+    ----------
+    wanted : int
+        How many it would have if there were memory without end.
+    config : RegistrationConfig
+        The settings; `spacing` is not looked at.
+    network : bool
+        Whether a network takes part.
+    device : torch.device
+        Where the run computes.
+
+    Returns
+    -------
+    int, str
+        `wanted` itself and nothing where it fits, or where even the least grid would not: `check_memory` refuses that.
+    """
+    free, voxels = int(USED * free_memory(device)), wanted
+    while predicted_peak((voxels,), config, network) > free:
+        voxels = int(voxels / FINER)
+        if voxels < LEAST_VOXELS:
+            return wanted, ""
+    if voxels == wanted:
+        return wanted, ""
+    needed = predicted_peak((wanted,), config, network)
+    return voxels, (
+        f"The working grid is coarser than usual, to fit into memory: {wanted / 1e6:.2g} million voxels need about "
+        f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free on {describe_device(device)}"
+    )
+
+
+def roomy_device(wanted: int, config: RegistrationConfig, network: bool) -> tuple[torch.device, str]:
+    """Return the device of the settings, or the processor where ``device="auto"`` has no room for a useful grid.
+
+    Returns
+    -------
+    torch.device, str
+        The device, and a sentence where it is not the first choice.
+    """
+    device, processor = resolve_device(config.device), torch.device("cpu")
+    if config.device != "auto" or device == processor:
+        return device, ""
+    if not _cramped(wanted, config, network, device) or _cramped(wanted, config, network, processor):
+        return device, ""
+    return processor, f"Computed on the CPU: {describe_device(device)} has too little free memory for a useful grid"
+
+
+def _cramped(wanted: int, config: RegistrationConfig, network: bool, device: torch.device) -> bool:
+    """Whether the grid that fits is less than a quarter of the one that is wanted."""
+    free = USED * free_memory(device)
+    return predicted_peak((max(1, wanted // 4),), config, network) > free
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an exception says that PyTorch could not allocate memory: on a GPU, or on the processor."""
+    on_processor = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or on_processor
+
+
+def out_of_memory(device: torch.device) -> NotEnoughMemoryError:
+    """Return the error of a run that has run out of memory in spite of the prediction."""
+    return NotEnoughMemoryError(
+        "spacing",
+        f"{describe_device(device)} ran out of memory in the middle of the run",
+        "Use a coarser working spacing (spacing=...), or end other programs that hold memory",
+    )
 
 
 def check_memory(shape: tuple[int, ...], config: RegistrationConfig, network: bool, device: torch.device) -> None:

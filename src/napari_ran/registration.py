@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from napari_ran import functional as F
 from napari_ran._version import __version__
 from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
-from napari_ran.device import describe_device, resolve_device
+from napari_ran.device import describe_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
 from napari_ran.guidance import check_guidance, guides_for, masks_for, rigid_messages
@@ -24,9 +24,16 @@ from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
 from napari_ran.inversion import invert_points
 from napari_ran.measure import StageRecord, measured_stage
-from napari_ran.memory import check_memory, keeping_freed_memory
+from napari_ran.memory import (
+    check_memory,
+    fitting_voxels,
+    keeping_freed_memory,
+    out_of_memory,
+    ran_out,
+    roomy_device,
+)
 from napari_ran.models import Levelled, LevelStep, create_model
-from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
+from napari_ran.preprocess import VOXEL_BUDGET, PreparedPair, PrepareStep, prepare_pair, usual_voxels
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
 from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels
@@ -173,13 +180,14 @@ class Run:
 
     def __init__(self, inputs: Inputs, config: RegistrationConfig) -> None:
         self.config = config
-        self.device = resolve_device(config.device)
         self._inputs = inputs
+        self._wanted = usual_voxels(inputs.fixed.grid)
+        self.device, moved = roomy_device(self._wanted, config, config.weights != "none")
         check_guidance(config, inputs)
         self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
         if inputs.initial is None or inputs.initial.field is None:
             self._model, message = network_for(inputs.fixed.grid.ndim, config, self.device)
-        self._found = Working(messages=[message])
+        self._found = Working(messages=[message, *filter(None, [moved])])
         self._records: list[StageRecord] = []
         self._registration: Registration | None = None
         self._cancelled = threading.Event()
@@ -229,14 +237,40 @@ class Run:
             yield from self._prepare()
             for name, stage in (("network", self._apply_network), ("instance", self._refine)):
                 with measured_stage(name, self.device, self._records):
-                    yield from stage()
+                    yield from self._again_on_the_processor(stage)
             self._registration = yield from self._finish(complete=True)
+
+    def _again_on_the_processor(
+        self, stage: Callable[[], Generator[Event, None, None]]
+    ) -> Generator[Event, None, None]:
+        """Run a stage, and once more on the processor if the device runs out of memory in spite of the prediction."""
+        try:
+            yield from stage()
+            return
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            if self.device == torch.device("cpu"):
+                raise out_of_memory(self.device) from error
+        self._found.messages.append(f"{describe_device(self.device)} ran out of memory: computed on the CPU instead")
+        self.device = torch.device("cpu")
+        self._found.leave_device()
+        if self._model is not None:
+            self._model.to(self.device)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        yield from stage()
 
     def _prepare(self) -> Generator[Event, None, None]:
         """Bring both images onto one working grid, affinely aligned."""
         inputs = self._inputs
         masks = inputs.fixed_mask, inputs.moving_mask
-        steps = prepare_pair(inputs.fixed, inputs.moving, self.config, inputs.initial, masks)
+        budget = VOXEL_BUDGET
+        if self.config.spacing is None:
+            fitting, message = fitting_voxels(self._wanted, self.config, self._model is not None, self.device)
+            budget = min(budget, fitting)
+            self._found.messages.extend(filter(None, [message]))
+        steps = prepare_pair(inputs.fixed, inputs.moving, self.config, inputs.initial, masks, budget)
         prepared: PreparedPair = yield from self._measured(steps)
         check_memory(prepared.grid.shape, self.config, self._model is not None, self.device)
         self._found.messages.extend(prepared.messages)

@@ -63,6 +63,13 @@ class Working:
             raise RuntimeError("the pair has not been prepared: stages run in their order")
         return self.prepared
 
+    def leave_device(self) -> None:
+        """Bring what has been found to the processor; the best field of an optimisation that broke off counts."""
+        if self.best_field is not None:
+            self.forward, self.refined, self.best_field = self.best_field(), True, None
+        self.forward = None if self.forward is None else self.forward.cpu()
+        self.backward = None if self.backward is None else self.backward.cpu()
+
     def keep(self, model: Levelled, grid: Grid, images: tuple[Tensor, Tensor], output: ModelOutput) -> None:
         """Keep what a network computed for the fixed and the moving image (1, 1, *S) on `grid`."""
         fixed, moving = (image.detach().cpu() for image in images)

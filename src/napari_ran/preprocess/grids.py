@@ -55,6 +55,12 @@ def working_grid(fixed: Grid, spacing: float | None = None, budget: int = VOXEL_
     return grid, f"Working grid: {_describe(grid)}, {why}"
 
 
+def usual_voxels(fixed: Grid) -> int:
+    """Return how many voxels the working grid has where memory does not matter."""
+    voxels = int(np.prod(fixed.shape))
+    return voxels if voxels <= TOLERATED * VOXEL_BUDGET else VOXEL_BUDGET
+
+
 def coarsened(grid: Grid, budget: int) -> Grid:
     """Return the grid with its finest axes coarsened, towards equal spacing, to at most `budget` voxels.
 

@@ -14,7 +14,7 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
 from napari_ran.preprocess.affine import align
-from napari_ran.preprocess.grids import overlap, working_grid
+from napari_ran.preprocess.grids import VOXEL_BUDGET, overlap, working_grid
 from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import IntensityChoice, choose_intensity
 from napari_ran.preprocess.metric import NO_MASKS, Masks
@@ -117,6 +117,7 @@ def prepare_pair(
     config: RegistrationConfig,
     initial: Initial | None = None,
     masks: Masks = NO_MASKS,
+    budget: int = VOXEL_BUDGET,
 ) -> Generator[PrepareStep, None, PreparedPair]:
     """Check a pair, map its intensities, choose the working grid, and align it affinely.
 
@@ -131,6 +132,8 @@ def prepare_pair(
         affine it stays as it is.
     masks : pair of Labels or None
         Where the fixed and the moving image count for the affine alignment, on their own grids.
+    budget : int
+        Largest number of voxels of a working grid that is not asked for.
 
     Yields
     ------
@@ -154,7 +157,7 @@ def prepare_pair(
     choice = choose_intensity(fixed, moving, config.intensity)
     messages.append(choice.reason)
     yield PrepareStep("preprocess", 1, STEPS, None, choice.reason)
-    grid, why = working_grid(fixed.grid, config.spacing)
+    grid, why = working_grid(fixed.grid, config.spacing, budget)
     messages.append(why)
     yield PrepareStep("preprocess", 2, STEPS, None, why)
     fixed_scaled = Image(choice.fixed.apply(fixed.tensor), fixed.grid, fixed.name)
