@@ -1,7 +1,7 @@
 """Predicted against measured memory of whole registrations, each in a process of its own.
 
-``python benchmarks/memory.py`` prints a line for each shape and setting: what was predicted when the images were aligned,
-how far the process grew beyond that point, and their ratio.
+``python benchmarks/memory.py`` prints a line for each shape and setting: what was predicted when the images were
+aligned, how far the process grew beyond that point, and their ratio.
 """
 
 from __future__ import annotations

@@ -41,16 +41,11 @@ def write_transform(field: DisplacementField, path: Path, affine: ArrayLike | No
         sitk.WriteTransform(sitk.DisplacementFieldTransform(_vectors(field)), str(path))
         return
     matrix = np.asarray(affine, dtype=np.float64)
-    before = np.linalg.inv(matrix)
-    world = _world_points(field.grid)
-    reached = field.grid.affine[:-1, :-1] @ field.tensor.cpu().double().numpy().reshape(field.grid.ndim, -1) + world
-    rest = before[:-1, :-1] @ reached + before[:-1, -1:] - world
     sign = lps(field.grid.ndim)
     linear = sitk.AffineTransform(field.grid.ndim)
     linear.SetMatrix((sign[:, None] * matrix[:-1, :-1] * sign).ravel().tolist())
     linear.SetTranslation((sign * matrix[:-1, -1]).tolist())
-    vectors = (sign[:, None] * rest).reshape(field.grid.ndim, *field.grid.shape)
-    displacement = sitk.DisplacementFieldTransform(itk_image(np.moveaxis(vectors, 0, -1), field.grid, vector=True))
+    displacement = sitk.DisplacementFieldTransform(_vectors(field, np.linalg.inv(matrix)))
     whole = sitk.CompositeTransform(field.grid.ndim)
     whole.AddTransform(linear)
     whole.AddTransform(displacement)  # the last one that is added is the first one that is applied
@@ -101,9 +96,25 @@ def from_vectors(vectors: NDArray[np.float64], grid: Grid) -> DisplacementField:
     return DisplacementField(torch.from_numpy(voxels), grid)
 
 
-def _vectors(field: DisplacementField) -> sitk.Image:
-    vectors = field.millimetres.movedim(0, -1).cpu().numpy().astype(np.float64) * lps(field.grid.ndim)
-    return itk_image(vectors, field.grid, vector=True)
+def _vectors(field: DisplacementField, then: ArrayLike | None = None) -> sitk.Image:
+    """Return the displacement as vectors in mm, LPS; with `then`, of the field followed by this affine transform (RAS).
+
+    It is made slice by slice: whole arrays of doubles would take many times the memory of the field.
+    """
+    grid, sign = field.grid, lps(field.grid.ndim)
+    to_world, after = grid.affine, np.eye(grid.ndim + 1) if then is None else np.asarray(then, dtype=np.float64)
+    by_displacement = sign[:, None] * (after[:-1, :-1] @ to_world[:-1, :-1])
+    moved = (after - np.eye(grid.ndim + 1)) @ to_world  # what the affine adds to a voxel that the field leaves alone
+    by_voxel, constant = sign[:, None] * moved[:-1, :-1], sign * moved[:-1, -1]
+    displacement = field.tensor.cpu().numpy()
+    vectors = np.empty((*reversed(grid.shape), grid.ndim))  # ITK's order of axes
+    plane = np.indices(grid.shape[:-1], dtype=np.float64).reshape(grid.ndim - 1, -1)
+    for number in range(grid.shape[-1]):
+        values = by_displacement @ displacement[..., number].reshape(grid.ndim, -1).astype(np.float64)
+        if then is not None:
+            values += by_voxel[:, :-1] @ plane + (by_voxel[:, -1] * number + constant)[:, None]
+        vectors[number] = values.reshape(grid.ndim, *grid.shape[:-1]).T
+    return itk_image(vectors.transpose(*reversed(range(grid.ndim)), grid.ndim), grid, vector=True)
 
 
 def _own_grid(transform: sitk.Transform) -> Grid | None:
@@ -120,9 +131,3 @@ def _own_grid(transform: sitk.Transform) -> Grid | None:
 
 def _place(image: sitk.Image) -> tuple[object, ...]:
     return image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection()
-
-
-def _world_points(grid: Grid) -> NDArray[np.float64]:
-    """Return the world position of every voxel, (D, N)."""
-    voxels = np.indices(grid.shape, dtype=np.float64).reshape(grid.ndim, -1)
-    return np.asarray(grid.affine[:-1, :-1] @ voxels + grid.affine[:-1, -1:])
