@@ -19,7 +19,7 @@ import napari_ran as ran
 from napari_ran.memory import predicted_peak
 from napari_ran.preprocess import working_grid
 
-SHAPES = ((64, 64, 48), (96, 80, 128), (160, 128, 160), (200, 180, 140), (512, 512), (2000, 1600), (256, 256, 300))
+SHAPES = ((64, 64, 48), (96, 80, 128), (160, 128, 160), (512, 512), (2000, 1600))
 SETTINGS = (
     {"instance": "field"},
     {"instance": "field", "weights": "none"},
