@@ -61,7 +61,7 @@ def measure(shape: tuple[int, ...], settings: dict[str, object]) -> tuple[int, i
             threading.Thread(target=watch, daemon=True).start()
     ended.set()
     shape = working_grid(fixed.grid, config.spacing)[0].shape
-    return predicted_peak(shape, config, config.weights != "none"), highest - start
+    return predicted_peak(int(np.prod(shape)), len(shape), config, config.weights != "none"), highest - start
 
 
 def main() -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import psutil
 import pytest
 import torch
@@ -29,31 +33,31 @@ def test_a_run_that_cannot_fit_is_refused_with_a_spacing_that_would(mode: str) -
 
 def test_the_network_is_bounded_by_the_voxels_that_it_may_see() -> None:
     config = RegistrationConfig(instance="none")  # type: ignore[arg-type]
-    assert predicted_peak((400, 400, 400), config, True) < predicted_peak((400, 400, 400), RegistrationConfig(), True)
+    assert predicted_peak(400**3, 3, config, True) < predicted_peak(400**3, 3, RegistrationConfig(), True)
     large = config.replace(network_voxels=400**3)
-    assert predicted_peak((400, 400, 400), large, True) > predicted_peak((400, 400, 400), config, True)
+    assert predicted_peak(400**3, 3, large, True) > predicted_peak(400**3, 3, config, True)
 
 
 @pytest.mark.parametrize("mode", ["none", "field", "network"])
 def test_kept_levels_are_counted_where_there_is_a_network(mode: str) -> None:
     config = RegistrationConfig(instance=mode)  # type: ignore[arg-type]
-    kept, shape = config.replace(keep_levels=True), (100, 100, 100)
-    assert predicted_peak(shape, kept, True) > predicted_peak(shape, config, True)
+    kept = config.replace(keep_levels=True)
+    assert predicted_peak(100**3, 3, kept, True) > predicted_peak(100**3, 3, config, True)
     if mode != "network":  # which makes its own where there are no weights
-        assert predicted_peak(shape, kept, False) == predicted_peak(shape, config, False)
+        assert predicted_peak(100**3, 3, kept, False) == predicted_peak(100**3, 3, config, False)
 
 
 def test_a_grid_that_fits_is_chosen_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     config = RegistrationConfig()
-    assert fitting_voxels(4_000_000, config, True, CPU)[0] <= 4_000_000
-    monkeypatch.setattr(memory, "free_memory", lambda device: 2 * 2**30)
-    voxels, said = fitting_voxels(4_000_000, config, True, CPU)
+    assert fitting_voxels(4_000_000, 3, config, True, CPU)[0] <= 4_000_000
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**29)
+    voxels, said = fitting_voxels(4_000_000, 3, config, True, CPU)
     assert 32_768 < voxels < 4_000_000
-    assert predicted_peak((voxels,), config, True) < 2 * 2**30 < predicted_peak((int(1.3 * voxels),), config, True)
+    assert predicted_peak(voxels, 3, config, True) < 2**29 < predicted_peak(2 * voxels, 3, config, True)
     assert "GiB are free on CPU" in said
-    assert fitting_voxels(100_000, config, True, CPU) == (100_000, "")
+    assert fitting_voxels(100_000, 3, config, True, CPU) == (100_000, "")
     monkeypatch.setattr(memory, "free_memory", lambda device: 2**20)
-    assert fitting_voxels(4_000_000, config, True, CPU) == (4_000_000, "")  # and the check refuses it
+    assert fitting_voxels(4_000_000, 3, config, True, CPU) == (4_000_000, "")  # and the check refuses it
 
 
 def test_a_gpu_without_room_is_left_for_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,13 +67,13 @@ def test_a_gpu_without_room_is_left_for_the_processor(monkeypatch: pytest.Monkey
     monkeypatch.setattr(memory, "describe_device", str)
     auto, asked = RegistrationConfig(), RegistrationConfig(device="cuda")
     monkeypatch.setattr(memory, "resolve_device", lambda name: torch.device("cuda"))
-    device, said = roomy_device(4_000_000, auto, True)
+    device, said = roomy_device(4_000_000, 3, auto, True)
     assert device == CPU
     assert "too little free memory" in said
-    assert roomy_device(4_000_000, asked, True) == (torch.device("cuda"), "")
-    assert roomy_device(50_000, auto, False)[0] == torch.device("cuda")
+    assert roomy_device(4_000_000, 3, asked, True) == (torch.device("cuda"), "")
+    assert roomy_device(50_000, 3, auto, False)[0] == torch.device("cuda")
     free["cpu"] = 2**20
-    assert roomy_device(4_000_000, auto, True)[0] == torch.device("cuda")
+    assert roomy_device(4_000_000, 3, auto, True)[0] == torch.device("cuda")
 
 
 def test_freed_memory_is_kept_for_the_next_step_and_given_back_at_the_end() -> None:
@@ -91,3 +95,12 @@ def test_where_the_allocator_is_another_one_nothing_happens(monkeypatch: pytest.
     monkeypatch.setattr(memory, "_glibc", lambda: None)
     with keeping_freed_memory():
         assert memory._holders == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [("0", "0"), ("0", "3"), ("3", "1")])
+def test_the_prediction_is_near_what_a_run_takes(case: tuple[str, str]) -> None:
+    """Within a third and not a fifth: what an allocator keeps varies from run to run by a sixth."""
+    script = Path(__file__).parents[1] / "benchmarks" / "memory.py"
+    run = subprocess.run([sys.executable, script, "--one", *case], capture_output=True, text=True, check=True)
+    assert 2 / 3 < float(run.stdout.split()[-1]) < 3 / 2

@@ -16,20 +16,23 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.device import describe_device, free_memory, resolve_device
 from napari_ran.errors import NotEnoughMemoryError
 
-NETWORK_BYTES = 2_700
-"""Measured peak of a forward pass of RAN4+ with both directions, in bytes per voxel it sees (fp32)."""
+NETWORK_BYTES = 1_150
+"""Measured peak of a forward pass with both directions, in bytes per voxel it sees (fp32, the bundled networks)."""
 
-FIT_NETWORK_BYTES = 12_000
-"""The same with gradients, for instance optimisation of the network."""
+LEFT_OVER = 0.6
+"""Share of that which the process still holds while the field is optimised."""
 
-FIELD_BYTES = 450
-"""Measured growth of the peak of the instance optimisation of the field, in bytes per working voxel."""
+FIT_NETWORK_BYTES = {2: 12_600, 3: 10_800}
+"""The same as `NETWORK_BYTES` with gradients, for instance optimisation of the network, by dimension."""
 
-POINT_BYTES = 8_000
-"""What each point that is compared in one of its steps adds to that."""
+FIELD_BYTES = {2: 165, 3: 115}
+"""Images, both fields and their composition, in bytes per working voxel, by dimension."""
 
-WORKING_BYTES = 150
-"""Images, both fields and their composition, in bytes per working voxel: what a run without refinement holds."""
+POINT_BYTES = {2: 1_300, 3: 4_300}
+"""What each point that is compared in one step of the optimisation of the field adds to that."""
+
+KEPT_BYTES = {2: 400, 3: 250}
+"""Measured growth by the levels that are kept for inspection, in bytes per voxel that the network sees."""
 
 USED = 0.9
 """Share of the free memory that a run may plan with."""
@@ -40,32 +43,31 @@ FINER = 1.1
 LEAST_VOXELS = 32_768
 """A working grid of fewer voxels is not chosen on its own."""
 
-KEPT_BYTES = 830
-"""Measured size of the levels that are kept for inspection (RAN3, both directions), in bytes per voxel it sees."""
 
-
-def predicted_peak(shape: tuple[int, ...], config: RegistrationConfig, network: bool) -> int:
-    """Return the predicted peak in bytes of a registration on a working grid of this shape."""
-    voxels = math.prod(shape)
-    kept = KEPT_BYTES if config.keep_levels else 0
+def predicted_peak(voxels: int, ndim: int, config: RegistrationConfig, network: bool) -> int:
+    """Return the predicted peak in bytes of a registration on a working grid of so many voxels."""
+    kept = KEPT_BYTES[ndim] if config.keep_levels else 0
     if config.instance.mode == "network":
-        return voxels * (FIT_NETWORK_BYTES + 2 * kept)  # before the fit and after it
+        return voxels * (FIT_NETWORK_BYTES[ndim] + 2 * kept)  # before the fit and after it
     seen = min(voxels, config.largest_network_grid) if network else 0
     forward = seen * NETWORK_BYTES
+    refining = voxels * FIELD_BYTES[ndim]
     if config.instance.mode == "field":
-        refining = voxels * FIELD_BYTES + min(voxels, config.instance.points) * POINT_BYTES
-    else:
-        refining = voxels * WORKING_BYTES
+        refining += min(voxels, config.instance.points) * POINT_BYTES[ndim] + int(LEFT_OVER * forward)
     return max(forward, refining) + seen * kept
 
 
-def fitting_voxels(wanted: int, config: RegistrationConfig, network: bool, device: torch.device) -> tuple[int, str]:
+def fitting_voxels(
+    wanted: int, ndim: int, config: RegistrationConfig, network: bool, device: torch.device
+) -> tuple[int, str]:
     """Return how many voxels the working grid may have for the run to fit, and a sentence where that is fewer.
 
     Parameters
     ----------
     wanted : int
         How many it would have if there were memory without end.
+    ndim : int
+        The dimension of the images.
     config : RegistrationConfig
         The settings; `spacing` is not looked at.
     network : bool
@@ -79,20 +81,20 @@ def fitting_voxels(wanted: int, config: RegistrationConfig, network: bool, devic
         `wanted` itself and nothing where it fits, or where even the least grid would not: `check_memory` refuses that.
     """
     free, voxels = int(USED * free_memory(device)), wanted
-    while predicted_peak((voxels,), config, network) > free:
+    while predicted_peak(voxels, ndim, config, network) > free:
         voxels = int(voxels / FINER)
         if voxels < LEAST_VOXELS:
             return wanted, ""
     if voxels == wanted:
         return wanted, ""
-    needed = predicted_peak((wanted,), config, network)
+    needed = predicted_peak(wanted, ndim, config, network)
     return voxels, (
         f"The working grid is coarser than usual, to fit into memory: {wanted / 1e6:.2g} million voxels need about "
         f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free on {describe_device(device)}"
     )
 
 
-def roomy_device(wanted: int, config: RegistrationConfig, network: bool) -> tuple[torch.device, str]:
+def roomy_device(wanted: int, ndim: int, config: RegistrationConfig, network: bool) -> tuple[torch.device, str]:
     """Return the device of the settings, or the processor where ``device="auto"`` has no room for a useful grid.
 
     Returns
@@ -103,15 +105,15 @@ def roomy_device(wanted: int, config: RegistrationConfig, network: bool) -> tupl
     device, processor = resolve_device(config.device), torch.device("cpu")
     if config.device != "auto" or device == processor:
         return device, ""
-    if not _cramped(wanted, config, network, device) or _cramped(wanted, config, network, processor):
+    if not _cramped(wanted, ndim, config, network, device) or _cramped(wanted, ndim, config, network, processor):
         return device, ""
     return processor, f"Computed on the CPU: {describe_device(device)} has too little free memory for a useful grid"
 
 
-def _cramped(wanted: int, config: RegistrationConfig, network: bool, device: torch.device) -> bool:
+def _cramped(wanted: int, ndim: int, config: RegistrationConfig, network: bool, device: torch.device) -> bool:
     """Whether the grid that fits is less than a quarter of the one that is wanted."""
     free = USED * free_memory(device)
-    return predicted_peak((max(1, wanted // 4),), config, network) > free
+    return predicted_peak(max(1, wanted // 4), ndim, config, network) > free
 
 
 def ran_out(error: BaseException) -> bool:
@@ -137,7 +139,7 @@ def check_memory(shape: tuple[int, ...], config: RegistrationConfig, network: bo
     NotEnoughMemoryError
         Naming the working spacing (as a factor) that would fit.
     """
-    needed, free = predicted_peak(shape, config, network), free_memory(device)
+    needed, free = predicted_peak(math.prod(shape), len(shape), config, network), free_memory(device)
     if needed <= free:
         return
     factor = (needed / free) ** (1 / len(shape))

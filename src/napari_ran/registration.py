@@ -182,7 +182,7 @@ class Run:
         self.config = config
         self._inputs = inputs
         self._wanted = usual_voxels(inputs.fixed.grid)
-        self.device, moved = roomy_device(self._wanted, config, config.weights != "none")
+        self.device, moved = roomy_device(self._wanted, inputs.fixed.grid.ndim, config, config.weights != "none")
         check_guidance(config, inputs)
         self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
         if inputs.initial is None or inputs.initial.field is None:
@@ -267,7 +267,9 @@ class Run:
         masks = inputs.fixed_mask, inputs.moving_mask
         budget = VOXEL_BUDGET
         if self.config.spacing is None:
-            fitting, message = fitting_voxels(self._wanted, self.config, self._model is not None, self.device)
+            fitting, message = fitting_voxels(
+                self._wanted, inputs.fixed.grid.ndim, self.config, self._model is not None, self.device
+            )
             budget = min(budget, fitting)
             self._found.messages.extend(filter(None, [message]))
         steps = prepare_pair(inputs.fixed, inputs.moving, self.config, inputs.initial, masks, budget)
