@@ -55,7 +55,7 @@ def test_a_grid_that_fits_is_chosen_and_said(monkeypatch: pytest.MonkeyPatch) ->
     assert 32_768 < voxels < 4_000_000
     assert predicted_peak(voxels, 3, config, True) < 2**29 < predicted_peak(2 * voxels, 3, config, True)
     assert "GiB are free on CPU" in said
-    assert fitting_voxels(100_000, 3, config, True, CPU) == (100_000, "")
+    assert fitting_voxels(50_000, 3, config, True, CPU) == (50_000, "")
     monkeypatch.setattr(memory, "free_memory", lambda device: 2**20)
     assert fitting_voxels(4_000_000, 3, config, True, CPU) == (4_000_000, "")  # and the check refuses it
 
