@@ -1,6 +1,6 @@
 """One large pair from start to saved files: seconds and memory.
 
-``python benchmarks/large.py FIXED MOVING [--shape 512 512 300] [-o FOLDER]`` resamples both images to the shape first,
+``python benchmarks/large.py FIXED MOVING [--shape 512 512 300]`` resamples both images to the shape first,
 as whole numbers of 16 bits.
 """
 

@@ -10,9 +10,9 @@ import torch
 import napari_ran as ran
 from napari_ran import registration
 from napari_ran.errors import NotEnoughMemoryError
+from napari_ran.events import STAGES
 from napari_ran.io.checkpoints import ModelCard, save_weights
 from napari_ran.models import create_system
-from napari_ran.registration import STAGES
 
 QUICK = {"weights": "none", "affine": "none"}
 

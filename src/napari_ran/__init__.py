@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from napari_ran.config import InstanceConfig, RANConfig, RegistrationConfig
     from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks, Surface
     from napari_ran.errors import InputError, RanError
+    from napari_ran.events import Event
     from napari_ran.exchange import Transform
     from napari_ran.introspect.inspection import Inspection
     from napari_ran.io import load_image, load_labels, load_landmarks
     from napari_ran.io.checkpoints import available_weights, load_weights
     from napari_ran.models import create_model
-    from napari_ran.registration import Event, Run, register, start
+    from napari_ran.registration import Run, register, start
     from napari_ran.results import Registration
     from napari_ran.synthetic import phantom_2d, sliding_phantom
 
@@ -59,7 +60,7 @@ __all__ = [
 
 _HOME = {
     "DisplacementField": "napari_ran.data",
-    "Event": "napari_ran.registration",
+    "Event": "napari_ran.events",
     "Grid": "napari_ran.data",
     "Image": "napari_ran.data",
     "InputError": "napari_ran.errors",

@@ -23,6 +23,7 @@ from napari_ran.io.geometry import squeeze
 from napari_ran.io.layers import (
     KEY,
     LayerData,
+    finest,
     grid_of_layer,
     landmarks_from_layer,
     napari_affine,
@@ -163,7 +164,7 @@ def describe(transform: Transform) -> str:
 def _voxels(transform: Transform, layer: LayerData, method: LabelMethod) -> Steps:
     """Carry an image or labels, one volume after another; yields how many are done, of how many."""
     data, kwargs, kind = layer
-    volumes, shape, ndim = _finest(data), _shape(layer), transform.field.grid.ndim
+    volumes, shape, ndim = finest(data), _shape(layer), transform.field.grid.ndim
     if volumes.dtype.kind not in "biuf":
         raise InputError(_name(layer), f"expected real numbers, got {volumes.dtype}", "Convert it to real numbers")
     matrix, lead = _matrix(layer, len(shape), ndim)
@@ -185,14 +186,9 @@ def _voxels(transform: Transform, layer: LayerData, method: LabelMethod) -> Step
     return (made, _finished(kept) | {"affine": matrix, "multiscale": False}, kind), ""
 
 
-def _finest(data: Any) -> Any:
-    """Return the array of a layer, or the first of its levels."""
-    return data[0] if not hasattr(data, "ndim") or hasattr(data, "_data") else data
-
-
 def _shape(layer: LayerData) -> tuple[int, ...]:
     """Return the shape of a layer of voxels, without its colours."""
-    shape = tuple(int(n) for n in _finest(layer[0]).shape)
+    shape = tuple(int(n) for n in finest(layer[0]).shape)
     return shape[:-1] if layer[1].get("rgb") else shape
 
 

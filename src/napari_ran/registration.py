@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from napari_ran.data import DisplacementField, Image, Labels, Landmarks
 from napari_ran.device import describe_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
+from napari_ran.events import Event
 from napari_ran.guidance import check_guidance, guides_for, masks_for, rigid_messages
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
@@ -26,44 +26,17 @@ from napari_ran.inversion import invert_points
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import (
     check_memory,
-    fitting_voxels,
     keeping_freed_memory,
     out_of_memory,
     ran_out,
     roomy_device,
 )
 from napari_ran.models import Levelled, LevelStep, create_model
-from napari_ran.preprocess import VOXEL_BUDGET, PreparedPair, PrepareStep, prepare_pair, usual_voxels
+from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair, usual_voxels
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
 from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels
-from napari_ran.working import Working, network_for, network_grid
-
-STAGES = ("preprocess", "affine", "network", "instance", "transform", "evaluate")
-"""The stages of a run in their order; an event names one of them."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Progress of a run.
-
-    Attributes
-    ----------
-    stage : str
-        One of `STAGES`.
-    step, total : int
-        How far the stage is; ``step == total`` when it is done.
-    message : str
-        What is being done, or was chosen, in words; may be empty.
-    metrics : dict of str to float
-        Live measures of the stage, such as the similarity.
-    """
-
-    stage: str
-    step: int
-    total: int
-    message: str = ""
-    metrics: dict[str, float] = field(default_factory=dict)
+from napari_ran.working import Working, network_for, network_grid, working_budget
 
 
 def register(
@@ -181,8 +154,8 @@ class Run:
     def __init__(self, inputs: Inputs, config: RegistrationConfig) -> None:
         self.config = config
         self._inputs = inputs
-        self._wanted = usual_voxels(inputs.fixed.grid)
-        self.device, moved = roomy_device(self._wanted, inputs.fixed.grid.ndim, config, config.weights != "none")
+        grid = inputs.fixed.grid
+        self.device, moved = roomy_device(usual_voxels(grid), grid.ndim, config, config.weights != "none")
         check_guidance(config, inputs)
         self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
         if inputs.initial is None or inputs.initial.field is None:
@@ -265,13 +238,8 @@ class Run:
         """Bring both images onto one working grid, affinely aligned."""
         inputs = self._inputs
         masks = inputs.fixed_mask, inputs.moving_mask
-        budget = VOXEL_BUDGET
-        if self.config.spacing is None:
-            fitting, message = fitting_voxels(
-                self._wanted, inputs.fixed.grid.ndim, self.config, self._model is not None, self.device
-            )
-            budget = min(budget, fitting)
-            self._found.messages.extend(filter(None, [message]))
+        budget, message = working_budget(inputs.fixed.grid, self.config, self._model is not None, self.device)
+        self._found.messages.extend(filter(None, [message]))
         steps = prepare_pair(inputs.fixed, inputs.moving, self.config, inputs.initial, masks, budget)
         prepared: PreparedPair = yield from self._measured(steps)
         check_memory(prepared.grid.shape, self.config, self._model is not None, self.device)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from napari_ran.steps import last
@@ -66,16 +66,20 @@ def follow(run: Run, quiet: bool = False) -> Registration:
     return run.result()
 
 
-def follow_report(steps: Generator[ReportStep, None, Path], quiet: bool = False) -> Path:
-    """Drive the writing of an inspection's report with a progress bar, and return the page."""
-    columns = (
+def _counted() -> tuple[ProgressColumn, ...]:
+    """Return the columns of a bar that counts what is done and says in words what is being done."""
+    return (
         BarColumn(bar_width=16),
         MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
     )
+
+
+def follow_report(steps: Generator[ReportStep, None, Path], quiet: bool = False) -> Path:
+    """Drive the writing of an inspection's report with a progress bar, and return the page."""
     with (
-        Progress(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet, expand=True) as progress,
+        Progress(*_counted(), console=Console(stderr=True, quiet=quiet), disable=quiet, expand=True) as progress,
         closing(steps),  # takes away what was written so far when something stops it
     ):
         task = progress.add_task("")
@@ -93,14 +97,8 @@ def follow_report(steps: Generator[ReportStep, None, Path], quiet: bool = False)
 
 def follow_cases(steps: Generator[CaseStep, None, list[CaseScore]], quiet: bool = False) -> list[CaseScore]:
     """Drive the scoring of cases with a progress bar, and return the scores; Ctrl-C keeps what is finished."""
-    columns = (
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TimeElapsedColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-    )
     console = Console(stderr=True, quiet=quiet)
-    with Progress(*columns, console=console, disable=quiet, expand=True) as progress, closing(steps):
+    with Progress(*_counted(), console=console, disable=quiet, expand=True) as progress, closing(steps):
         task = progress.add_task("")
 
         def show(step: CaseStep) -> None:
@@ -113,14 +111,8 @@ def follow_cases(steps: Generator[CaseStep, None, list[CaseScore]], quiet: bool 
 
 def follow_cohort(steps: Generator[CohortStep, None, list[Outcome]], quiet: bool = False) -> list[Outcome]:
     """Drive a cohort with a line for every pair that failed, and return the outcomes; Ctrl-C keeps what is finished."""
-    columns = (
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=9)),
-        TimeElapsedColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-    )
     console = Console(stderr=True, quiet=quiet, highlight=False)
-    with Progress(*columns, console=console, disable=quiet, expand=True, transient=True) as progress, closing(steps):
+    with Progress(*_counted(), console=console, disable=quiet, expand=True, transient=True) as progress, closing(steps):
         task = progress.add_task("")
 
         def show(step: CohortStep) -> None:

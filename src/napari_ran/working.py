@@ -15,8 +15,9 @@ from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 from napari_ran.introspect.trace import FITTED, NetworkTrace, model_on_cpu, on_cpu
 from napari_ran.io.checkpoints import ModelCard, default_weights, load_network
+from napari_ran.memory import fitting_voxels
 from napari_ran.models import Levelled, ModelOutput, Network
-from napari_ran.preprocess import PreparedPair
+from napari_ran.preprocess import VOXEL_BUDGET, PreparedPair, usual_voxels
 
 INVERSE_ITERATIONS = 20
 LAST_ITERATIONS = 5
@@ -120,6 +121,14 @@ def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
         start = F.resize_field(F.invert(smaller, guess, iterations)[0], shape)
         iterations = LAST_ITERATIONS
     return F.invert(field, start, iterations)[0]
+
+
+def working_budget(fixed: Grid, config: RegistrationConfig, network: bool, device: torch.device) -> tuple[int, str]:
+    """Return the most voxels of a working grid that is not asked for, and why where memory bounds it."""
+    if config.spacing is not None:
+        return VOXEL_BUDGET, ""
+    fitting, message = fitting_voxels(usual_voxels(fixed), fixed.ndim, config, network, device)
+    return min(VOXEL_BUDGET, fitting), message
 
 
 def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[Network | None, str]:

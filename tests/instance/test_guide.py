@@ -10,8 +10,8 @@ import napari_ran as ran
 from napari_ran.data import Landmarks
 from napari_ran.errors import InputError
 from napari_ran.evaluate import target_registration_error
+from napari_ran.events import Event
 from napari_ran.instance import LandmarkGuide
-from napari_ran.registration import Event
 
 SPACING = {2: (2.0, 1.0), 3: (2.0, 1.0, 1.5)}
 SHAPE = {2: (20, 30), 3: (20, 30, 16)}

@@ -107,11 +107,25 @@ def _score(case: Case, solver: Solver, number: int, total: int, paper: bool) -> 
             solved = Solved(_on_fixed(load_field(case.field), inputs, case.learn2reg))
         else:
             solved = yield from relay(solver.solve(inputs), lambda words: CaseStep(number, total, case.name, words))
+    except InputError as error:
+        raise _of_case(case, error) from error
+    yield CaseStep(number, total, case.name, "measuring")
+    return measure_case(case, inputs, solved, paper=paper)
+
+
+def measure_case(case: Case, inputs: Inputs, solved: Solved, *, paper: bool = False) -> CaseScore:
+    """Score the field that was found for a case, against its exact field and in its mask where it has them.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or does not fit; the case is named.
+    """
+    try:
         truth = None if case.truth is None else _on_fixed(load_field(case.truth), inputs, False)
         mask = None if case.mask is None else load_labels(case.mask)
     except InputError as error:
         raise _of_case(case, error) from error
-    yield CaseStep(number, total, case.name, "measuring")
     return score_case(
         case.name,
         inputs,

@@ -11,6 +11,7 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField
 from napari_ran.inputs import Inputs
 from napari_ran.registration import Run
+from napari_ran.results import Registration
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +47,18 @@ class Registering:
         return {"registration": self.config.to_dict()} | ({"file": stamp(weights)} if weights.is_file() else {})
 
     def solve(self, inputs: Inputs) -> Generator[str, None, Solved]:
-        """Register a pair; its time is that of all stages but the measuring at the end."""
+        """Register a pair."""
         run = Run(inputs, self.config)
         for event in run:
             yield f"{event.stage} {event.message}".strip()
-        registration = run.result()
-        stages = [stage for stage in registration.report.stages if stage.name != "evaluate"]
-        seconds = sum(stage.seconds for stage in stages)
-        return Solved(registration.field, seconds, max(stage.peak_bytes for stage in stages))
+        return solved_by(run.result())
+
+
+def solved_by(registration: Registration) -> Solved:
+    """Return what a registration found; its time is that of all stages but the measuring at the end."""
+    stages = [stage for stage in registration.report.stages if stage.name != "evaluate"]
+    seconds = sum(stage.seconds for stage in stages)
+    return Solved(registration.field, seconds, max(stage.peak_bytes for stage in stages))
 
 
 def stamp(path: Path) -> list[Any]:

@@ -15,12 +15,19 @@ from typing import Any, Literal
 import torch
 
 from napari_ran._version import __version__
-from napari_ran.cases import Case, CaseScore, Registering, case_key, file_name, load_case, score_case
+from napari_ran.cases import (
+    Case,
+    CaseScore,
+    Registering,
+    case_key,
+    file_name,
+    load_case,
+    measure_case,
+    solved_by,
+)
 from napari_ran.config import FrozenConfig, RegistrationConfig
 from napari_ran.errors import InputError, RanError
-from napari_ran.io import load_field, load_labels
 from napari_ran.registration import Run
-from napari_ran.transform import compose_to
 from napari_ran.writing import replacing
 
 RECORD = "pair.json"
@@ -96,10 +103,10 @@ def register_case(
         (folder / RECORD).unlink(missing_ok=True)
         key, config = case_key(case, Registering(config)), _on_this_worker(config)
         score = _register(case, folder, config)
+        seconds = time.perf_counter() - began
         outcome = Outcome(
-            name=case.name, status="done", folder=str(folder), attempt=attempt, score=score,
-            seconds=time.perf_counter() - began,
-        )  # fmt: skip
+            name=case.name, status="done", folder=str(folder), seconds=seconds, attempt=attempt, score=score
+        )
         record = {"key": key, "outcome": outcome.to_dict(), "provenance": _provenance(case, started)}
         with replacing(folder / RECORD, "the record of a pair") as part:
             part.write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -107,9 +114,7 @@ def register_case(
         text = str(error) if isinstance(error, RanError) else f"{type(error).__name__}: {error}"
         seconds = time.perf_counter() - began
         again = not isinstance(error, InputError)
-        return Outcome(
-            name=case.name, status="failed", reason=text, again=again, attempt=attempt, seconds=seconds
-        )  # fmt: skip
+        return Outcome(name=case.name, status="failed", reason=text, again=again, attempt=attempt, seconds=seconds)
     return outcome
 
 
@@ -121,21 +126,13 @@ def _register(case: Case, folder: Path, config: RegistrationConfig) -> CaseScore
     registration = run.result()
     folder.parent.mkdir(parents=True, exist_ok=True)
     registration.save(folder)
-    stages = [stage for stage in registration.report.stages if stage.name != "evaluate"]
-    grid, truth = inputs.fixed.grid, None
-    if case.truth is not None:
-        truth = load_field(case.truth)
-        truth = truth if truth.grid == grid else compose_to(truth, torch.eye(grid.ndim + 1).numpy(), grid)
-    return score_case(
-        case.name,
-        inputs,
-        registration.field,
-        truth=truth,
-        mask=None if case.mask is None else load_labels(case.mask),
-        only=case.labels,
-        seconds=sum(stage.seconds for stage in stages),
-        peak_bytes=max(stage.peak_bytes for stage in stages),
-    )
+    return measure_case(case, inputs, solved_by(registration))
+
+
+def original_files(folder: str | Path) -> dict[str, Path]:
+    """Return the files that a finished pair was made of by what they are, such as ``fixed`` or ``moving_labels``."""
+    content = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    return {name: Path(file["path"]) for name, file in content["provenance"]["files"].items()}
 
 
 def _folder(case: Case, root: Path) -> Path:

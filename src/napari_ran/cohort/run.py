@@ -15,9 +15,6 @@ from napari_ran.cohort.summary import write_pairs, write_summary
 from napari_ran.config import RegistrationConfig
 from napari_ran.errors import InputError
 
-LISTENING = 0.5
-"""Seconds after which the driver looks up from waiting for the workers."""
-
 
 @dataclass(frozen=True)
 class CohortStep:
@@ -122,43 +119,28 @@ def register_cohort(
 def _run(work: Work, left: list[Case], cluster: ClusterConfig, retries: int) -> Generator[CohortStep, None, None]:
     threads = threads_of(cluster)
     with opened(cluster) as client:
+        from distributed import as_completed
+
         dashboard = client.dashboard_link if find_spec("bokeh") else None
         yield work.step("the workers are ready", dashboard=dashboard or "")
         running: dict[Any, tuple[Case, int]] = {}
 
-        def submit(case: Case, attempt: int) -> None:
-            future = client.submit(
-                register_case, case, work.root, work.config, attempt, threads, pure=False, key=None
-            )  # fmt: skip
+        def submit(case: Case, attempt: int) -> Any:
+            future = client.submit(register_case, case, work.root, work.config, attempt, threads, pure=False)
             running[future] = case, attempt
+            return future
 
-        for case in left:
-            submit(case, 1)
-        while running:
-            ended = _ended(running)
-            if not ended:
-                yield work.step("")
-            for future in ended:
-                case, attempt = running.pop(future)
-                outcome = _outcome(future, case, attempt)
-                if outcome.again and attempt <= retries:
-                    submit(case, attempt + 1)
-                    yield work.step(f"{case.name}: {outcome.reason}; trying again")
-                    continue
-                work.outcomes[case.name] = outcome
-                write_pairs(work.listed(), work.root)
-                yield work.step(f"{case.name}: {outcome.reason or 'done'}", outcome)
-
-
-def _ended(running: dict[Any, tuple[Case, int]]) -> list[Any]:
-    """Return the futures that have ended, waiting a moment for the first."""
-    from distributed import wait
-
-    try:
-        found = wait(list(running), timeout=LISTENING, return_when="FIRST_COMPLETED")  # type: ignore[no-untyped-call]
-    except TimeoutError:
-        return []
-    return list(found.done)
+        ended = as_completed([submit(case, 1) for case in left])  # type: ignore[no-untyped-call]
+        for future in ended:
+            case, attempt = running.pop(future)
+            outcome = _outcome(future, case, attempt)
+            if outcome.again and attempt <= retries:
+                ended.add(submit(case, attempt + 1))  # type: ignore[no-untyped-call]
+                yield work.step(f"{case.name}: {outcome.reason}; trying again")
+                continue
+            work.outcomes[case.name] = outcome
+            write_pairs(work.listed(), work.root)
+            yield work.step(f"{case.name}: {outcome.reason or 'done'}", outcome)
 
 
 def _outcome(future: Any, case: Case, attempt: int) -> Outcome:

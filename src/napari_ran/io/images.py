@@ -7,6 +7,8 @@ file says, what comes out is in our convention: RAS world, millimetres, array ax
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -99,14 +101,9 @@ def load_grid(path: str | Path) -> Grid:
     """Return where the voxels of an image lie; those of an OME-Zarr image or of NIfTI and its kin are not read."""
     if is_zarr(path):
         return open_zarr(path).grid
-    if suffix_of(Path(path)) in NIBABEL_SUFFIXES:
-        try:
-            file = nib.load(existing(path))
-            return squeeze(tuple(file.shape), nifti_affine(file)[0], str(path))[0]
-        except InputError as error:
-            raise InputError(str(path), error.problem, error.cure) from None
-        except Exception as error:  # damaged files make the readers raise nearly anything
-            raise unreadable(Path(path), error, _FORMATS) from error
+    if suffix_of(found := existing(path)) in NIBABEL_SUFFIXES:
+        with _refusals_named(path):
+            return _open_nibabel(found)[1]
     return load_image(path).grid
 
 
@@ -170,7 +167,7 @@ def _write(values: NDArray[Any], grid: Grid, path: str | Path) -> Path:
 
 def _read(path: str | Path, dtype: type[np.floating[Any]] | None) -> _Raw:
     found = existing(path)
-    try:
+    with _refusals_named(path):
         if is_zarr(found):
             return _read_zarr(found)
         if found.is_dir():
@@ -180,6 +177,13 @@ def _read(path: str | Path, dtype: type[np.floating[Any]] | None) -> _Raw:
         if suffix_of(found) in NIBABEL_SUFFIXES:
             return _read_nibabel(found, dtype)
         return _read_itk(found)
+
+
+@contextmanager
+def _refusals_named(path: str | Path) -> Iterator[None]:
+    """Name the file in whatever goes wrong while it is read."""
+    try:
+        yield
     except InputError as error:
         raise InputError(str(path), error.problem, error.cure) from None
     except Exception as error:  # damaged files make the readers raise nearly anything
@@ -187,13 +191,18 @@ def _read(path: str | Path, dtype: type[np.floating[Any]] | None) -> _Raw:
 
 
 def _read_nibabel(path: Path, dtype: type[np.floating[Any]] | None) -> _Raw:
+    file, grid, warnings = _open_nibabel(path)
+    values = np.asarray(file.dataobj, dtype=dtype).reshape(grid.shape)
+    return _Raw(values, grid, warnings, {"format": type(file).__name__})
+
+
+def _open_nibabel(path: Path) -> tuple[Any, Grid, list[str]]:
+    """Return a file whose voxels are not read yet, so that a refused one costs nothing, its grid, and what to know."""
     file = nib.load(path, mmap=False)
     _refuse_type(file.get_data_dtype())
     affine, warnings = nifti_affine(file)
     grid, tilted = squeeze(tuple(file.shape), affine, str(path))
-    # read only now, so that a refused 4-D file costs nothing
-    values = np.asarray(file.dataobj, dtype=dtype).reshape(grid.shape)
-    return _Raw(values, grid, warnings + ([tilted] if tilted else []), {"format": type(file).__name__})
+    return file, grid, warnings + ([tilted] if tilted else [])
 
 
 def nifti_affine(file: Any) -> tuple[NDArray[np.float64], list[str]]:

@@ -258,10 +258,15 @@ def _kwargs(
     }
 
 
+def finest(data: Any) -> Any:
+    """Return the array of a layer, or the first of its levels."""
+    levels = not hasattr(data, "ndim") or hasattr(data, "_data")  # a list of levels, or napari's wrapper around one
+    return data[0] if levels else data
+
+
 def _from_layer(data: Any, affine: ArrayLike, name: str) -> tuple[NDArray[Any], Grid]:
     """Return the array in our order and its grid; an axis of one voxel is dropped as when reading a file."""
-    if not hasattr(data, "ndim") or hasattr(data, "_data"):  # a list of levels, or napari's wrapper around one
-        data = data[0]
+    data = finest(data)
     matrix = np.asarray(affine, dtype=np.float64)
     if data.ndim not in (2, 3) or matrix.shape != (data.ndim + 1,) * 2:
         raise InputError(

@@ -165,7 +165,7 @@ def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Itera
     makers: dict[str, Callable[[], LayerData]] = {
         "warped": lambda: _warped(result, look),
         "checkerboard": lambda: _checkerboard(result, look),
-        "difference": lambda: _difference(result),
+        "difference": lambda: difference_layer(result.fixed, result.warped),
         "vectors": lambda: convert.vectors_layer(result.field, "displacement vectors", 6_000),
         "magnitude": lambda: convert.magnitude_layer(result.field),
         "grid": lambda: convert.deformed_grid_layer(result.field, line_distance(result.field.grid)),
@@ -227,11 +227,18 @@ def _scaled(values: Any, limits: tuple[float, float]) -> Any:
     return np.clip((values - limits[0]) / max(limits[1] - limits[0], 1e-12), 0, 1, dtype=np.float32)
 
 
-def _difference(result: ran.Registration) -> LayerData:
-    difference = result.warped.array - result.fixed.array
+def difference_layer(fixed: ran.Image, warped: ran.Image) -> LayerData:
+    """Return warped minus fixed as a layer, from blue to red."""
+    difference = warped.array - fixed.array
     largest = float(np.percentile(np.abs(difference[(slice(None, None, 2),) * difference.ndim]), 99.5)) or 1.0
-    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(difference), result.fixed.grid, "difference"))
+    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(difference), fixed.grid, "difference"))
     return data, kwargs | {"contrast_limits": (-largest, largest), "colormap": "bwr"}, kind
+
+
+def window(image: ran.Image) -> tuple[float, float]:
+    """Return contrast limits for an image that is in no layer yet."""
+    low, high = np.percentile(image.array[(slice(None, None, 2),) * image.grid.ndim], [0.5, 99.5])
+    return float(low), max(float(high), float(low) + 1e-6)
 
 
 def _consistency(result: ran.Registration) -> LayerData:

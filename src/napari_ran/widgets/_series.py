@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Layer, Points
 
 from napari_ran.errors import InputError
+from napari_ran.io.layers import finest
 from napari_ran.io.units import known_length
 
 NO_SPACE = {"t", "time", "frame", "frames", "c", "ch", "channel", "channels"}
@@ -75,8 +76,3 @@ def taken_part(layer: Layer, index: tuple[int, ...]) -> Any:
         problem = f"it ends before the time point that is shown, {', '.join(str(n + 1) for n in index)}"
         raise InputError(layer.name, problem, "Move the slider under the canvas, or choose another layer")
     return data[index]
-
-
-def finest(data: Any) -> Any:
-    """Return the finest level of a layer's data, or the data."""
-    return data[0] if not hasattr(data, "ndim") or hasattr(data, "_data") else data

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -23,12 +20,11 @@ from qtpy.QtWidgets import (
 )  # fmt: skip
 
 import napari_ran as ran
-from napari_ran.cohort import read_outcomes
-from napari_ran.cohort.pair import RECORD
+from napari_ran.cohort import original_files, read_outcomes
 from napari_ran.io import load_image, load_labels
 from napari_ran.io.layers import LayerData, to_layer_data
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._layers import Look, place_layer, placed
+from napari_ran.widgets._layers import Look, difference_layer, own_result, place_layer, placed, window
 from napari_ran.widgets._panels import MessagePanel
 from napari_ran.widgets._worker import Task, Work, Worker
 
@@ -43,10 +39,7 @@ COLUMNS = {
 """Columns of the table; those that no pair has a value for are left out."""
 
 PREFIX = "cohort "
-"""In front of the keys of the layers."""
-
-MARK = "napari-ran-cohort"
-"""Under it a layer's metadata say which of a pair's it is."""
+"""Begins the names and the marks of the layers, see `own_result`."""
 
 
 class CohortWidget(DockedWidget):
@@ -170,14 +163,13 @@ class CohortWidget(DockedWidget):
 
     def _on_opened(self, opened: tuple[str, list[tuple[str, LayerData]]]) -> None:
         name, layers = opened
-        keys, before = {key for key, _ in layers}, {layer.name for layer in self.viewer.layers}
+        marks, before = {mark for mark, _ in layers}, {layer.name for layer in self.viewer.layers}
         for layer in list(self.viewer.layers):
-            mark = layer.metadata.get(MARK)
-            if mark is not None and mark not in keys:
+            mark = own_result(layer) or ""
+            if mark.startswith(PREFIX) and mark not in marks:
                 self.viewer.layers.remove(layer)
-        for key, data in layers:
-            layer = place_layer(self.viewer, key, data)
-            layer.metadata[MARK] = key
+        for mark, data in layers:
+            layer = place_layer(self.viewer, mark, data)
             if isinstance(layer, Labels) and layer.name not in before:
                 layer.contour = 2  # both images stay to be seen
         self.status.setText(f"{name}, {self.table.currentRow() + 1} of {len(self.rows)}")
@@ -203,34 +195,29 @@ def opening_work(name: str, folder: Path) -> Work:
 
     def work(task: Task) -> Generator[Any, None, tuple[str, list[tuple[str, LayerData]]]]:
         yield from ()
-        files = json.loads((folder / RECORD).read_text(encoding="utf-8"))["provenance"]["files"]
-        fixed, warped = load_image(files["fixed"]["path"]), load_image(folder / "warped.nii.gz")
-        look = Look((0.0, 1.0), (0.0, 1.0), ("mm",) * fixed.grid.ndim, [1.0] * fixed.grid.ndim)
-        layers = [_layer("fixed", fixed, look), _layer("warped", warped, look)]
-        difference = ran.Image(torch.from_numpy(warped.array - fixed.array), fixed.grid, "difference")
-        layers.append(_layer("difference", difference, look, visible=False))
+        files = original_files(folder)
+        fixed, warped = load_image(files["fixed"]), load_image(folder / "warped.nii.gz")
+        look = Look(window(warped), window(fixed), ("mm",) * fixed.grid.ndim, [1.0] * fixed.grid.ndim)
+        layers = [
+            _layer("fixed", to_layer_data(fixed), look, contrast_limits=look.fixed_limits),
+            _layer("warped", to_layer_data(warped), look, contrast_limits=look.limits, opacity=0.5),
+            _layer("difference", difference_layer(fixed, warped), look, visible=False),
+        ]
         if "fixed_labels" in files:
-            labels = load_labels(files["fixed_labels"]["path"])
-            layers.append(_layer("fixed labels", labels, look, visible=False))
-        if (folder / "warped_labels.nii.gz").is_file():
-            layers.append(_layer("warped labels", load_labels(folder / "warped_labels.nii.gz"), look))
+            labels = load_labels(files["fixed_labels"])
+            layers.append(_layer("fixed labels", to_layer_data(labels), look, visible=False))
+        if (carried := folder / "warped_labels.nii.gz").is_file():
+            layers.append(_layer("warped labels", to_layer_data(load_labels(carried)), look))
         return name, layers
 
     return work
 
 
-def _layer(key: str, value: ran.Image | ran.Labels, look: Look, visible: bool = True) -> tuple[str, LayerData]:
-    data, kwargs, kind = to_layer_data(value)
-    kwargs = kwargs | {"name": f"{PREFIX}{key}", "visible": visible}
-    if kind == "image":
-        values = np.asarray(data)[(slice(None, None, 2),) * np.ndim(data)]
-        low, high = (float(number) for number in np.percentile(values, (0.5, 99.5)))
-        if key == "difference":
-            low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
-            kwargs["colormap"] = "bwr"
-        kwargs["contrast_limits"] = (low, max(high, low + 1e-6))
-        kwargs["opacity"] = 1.0 if key != "warped" else 0.5
-    return f"{PREFIX}{key}", placed((data, kwargs, kind), f"{PREFIX}{key}", look)
+def _layer(name: str, layer: LayerData, look: Look, **style: Any) -> tuple[str, LayerData]:
+    """Return a layer with its mark, which is its name too."""
+    data, kwargs, kind = layer
+    mark = f"{PREFIX}{name}"
+    return mark, placed((data, kwargs | {"name": mark} | style, kind), mark, look)
 
 
 def _cell(text: str) -> QTableWidgetItem:

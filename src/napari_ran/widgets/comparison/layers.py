@@ -12,7 +12,7 @@ from napari_ran.benchmark import Compared, disagreement
 from napari_ran.inputs import Inputs
 from napari_ran.io import layers as convert
 from napari_ran.io.layers import LayerData
-from napari_ran.widgets._layers import Look, line_distance, own_result, place_layer, placed
+from napari_ran.widgets._layers import Look, line_distance, own_result, place_layer, placed, window
 
 PREFIX = "compare-"
 """Begins the marks of these layers, see `own_result`."""
@@ -56,7 +56,7 @@ def layer_of(found: Compared, view: str, fixed: ran.Image, look: Look, largest: 
 def look_of(inputs: Inputs) -> Look:
     """Return how the results of a pair that is in no layers yet should look."""
     ndim = inputs.fixed.grid.ndim
-    moving, fixed = (_window(image) for image in (inputs.moving, inputs.fixed))
+    moving, fixed = (window(image) for image in (inputs.moving, inputs.fixed))
     return Look(moving, fixed, ("mm",) * ndim, [1.0] * ndim)
 
 
@@ -68,11 +68,6 @@ def image_layers(name: str, inputs: Inputs, look: Look) -> list[tuple[str, Layer
         kwargs |= {"name": f"{name}: {mark.removeprefix('pair-')}", "contrast_limits": limits}
         found.append((mark, placed((data, kwargs, kind), mark, look)))
     return found
-
-
-def _window(image: ran.Image) -> tuple[float, float]:
-    low, high = np.percentile(image.array[(slice(None, None, 2),) * image.grid.ndim], [0.5, 99.5])
-    return float(low), max(float(high), float(low) + 1e-6)
 
 
 def scale_of(results: list[Compared], view: str, fixed: ran.Image) -> float:
