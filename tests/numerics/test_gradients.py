@@ -152,7 +152,7 @@ def check(module: nn.Module, call: Callable[..., Any], *inputs: Tensor) -> None:
 
 
 @NDIMS
-@pytest.mark.parametrize("normalisation", ["all axes", "space"])
+@pytest.mark.parametrize("normalisation", ["all axes", "per channel"])
 def test_norms(ndim: int, normalisation: str) -> None:
     norm = made(Norm(config_of(ndim, normalisation=normalisation), 2))
     check(norm, lambda f, x: f(x), random(2, 2, *SHAPES[ndim]))
@@ -170,7 +170,7 @@ def test_blocks(ndim: int) -> None:
 
 @NDIMS
 def test_the_encoder(ndim: int) -> None:
-    shape = (16, 32) if ndim == 2 else (16, 16, 32)
+    shape = (16, 32) if ndim == 2 else (16, 16, 16)
     check(made(Encoder(config_of(ndim))), lambda f, x: f(x)[-1], random(1, 1, *shape))
 
 
