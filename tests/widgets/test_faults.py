@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from napari_ran import registration
 from napari_ran.io import save_image
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets._layers import RESULTS, own_result
-from napari_ran.widgets._work import saving_work
 from napari_ran.widgets._worker import _TASKS
 from napari_ran.widgets.apply import ApplyWidget
 from napari_ran.widgets.cohort import CohortWidget
@@ -253,29 +251,6 @@ def test_two_viewers_in_one_process_do_not_meet(widget_in: Callable[..., Made], 
     qtbot.waitUntil(lambda: 2 in done, timeout=60_000)
     assert 1 not in done
     assert "warped" in results(two)
-
-
-def _save_often(folder: str, seed: int) -> None:
-    result = ran.register(picture(0, "fixed"), picture(seed, "moving"), QUICK)
-    for _ in range(4):
-        for _ in saving_work(result, Path(folder))(None):  # type: ignore[arg-type]  # it does not look at its task
-            pass
-
-
-@pytest.mark.slow
-def test_two_processes_that_save_into_one_folder_leave_one_whole_result(tmp_path: Path) -> None:
-    """What is read afterwards is one of the two results: no file of one beside those of the other, no half of one."""
-    context = multiprocessing.get_context("spawn")
-    savers = [context.Process(target=_save_often, args=(str(tmp_path / "out"), seed)) for seed in (1, 2)]
-    for saver in savers:
-        saver.start()
-    for saver in savers:
-        saver.join(120)
-    assert [saver.exitcode for saver in savers] == [0, 0]
-    found = ran.load_image(tmp_path / "out" / "warped.nii.gz").array
-    made = [ran.register(picture(0, "fixed"), picture(seed, "moving"), QUICK) for seed in (1, 2)]
-    assert min(float(np.abs(found - one.warped.array).max()) for one in made) < 1e-3
-    assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
 def test_a_gpu_that_is_lost_in_mid_run_is_said_and_the_viewer_goes_on(
