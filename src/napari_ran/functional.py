@@ -192,12 +192,17 @@ def jacobian_determinant(field: Tensor) -> Tensor:
 
 def determinant(m: Tensor) -> Tensor:
     """Return the determinants (B, *S) of 2 x 2 or 3 x 3 matrices (B, D, D, *S), spelt out: faster than `torch.det`."""
-    entries = m.flatten(1, 2).unbind(1)  # selected one by one, each would get a gradient as large as the matrices
-    if m.shape[1] == 2:
-        a, b, c, d = entries
+    # selected one by one, each entry would get a gradient as large as all matrices
+    return determinant_of([column.unbind(1) for column in m.unbind(2)])
+
+
+def determinant_of(columns: Sequence[Sequence[Tensor] | Tensor]) -> Tensor:
+    """Return the determinants of 2 x 2 or 3 x 3 matrices, given column by column."""
+    if len(columns) == 2:
+        (a, b), (c, d) = columns
         return a * d - b * c
-    a, b, c, d, e, f, g, h, i = entries
-    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    (a, b, c), (d, e, f), (g, h, i) = columns
+    return a * (e * i - f * h) - d * (b * i - c * h) + g * (b * f - c * e)
 
 
 def gaussian_smooth(image: Tensor, sigma: float | Sequence[float]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -67,17 +68,35 @@ class Regulariser:
 
     def _folds(self, field: Tensor, gradient: Tensor | None) -> Tensor:
         """Return the penalty of (D, *K), and add its gradient, which is zero away from the few voxels that count."""
-        size = field.new_tensor(self._spacing).view(-1, *[1] * (field.ndim - 1))
-        matrix = functional.jacobian((field / size)[None])
-        lack = LEAST_DETERMINANT - functional.determinant(matrix)[0].flatten()
-        scale = self._fold_penalty / lack.numel()
+        # the determinants of all rows times their spacing, so that the field need not be divided by it
+        columns = [_slopes(field, axis) for axis in range(len(field))]
+        for axis, spacing in enumerate(self._spacing):
+            columns[axis][axis] += spacing
+        unit = math.prod(self._spacing)
+        lack = LEAST_DETERMINANT * unit - functional.determinant_of(columns).flatten()
+        scale = self._fold_penalty / (lack.numel() * unit)
         where = (lack > 0).nonzero().flatten()
         if len(where) == 0:
             return field.new_zeros(())
         if gradient is not None:
-            slopes = _cofactors(matrix[0].flatten(2)[:, :, where]) * (-scale / size.view(-1, 1, 1))
-            _add_slopes(gradient, where, slopes)
+            matrix = torch.stack([column.flatten(1)[:, where] for column in columns], 1)
+            _add_slopes(gradient, where, _cofactors(matrix) * -scale)
         return scale * lack[where].sum()
+
+
+def _slopes(field: Tensor, axis: int) -> Tensor:
+    """Return the slopes of (D, *K) along an axis: central differences, one-sided at the faces."""
+    n = field.shape[axis + 1]
+    if n == 1:
+        return torch.zeros_like(field)
+    found = torch.empty_like(field)
+    ends = field.narrow(axis + 1, 0, 1), field.narrow(axis + 1, n - 1, 1)
+    torch.sub(field.narrow(axis + 1, 1, 1), ends[0], out=found.narrow(axis + 1, 0, 1))
+    torch.sub(ends[1], field.narrow(axis + 1, n - 2, 1), out=found.narrow(axis + 1, n - 1, 1))
+    if n > 2:
+        inner = found.narrow(axis + 1, 1, n - 2)
+        torch.sub(field.narrow(axis + 1, 2, n - 2), field.narrow(axis + 1, 0, n - 2), out=inner).mul_(0.5)
+    return found
 
 
 def _between(weight: Tensor, axis: int) -> Tensor:

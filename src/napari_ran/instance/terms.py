@@ -75,7 +75,7 @@ class Term:
         self._blocks = window > 0 and fixed[0, 0].numel() > points and min(self.shape) >= BLOCK
         self._count = points
         self._whole: Sampled | None = None
-        self._parts: list[Tensor] = []
+        self._parts: list[tuple[Tensor, Tensor]] = []
         self._table = False
         if window == 0:
             self._table = fixed.device.type == "cpu"
@@ -84,16 +84,17 @@ class Term:
             self._moving = rows_of(moving) if self._table else _channels_last(moving)
             self._parts = self._split(points)
 
-    def _split(self, points: int) -> list[Tensor]:
-        """Divide the voxels with weight into random parts of at most `points`."""
-        chosen = self._weight.flatten().nonzero().flatten()
-        if len(chosen) == 0:
-            chosen = torch.arange(self._weight.numel(), device=chosen.device)
-        count = -(-len(chosen) // points)
+    def _split(self, points: int) -> list[tuple[Tensor, Tensor]]:
+        """Divide the voxels with weight into random parts of at most `points`: their numbers, and their places."""
+        weight = self._weight[0, 0]
+        places = (weight if bool(weight.any()) else torch.ones_like(weight)).nonzero().T.int()
+        count = -(-places.shape[1] // points)
         if count == 1:
-            return [chosen]
-        order = chosen[torch.randperm(len(chosen), generator=self._generator).to(chosen.device)]
-        return [index.sort().values for index in torch.tensor_split(order, count)]  # memory is read in order
+            return [(_numbers(places, self.shape), places)]
+        order = torch.randperm(places.shape[1], generator=self._generator).to(places.device)
+        # memory is read in order
+        parts = [places[:, index.sort().values] for index in torch.tensor_split(order, count)]
+        return [(_numbers(part, self.shape), part) for part in parts]
 
     def draw(self) -> Sampled:
         """Return the next part of the fixed image."""
@@ -104,23 +105,18 @@ class Term:
             self._whole = Sampled(grid, self._fixed, self._weight, whole=True)
         if self._whole is not None:
             return self._whole
-        index = self._parts.pop(0)
-        self._parts.append(index)
-        part = self._rows_at(index)
+        self._parts.append(self._parts.pop(0))
+        part = self._rows_at(*self._parts[-1])
         if len(self._parts) == 1:
             self._whole = part
         return part
 
-    def _rows_at(self, index: Tensor) -> Sampled:
-        """Return the voxels with these numbers."""
+    def _rows_at(self, index: Tensor, places: Tensor) -> Sampled:
+        """Return the voxels with these numbers, at these places."""
         tail = [1] * (len(self.shape) - 1)
-        axes, rest = [], index
-        for size in reversed(self.shape):
-            axes.insert(0, rest % size)
-            rest = rest.div(size, rounding_mode="floor")
-        points = torch.stack(axes).to(self._weight.dtype).view(1, len(axes), -1, *tail)
         values = self._fixed.index_select(0, index).T
         weight = self._weight.flatten()[index].view(1, 1, -1, *tail)
+        points = places.to(weight.dtype).view(1, len(places), -1, *tail)
         return Sampled(points, values.view(1, len(values), -1, *tail), weight, index=index)
 
     def _draw_blocks(self) -> Sampled:
@@ -167,6 +163,14 @@ def at_points(control: Tensor, points: Tensor, shape: Sequence[int]) -> Tensor:
     scale = torch.tensor([2 / n for n in shape], device=points.device, dtype=points.dtype).view(1, ndim, *[1] * ndim)
     normalised = ((points + 0.5) * scale - 1).movedim(1, -1).flip(-1)
     return functional.grid_sample(control, normalised, padding="border", align_corners=False)
+
+
+def _numbers(places: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the numbers in the order of memory of voxels at places (D, P)."""
+    number = places[0].long()
+    for along, size in zip(places[1:], shape[1:], strict=True):
+        number = number.mul_(size).add_(along)
+    return number
 
 
 def _channels_last(features: Tensor) -> Tensor:
