@@ -69,7 +69,7 @@ class Regulariser:
     def _folds(self, field: Tensor, gradient: Tensor | None) -> Tensor:
         """Return the penalty of (D, *K), and add its gradient, which is zero away from the few voxels that count."""
         # the determinants of all rows times their spacing, so that the field need not be divided by it
-        columns = [_slopes(field, axis) for axis in range(len(field))]
+        columns = [functional.slopes(field, axis) for axis in range(len(field))]
         for axis, spacing in enumerate(self._spacing):
             columns[axis][axis] += spacing
         unit = math.prod(self._spacing)
@@ -82,21 +82,6 @@ class Regulariser:
             matrix = torch.stack([column.flatten(1)[:, where] for column in columns], 1)
             _add_slopes(gradient, where, _cofactors(matrix) * -scale)
         return scale * lack[where].sum()
-
-
-def _slopes(field: Tensor, axis: int) -> Tensor:
-    """Return the slopes of (D, *K) along an axis: central differences, one-sided at the faces."""
-    n = field.shape[axis + 1]
-    if n == 1:
-        return torch.zeros_like(field)
-    found = torch.empty_like(field)
-    ends = field.narrow(axis + 1, 0, 1), field.narrow(axis + 1, n - 1, 1)
-    torch.sub(field.narrow(axis + 1, 1, 1), ends[0], out=found.narrow(axis + 1, 0, 1))
-    torch.sub(ends[1], field.narrow(axis + 1, n - 2, 1), out=found.narrow(axis + 1, n - 1, 1))
-    if n > 2:
-        inner = found.narrow(axis + 1, 1, n - 2)
-        torch.sub(field.narrow(axis + 1, 2, n - 2), field.narrow(axis + 1, 0, n - 2), out=inner).mul_(0.5)
-    return found
 
 
 def _between(weight: Tensor, axis: int) -> Tensor:
