@@ -171,7 +171,8 @@ class Pyramid:
         """Return the similarity term on the grid of `shape`."""
         fixed, moving = self.features("mind" if self.measure == "mind" else "intensity", shape)
         window = int(self.config.window or 5) if self.measure == "ncc" else 0
-        return Term(fixed, moving, self.weight(shape), window, self.config.points, self.generator)
+        points = int(self.config.points or fixed[0, 0].numel())
+        return Term(fixed, moving, self.weight(shape), window, points, self.generator)
 
     def control_shape(self, factor: float) -> tuple[int, ...]:
         """Return the shape of the control grid of a level that sees voxels `factor` times as large."""
