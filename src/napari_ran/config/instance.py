@@ -48,9 +48,9 @@ class InstanceConfig(FrozenConfig):
         Weight of one minus the mean Dice of the labels that both images have, likewise; 0 only scores with them.
     learning_rate : float
         First step size of Adam in voxels of the level; it falls linearly to a tenth.
-    points : int, optional
-        Most voxels that are compared in one step. Left out: 50,000, and 100,000 for the local NCC, which needs whole
-        windows.
+    points : int
+        Most voxels that are compared in one step by the local NCC, which needs whole windows; by the other similarities
+        half as many.
     network_steps : int
         Most steps of Adam on the network's weights, for the mode "network".
     network_learning_rate : float
@@ -70,7 +70,7 @@ class InstanceConfig(FrozenConfig):
     landmarks: NonNegativeFloat = 0.0
     labels: NonNegativeFloat = 0.0
     learning_rate: PositiveFloat = 0.3
-    points: PositiveInt | None = None
+    points: PositiveInt = 100_000
     network_steps: PositiveInt = 30
     network_learning_rate: PositiveFloat = 1e-3
 
@@ -97,9 +97,9 @@ class InstanceConfig(FrozenConfig):
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "ncc": {"window": 5, "smoothness": 5.0, "edge_scale": 50.0, "points": 100_000},
-    "mse": {"window": 5, "smoothness": 10.0, "edge_scale": 0.0, "points": 50_000},
-    "mind": {"window": 5, "smoothness": 15.0, "edge_scale": 20.0, "points": 50_000},
+    "ncc": {"window": 5, "smoothness": 5.0, "edge_scale": 50.0},
+    "mse": {"window": 5, "smoothness": 10.0, "edge_scale": 0.0},
+    "mind": {"window": 5, "smoothness": 15.0, "edge_scale": 20.0},
 }
 """What the values that were left out become for each similarity."""
 

@@ -62,7 +62,7 @@ def optimise_network(
     """
     measure, messages = resolve_similarity(fixed, moving, config)
     config = config.resolved(similarity=measure)
-    pyramid = Pyramid(fixed, moving, spacing, measure, config.replace(points=fixed.numel()))
+    pyramid = Pyramid(fixed, moving, spacing, measure, config.replace(points=2 * fixed.numel()))
     fitted = copy.deepcopy(model).requires_grad_()
     fit = _Fit(pyramid, fitted)
     if measure == "mind":

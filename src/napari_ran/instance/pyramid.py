@@ -171,7 +171,7 @@ class Pyramid:
         """Return the similarity term on the grid of `shape`."""
         fixed, moving = self.features("mind" if self.measure == "mind" else "intensity", shape)
         window = int(self.config.window or 5) if self.measure == "ncc" else 0
-        points = int(self.config.points or fixed[0, 0].numel())
+        points = self.config.points if window else -(-self.config.points // 2)
         return Term(fixed, moving, self.weight(shape), window, points, self.generator)
 
     def control_shape(self, factor: float) -> tuple[int, ...]:
