@@ -320,4 +320,5 @@ def _comparable(image: Image) -> Tensor:
     values = image.tensor[:1].cpu()
     stride = max(1, values.numel() // 1_000_000)
     low, high = np.percentile(values.flatten()[::stride].numpy(), [0.5, 99.5])
-    return ((values - low) / max(float(high - low), 1e-12)).clamp(0, 1)[None]
+    scaled: Tensor = ((values - low) / max(float(high - low), 1e-12)).clamp(0, 1)
+    return scaled[None]
