@@ -218,6 +218,12 @@ def test_jacobian_of_a_linear_map_is_its_matrix(ndim: int) -> None:
 
 
 @NDIMS
+def test_determinants_are_the_same_with_and_without_a_gradient(ndim: int) -> None:
+    field = torch.randn(2, ndim, *SHAPES[ndim], generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    torch.testing.assert_close(F.jacobian_determinant(field), F.jacobian_determinant(field.clone().requires_grad_()))
+
+
+@NDIMS
 def test_a_mirrored_axis_is_a_fold(ndim: int) -> None:
     flip = np.diag([-1.0] + [1.0] * (ndim - 1))
     assert (F.jacobian_determinant(linear_field(flip, np.zeros(ndim), SHAPES[ndim])) < 0).all()

@@ -16,6 +16,9 @@ from napari_ran.types import Interpolation, Padding
 
 _MODES = {2: "bilinear", 3: "trilinear"}
 
+_LEAST_POINTS = 4096
+_MOST_GRADIENTS = 4
+
 
 def voxel_grid(shape: Sequence[int], like: Tensor) -> Tensor:
     """Return the voxel coordinates of a grid, (1, D, *S), on the device and in the dtype of `like`."""
@@ -51,13 +54,48 @@ def sample(
     normalised = coordinates.movedim(1, -1) * scale - offset
     if len(shape) == 2:  # torch's 2-D kernel reads outside its memory where a coordinate is not a number
         normalised = normalised.nan_to_num(nan=0.0)
-    return F.grid_sample(
-        image,
-        normalised.flip(-1),  # grid_sample counts axes from the last
-        mode="bilinear" if interpolation == "linear" else "nearest",
-        padding_mode=padding,
-        align_corners=True,
+    return grid_sample(image, normalised.flip(-1), interpolation, padding)  # it counts axes from the last
+
+
+def grid_sample(
+    image: Tensor,
+    normalised: Tensor,
+    interpolation: Interpolation = "linear",
+    padding: Padding = "zeros",
+    align_corners: bool = True,
+) -> Tensor:
+    """Do what torch's function of this name does, on all cores: on the processor that divides 3-D work by batch only.
+
+    Parameters
+    ----------
+    image : (B, C, *S) tensor
+        What is read.
+    normalised : (B, *T, D) tensor
+        Where, from -1 to 1, axes from the last.
+    interpolation, padding
+        As for `sample`.
+    align_corners : bool
+        Whether -1 and 1 are the outermost voxels' centres, or their faces.
+    """
+    mode = "bilinear" if interpolation == "linear" else "nearest"
+    parts = _parts(image, normalised)
+    if parts == 1:
+        return F.grid_sample(image, normalised, mode=mode, padding_mode=padding, align_corners=align_corners)
+    points = normalised.reshape(parts, 1, 1, -1, 3)
+    found = F.grid_sample(
+        image.expand(parts, *image.shape[1:]), points, mode=mode, padding_mode=padding, align_corners=align_corners
     )
+    return found.transpose(0, 1).reshape(1, image.shape[1], *normalised.shape[1:-1])
+
+
+def _parts(image: Tensor, normalised: Tensor) -> int:
+    """Return into how many equal parts to divide the points: one where nothing would be gained, or none is equal."""
+    threads, number = torch.get_num_threads(), normalised.shape[1:-1].numel()
+    if image.device.type != "cpu" or image.ndim != 5 or len(image) > 1 or threads == 1 or number < _LEAST_POINTS:
+        return 1
+    if image.requires_grad and torch.is_grad_enabled():
+        threads = min(threads, _MOST_GRADIENTS)  # each part has a gradient of the whole image
+    return next((n for n in range(threads, 4 * threads) if number % n == 0), 1)
 
 
 def warp(image: Tensor, field: Tensor, interpolation: Interpolation = "linear", padding: Padding = "zeros") -> Tensor:
@@ -101,15 +139,21 @@ def invert(
         Largest ``|v(y) + u(y + v(y))|`` in voxels; it stays large where the field folds.
     """
     inverse = -field if initial is None else initial
-    update = -warp(field, inverse, padding="border")
-    residual = float((update - inverse).detach().abs().max())
+    grid, opposite = voxel_grid(field.shape[2:], field), -field
+    update = sample(opposite, grid + inverse, padding="border")
+    residual = _largest_difference(update, inverse)
     for _ in range(iterations):
         if residual < tolerance:
             break
         inverse = update
-        update = -warp(field, inverse, padding="border")
-        residual = float((update - inverse).detach().abs().max())
+        update = sample(opposite, grid + inverse, padding="border")
+        residual = _largest_difference(update, inverse)
     return inverse, residual
+
+
+def _largest_difference(one: Tensor, other: Tensor) -> float:
+    low, high = torch.aminmax((one - other).detach())
+    return max(-float(low), float(high))
 
 
 def resize(image: Tensor, shape: Sequence[int]) -> Tensor:
@@ -149,18 +193,45 @@ def jacobian(field: Tensor) -> Tensor:
 
 def jacobian_determinant(field: Tensor) -> Tensor:
     """Return the determinant of the Jacobian of ``x + u(x)``, (B, *S); values at or below zero are folds."""
-    return determinant(jacobian(field))
+    if field.requires_grad and torch.is_grad_enabled():
+        return determinant(jacobian(field))
+    found = []
+    for one in field:
+        columns = [slopes(one, axis) for axis in range(len(one))]
+        for axis, column in enumerate(columns):
+            column[axis] += 1
+        found.append(determinant_of(columns))
+    return torch.stack(found)
+
+
+def slopes(field: Tensor, axis: int) -> Tensor:
+    """Return the slopes of a field (D, *S) along an axis, as in `jacobian` but without a gradient and in few passes."""
+    n = field.shape[axis + 1]
+    if n == 1:
+        return torch.zeros_like(field)
+    found = torch.empty_like(field)
+    first, last = field.narrow(axis + 1, 0, 1), field.narrow(axis + 1, n - 1, 1)
+    torch.sub(field.narrow(axis + 1, 1, 1), first, out=found.narrow(axis + 1, 0, 1))
+    torch.sub(last, field.narrow(axis + 1, n - 2, 1), out=found.narrow(axis + 1, n - 1, 1))
+    if n > 2:
+        inner = found.narrow(axis + 1, 1, n - 2)
+        torch.sub(field.narrow(axis + 1, 2, n - 2), field.narrow(axis + 1, 0, n - 2), out=inner).mul_(0.5)
+    return found
 
 
 def determinant(m: Tensor) -> Tensor:
     """Return the determinants (B, *S) of 2 x 2 or 3 x 3 matrices (B, D, D, *S), spelt out: faster than `torch.det`."""
-    if m.shape[1] == 2:
-        return m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0]
-    return (
-        m[:, 0, 0] * (m[:, 1, 1] * m[:, 2, 2] - m[:, 1, 2] * m[:, 2, 1])
-        - m[:, 0, 1] * (m[:, 1, 0] * m[:, 2, 2] - m[:, 1, 2] * m[:, 2, 0])
-        + m[:, 0, 2] * (m[:, 1, 0] * m[:, 2, 1] - m[:, 1, 1] * m[:, 2, 0])
-    )
+    # selected one by one, each entry would get a gradient as large as all matrices
+    return determinant_of([column.unbind(1) for column in m.unbind(2)])
+
+
+def determinant_of(columns: Sequence[Sequence[Tensor] | Tensor]) -> Tensor:
+    """Return the determinants of 2 x 2 or 3 x 3 matrices, given column by column."""
+    if len(columns) == 2:
+        (a, b), (c, d) = columns
+        return a * d - b * c
+    (a, b, c), (d, e, f), (g, h, i) = columns
+    return a * (e * i - f * h) - d * (b * i - c * h) + g * (b * f - c * e)
 
 
 def gaussian_smooth(image: Tensor, sigma: float | Sequence[float]) -> Tensor:

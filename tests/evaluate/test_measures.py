@@ -10,6 +10,7 @@ from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.evaluate import measures as E
 from napari_ran.measure import StageRecord
+from napari_ran.report import Spread
 
 OBLIQUE = Grid(
     (20, 17, 14),
@@ -99,6 +100,22 @@ def test_jacobian_in_slabs_equals_the_whole_and_counts_folds(monkeypatch: pytest
     assert summary.folding_percent > 5
     inner = whole[2:-2, 2:-2, 2:-2].numpy()
     assert summary.sdlogj == pytest.approx(np.log((inner + 3).clip(1e-9, 1e9)).std(), abs=1e-5)
+
+
+def test_large_grids_are_measured_at_every_second_voxel(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    field = DisplacementField(torch.randn((3, *OBLIQUE.shape)), OBLIQUE)
+    whole, inside = E.inverse_consistency(field, DisplacementField.identity(OBLIQUE))
+    thinned = E._thinned(field, np.prod(OBLIQUE.shape) // 8)
+    some, inside_some = E.inverse_consistency(thinned, DisplacementField.identity(OBLIQUE))
+    every = (slice(None, None, 2),) * 3
+    assert torch.equal(inside_some, inside[every])
+    torch.testing.assert_close(some.tensor[0], whole.tensor[0][every], atol=1e-4, rtol=1e-4)
+    assert E._thinned(field, np.prod(OBLIQUE.shape)) is field
+    monkeypatch.setattr(Spread, "MOST", 1000)
+    values = torch.rand(40_000).numpy()
+    assert Spread.of(values).p95 == pytest.approx(0.95, abs=0.02)
+    assert Spread.of(values).max == values.max()
 
 
 def test_sdlogj_does_not_exist_on_a_tiny_grid() -> None:

@@ -49,7 +49,8 @@ class InstanceConfig(FrozenConfig):
     learning_rate : float
         First step size of Adam in voxels of the level; it falls linearly to a tenth.
     points : int
-        Most voxels that are compared in one step.
+        Most voxels that are compared in one step by the local NCC, which needs whole windows; by the other similarities
+        half as many.
     network_steps : int
         Most steps of Adam on the network's weights, for the mode "network".
     network_learning_rate : float

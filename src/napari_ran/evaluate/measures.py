@@ -28,6 +28,9 @@ SLAB_VOXELS = 2**21
 SIMILARITY_VOXELS = 2**21
 """Larger images are reduced to about this many voxels before their similarity is measured."""
 
+CONSISTENCY_VOXELS = 2**23
+"""On larger grids the inverse consistency is measured at every second voxel along each axis (or third, ...)."""
+
 
 def evaluate(
     fixed: Image,
@@ -74,7 +77,7 @@ def evaluate(
     values["displacement_mm"] = Spread.of(field.magnitude.cpu().numpy())
     values["jacobian"] = jacobian_summary(field)
     if inverse_field is not None:
-        error, inside = inverse_consistency(field, inverse_field)
+        error, inside = inverse_consistency(_thinned(field, CONSISTENCY_VOXELS), inverse_field)
         values["inverse_outside_percent"] = 100 * (1 - float(inside.float().mean()))
         if bool(inside.any()):
             values["inverse_consistency_mm"] = Spread.of(error.tensor[0][inside].numpy())
@@ -154,16 +157,28 @@ def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tenso
 
 def jacobian_summary(field: DisplacementField, mask: NDArray[np.bool_] | None = None) -> JacobianSummary:
     """Summarise the Jacobian determinant of a field; SDlogJ inside a mask (*S) where one is given."""
-    values = field.jacobian_determinant.cpu().numpy()
+    values = field.jacobian_determinant.cpu()
     crop = (slice(2, -2),) * values.ndim
-    inner = values[crop] if mask is None else values[crop][mask[crop]]
+    inner = values[crop] if mask is None else values[crop][torch.from_numpy(mask[crop])]
+    low, high = torch.aminmax(values)
+    logarithms = torch.log((inner + 3.0).clamp_(1e-9, 1e9)).numpy()
     return JacobianSummary(
-        min=float(values.min()),
-        mean=float(values.mean(dtype=np.float64)),
-        max=float(values.max()),
-        folding_percent=100 * float((values <= 0).mean()),
-        sdlogj=float(np.std(np.log(np.clip(inner + 3.0, 1e-9, 1e9)), dtype=np.float64)) if inner.size else None,
+        min=float(low),
+        mean=float(values.numpy().mean(dtype=np.float64)),
+        max=float(high),
+        folding_percent=100 * float((values <= 0).numpy().mean()),
+        sdlogj=float(np.std(logarithms, dtype=np.float64)) if logarithms.size else None,
     )
+
+
+def _thinned(field: DisplacementField, voxels: int) -> DisplacementField:
+    """Return a field at every second (third, ...) of its voxels along each axis, so that about `voxels` stay."""
+    every = math.ceil((math.prod(field.grid.shape) / voxels) ** (1 / field.grid.ndim) - 1e-9)
+    if every <= 1:
+        return field
+    tensor = field.tensor[(slice(None), *[slice(None, None, every)] * field.grid.ndim)] / every
+    affine = field.grid.affine @ np.diag([every] * field.grid.ndim + [1])
+    return DisplacementField(tensor, Grid(tuple(tensor.shape[1:]), affine), field.source, field.target)
 
 
 def inverse_consistency(field: DisplacementField, inverse: DisplacementField) -> tuple[Image, Tensor]:
@@ -215,11 +230,12 @@ def similarity(
     mask = _within(_affine(there, _voxels(grid, slice(0, shape[0])) + small), moving.grid)[None, None].float()
     if not bool(mask.any()):
         return None, None
-    reference = _comparable(fixed, shape)
-    scores = [
-        1 - float(losses.local_ncc(reference, _comparable(image, shape), mask=mask))
-        for image in (resample(moving, fixed.grid), warped)
-    ]
+    if factor < 1:  # reduced once, without a whole image in between
+        fixed, moving, warped = (resample(image, grid) for image in (fixed, moving, warped))
+    else:
+        moving = resample(moving, grid)
+    reference = _comparable(fixed)
+    scores = [1 - float(losses.local_ncc(reference, _comparable(image), mask=mask)) for image in (moving, warped)]
     return scores[0], scores[1]
 
 
@@ -299,10 +315,10 @@ def _rank(values: Tensor, wanted: Tensor) -> Tensor:
     return torch.where(wanted[position] == values, position, len(wanted))
 
 
-def _comparable(image: Image, shape: tuple[int, ...]) -> Tensor:
-    """Return the first channel (1, 1, *S), resized, with its 0.5th to 99.5th percentile mapped to [0, 1]."""
+def _comparable(image: Image) -> Tensor:
+    """Return the first channel (1, 1, *S) with its 0.5th to 99.5th percentile mapped to [0, 1]."""
     values = image.tensor[:1].cpu()
     stride = max(1, values.numel() // 1_000_000)
     low, high = np.percentile(values.flatten()[::stride].numpy(), [0.5, 99.5])
-    scaled = ((values - low) / max(float(high - low), 1e-12)).clamp(0, 1)
-    return F.resize(scaled[None], shape)
+    scaled: Tensor = ((values - low) / max(float(high - low), 1e-12)).clamp(0, 1)
+    return scaled[None]

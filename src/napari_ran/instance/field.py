@@ -14,7 +14,9 @@ from napari_ran.config import InstanceConfig
 from napari_ran.instance.events import InstanceResult, InstanceStep
 from napari_ran.instance.folds import unfold
 from napari_ran.instance.guide import Guide
+from napari_ran.instance.known import Adam
 from napari_ran.instance.pyramid import Pyramid
+from napari_ran.instance.regular import Regulariser
 from napari_ran.instance.search import consistent, coupled_convex
 from napari_ran.instance.similarity import Measure, choose_similarity
 from napari_ran.instance.terms import Sampled, Term
@@ -33,9 +35,6 @@ COARSE_PATIENCE = 2
 
 GAIN = 1e-3
 """Least decrease of the objective that counts as a gain."""
-
-LEAST_DETERMINANT = 0.1
-"""Determinants below this are penalised while the field is optimised."""
 
 TINY = 1e-4
 """Added to the dissimilarity before its logarithm, so that equal images end the race."""
@@ -65,33 +64,27 @@ class Judge:
     def __init__(self, pyramid: Pyramid, term: Term) -> None:
         self._pyramid, self._term, self._part = pyramid, term, term.draw()
         self._shape = pyramid.control_shape(1)
-        self._edges = pyramid.edge_weight(self._shape)
+        self._regulariser = pyramid.regulariser(self._shape)
 
     @torch.no_grad()
     def __call__(self, control: Tensor) -> Candidate:
         """Return the field together with its similarity and loss."""
         resized = functional.resize(control, self._shape)
-        loss, dissimilarity = _objective(self._pyramid, self._term, self._part, resized, self._edges)
+        loss, dissimilarity = _objective(self._pyramid, self._term, self._part, resized, self._regulariser)
         measures = {guide.name: guide.measure(resized) for guide in self._pyramid.guides}
         return Candidate(control, 1 - float(dissimilarity), float(loss), measures)
 
 
 def _objective(
-    pyramid: Pyramid, term: Term, part: Sampled, control: Tensor, edges: Tensor | None
+    pyramid: Pyramid, term: Term, part: Sampled, control: Tensor, regulariser: Regulariser
 ) -> tuple[Tensor, Tensor]:
     """Return the loss, log dissimilarity + smoothness + folds, and the dissimilarity.
 
     The logarithm makes the balance independent of how much noise keeps the images apart, and so of the modality.
     """
-    config, shape = pyramid.config, control.shape[2:]
     displacement = pyramid.to_voxels(part.displacement(control, term.shape), term.shape)
     dissimilarity = term(part, displacement)
-    loss = torch.log(dissimilarity + TINY)
-    if config.smoothness:
-        loss = loss + config.smoothness * losses.smoothness(control, edges, 2, pyramid.spacing_at(shape))
-    if config.fold_penalty:
-        determinant = functional.jacobian_determinant(pyramid.to_voxels(control, shape))
-        loss = loss + config.fold_penalty * torch.relu(LEAST_DETERMINANT - determinant).mean()
+    loss = torch.log(dissimilarity + TINY) + regulariser(control)
     for guide in pyramid.guides:
         loss = loss + guide(control)
     return loss, dissimilarity.detach()
@@ -274,31 +267,27 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
     """Optimise the field on one level, from the best field so far; return the number of steps."""
     pyramid, config = run.pyramid, run.pyramid.config
     shape = pyramid.control_shape(factor)
-    edges = pyramid.edge_weight(shape)
+    regulariser = pyramid.regulariser(shape)
     raw = functional.resize(run.best.control, shape).clone().requires_grad_()
-    optimiser = torch.optim.Adam([raw])
+    optimiser = Adam(raw)
     size = config.learning_rate * factor * min(pyramid.spacing)
     last = factor == 1
     start, waited = run.step, 0
     best = math.inf if last else run.best.loss
     message = f"level {level + 1} of {len(_factors(pyramid))}"
 
-    @torch.enable_grad()
-    def advance(step: int) -> Tensor:
-        for group in optimiser.param_groups:
-            group["lr"] = size * (1 - 0.9 * step / pyramid.steps)
-        control = losses.box_mean(raw, 3)  # neighbours move together: smoother updates
-        loss, _ = _objective(pyramid, term, term.draw(), control, edges)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        return losses.box_mean(raw.detach(), 3)
+    def advance(step: int) -> None:
+        with torch.enable_grad():
+            control = losses.box_mean(raw, 3)  # neighbours move together: smoother updates
+            loss, _ = _objective(pyramid, term, term.draw(), control, regulariser)
+            (gradient,) = torch.autograd.grad(loss, raw)
+        optimiser.step(gradient, size * (1 - 0.9 * step / pyramid.steps))
 
     for step in range(pyramid.steps):
-        control = advance(step)
+        advance(step)
         run.step = start + step + 1
         if step % CHECK_EVERY == CHECK_EVERY - 1 or step == pyramid.steps - 1:
-            candidate = judge(control)
+            candidate = judge(losses.box_mean(raw.detach(), 3))
             run.consider(candidate)
             waited = 0 if candidate.loss < best - GAIN else waited + 1
             best = min(best, candidate.loss)

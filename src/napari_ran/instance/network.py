@@ -10,10 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from napari_ran import functional, losses
 from napari_ran.config import InstanceConfig
 from napari_ran.instance.events import InstanceResult, InstanceStep
-from napari_ran.instance.field import GAIN, LEAST_DETERMINANT, TINY, resolve_similarity
+from napari_ran.instance.field import GAIN, TINY, resolve_similarity
 from napari_ran.instance.folds import unfold
 from napari_ran.instance.pyramid import Pyramid
 from napari_ran.instance.terms import Sampled, Term
@@ -63,7 +62,7 @@ def optimise_network(
     """
     measure, messages = resolve_similarity(fixed, moving, config)
     config = config.resolved(similarity=measure)
-    pyramid = Pyramid(fixed, moving, spacing, measure, config.replace(points=fixed.numel()))
+    pyramid = Pyramid(fixed, moving, spacing, measure, config.replace(points=2 * fixed.numel()))
     fitted = copy.deepcopy(model).requires_grad_()
     fit = _Fit(pyramid, fitted)
     if measure == "mind":
@@ -112,7 +111,7 @@ class _Fit:
         self._best: ModelOutput | None = None
         self._weights: dict[str, Tensor] = {}
         self._optimiser = torch.optim.Adam(model.parameters())
-        self._edges = pyramid.edge_weight(pyramid.shape)
+        self._regulariser = pyramid.regulariser(pyramid.shape)
 
     def event(self, message: str) -> InstanceStep:
         """Return the event for what is being done."""
@@ -123,16 +122,11 @@ class _Fit:
     @torch.enable_grad()
     def value(self, output: ModelOutput, term: Term, part: Sampled) -> Tensor:
         """Return the loss of what the network computed, and remember it when it is the best so far."""
-        config, pyramid = self.pyramid.config, self.pyramid
+        pyramid = self.pyramid
         displacement = part.displacement(output.field, pyramid.shape)
         dissimilarity = term(part, displacement)
-        loss = torch.log(dissimilarity + TINY)
-        if config.smoothness:
-            field = pyramid.to_mm(output.field, pyramid.shape)
-            loss = loss + config.smoothness * losses.smoothness(field, self._edges, 2, pyramid.spacing)
-        if config.fold_penalty:
-            determinant = functional.jacobian_determinant(output.field)
-            loss = loss + config.fold_penalty * torch.relu(LEAST_DETERMINANT - determinant).mean()
+        field = pyramid.to_mm(output.field, pyramid.shape)
+        loss = torch.log(dissimilarity + TINY) + self._regulariser(field)
         self.similarity, self.loss = 1 - float(dissimilarity.detach()), float(loss.detach())
         self.waited = 0 if self.loss < self.best_loss - GAIN else self.waited + 1
         if self.loss < self.best_loss or self._best is None:

@@ -11,6 +11,7 @@ from napari_ran import functional, losses
 from napari_ran.config import InstanceConfig
 from napari_ran.errors import InputError
 from napari_ran.instance.guide import Guide
+from napari_ran.instance.regular import Regulariser
 from napari_ran.instance.search import pool_to
 from napari_ran.instance.similarity import Measure, informative
 from napari_ran.instance.terms import Term
@@ -170,7 +171,8 @@ class Pyramid:
         """Return the similarity term on the grid of `shape`."""
         fixed, moving = self.features("mind" if self.measure == "mind" else "intensity", shape)
         window = int(self.config.window or 5) if self.measure == "ncc" else 0
-        return Term(fixed, moving, self.weight(shape), window, self.config.points, self.generator)
+        points = self.config.points if window else -(-self.config.points // 2)
+        return Term(fixed, moving, self.weight(shape), window, points, self.generator)
 
     def control_shape(self, factor: float) -> tuple[int, ...]:
         """Return the shape of the control grid of a level that sees voxels `factor` times as large."""
@@ -181,6 +183,11 @@ class Pyramid:
         """Return the weight of Eq. 13 on the grid of `shape`; None where smoothing is the same everywhere."""
         scale = float(self.config.edge_scale or 0)
         return losses.edge_weight(pool_to(self.fixed, shape), scale) if scale else None
+
+    def regulariser(self, shape: Sequence[int]) -> Regulariser:
+        """Return what keeps fields on the grid of `shape` smooth and free of folds."""
+        smoothness, fold_penalty = float(self.config.smoothness or 0), float(self.config.fold_penalty)
+        return Regulariser(smoothness, fold_penalty, self.edge_weight(shape), self.spacing_at(shape))
 
     def field_at_full_resolution(self, control: Tensor) -> Tensor:
         """Return a control grid's field (1, D, *K) in mm as (1, D, *S) in voxels of the working grid."""

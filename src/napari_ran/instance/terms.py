@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from napari_ran import functional, losses
+from napari_ran.instance.known import known
+from napari_ran.instance.rows import mean_square, rows_of
 
 BLOCK = 16
 """Side in voxels of the blocks in which local NCC is evaluated on grids too large to be evaluated whole."""
@@ -29,16 +30,23 @@ class Sampled:
         Weight of each point.
     whole : bool
         Whether the points are the whole grid, in order.
+    index : (P,) tensor of int64, optional
+        The numbers of the points' voxels in the order of memory, where they are voxels.
     """
 
     points: Tensor
     values: Tensor
     weight: Tensor
     whole: bool = False
+    index: Tensor | None = None
 
     def displacement(self, control: Tensor, shape: Sequence[int]) -> Tensor:
         """Interpolate a control grid (1, D, *K) at the points, which lie on a grid of `shape`; see `at_points`."""
-        return functional.resize(control, shape) if self.whole else at_points(control, self.points, shape)
+        if self.whole:
+            return functional.resize(control, shape)
+        if self.index is not None and tuple(control.shape[2:]) == tuple(shape):
+            return control.flatten(2)[:, :, self.index].view(self.points.shape)
+        return at_points(control, self.points, shape)
 
 
 class Term:
@@ -63,42 +71,56 @@ class Term:
     ) -> None:
         self.shape = tuple(fixed.shape[2:])
         self.window = window
-        self.moving = moving
-        if moving.ndim == 5 and moving.shape[1] > 4:  # reading all channels of a point at once is twice as fast
-            self.moving = moving.contiguous(memory_format=torch.channels_last_3d)
-        self._fixed, self._weight, self._generator = fixed, weight, generator
+        self._fixed, self._moving, self._weight, self._generator = fixed, moving, weight, generator
         self._blocks = window > 0 and fixed[0, 0].numel() > points and min(self.shape) >= BLOCK
         self._count = points
-        self._parts = [] if self._blocks else self._split(points)
+        self._whole: Sampled | None = None
+        self._parts: list[tuple[Tensor, Tensor]] = []
+        self._table = False
+        if window == 0:
+            self._table = fixed.device.type == "cpu"
+            self._fixed = rows_of(fixed)
+            # reading all channels of a point at once is several times as fast
+            self._moving = rows_of(moving) if self._table else _channels_last(moving)
+            self._parts = self._split(points)
 
-    def _split(self, points: int) -> list[Sampled]:
-        """Divide the voxels with weight into random parts of at most `points`; NCC keeps the whole grid."""
-        grid = functional.voxel_grid(self.shape, self._fixed)
-        if self.window:
-            return [Sampled(grid, self._fixed, self._weight, whole=True)]
-        chosen = self._weight.flatten().nonzero().flatten()
-        if len(chosen) == 0:
-            chosen = torch.arange(self._weight.numel(), device=chosen.device)
-        count = -(-len(chosen) // points)
-        order = (
-            chosen[torch.randperm(len(chosen), generator=self._generator).to(chosen.device)] if count > 1 else chosen
-        )
-        tail = [1] * (len(self.shape) - 1)
-
-        def take(values: Tensor, index: Tensor) -> Tensor:
-            return values.flatten(2)[:, :, index].view(1, values.shape[1], -1, *tail)
-
-        parts = []
-        for index in torch.tensor_split(order, count):
-            index = index.sort().values  # memory is read in order
-            parts.append(Sampled(take(grid, index), take(self._fixed, index), take(self._weight, index)))
-        return parts
+    def _split(self, points: int) -> list[tuple[Tensor, Tensor]]:
+        """Divide the voxels with weight into random parts of at most `points`: their numbers, and their places."""
+        weight = self._weight[0, 0]
+        places = (weight if bool(weight.any()) else torch.ones_like(weight)).nonzero().T.int()
+        count = -(-places.shape[1] // points)
+        if count == 1:
+            return [(_numbers(places, self.shape), places)]
+        order = torch.randperm(places.shape[1], generator=self._generator).to(places.device)
+        # memory is read in order
+        parts = [places[:, index.sort().values] for index in torch.tensor_split(order, count)]
+        return [(_numbers(part, self.shape), part) for part in parts]
 
     def draw(self) -> Sampled:
         """Return the next part of the fixed image."""
-        if not self._blocks:
-            self._parts.append(self._parts.pop(0))
-            return self._parts[-1]
+        if self._blocks:
+            return self._draw_blocks()
+        if self._whole is None and self.window:
+            grid = functional.voxel_grid(self.shape, self._fixed)
+            self._whole = Sampled(grid, self._fixed, self._weight, whole=True)
+        if self._whole is not None:
+            return self._whole
+        self._parts.append(self._parts.pop(0))
+        part = self._rows_at(*self._parts[-1])
+        if len(self._parts) == 1:
+            self._whole = part
+        return part
+
+    def _rows_at(self, index: Tensor, places: Tensor) -> Sampled:
+        """Return the voxels with these numbers, at these places."""
+        tail = [1] * (len(self.shape) - 1)
+        values = self._fixed.index_select(0, index).T
+        weight = self._weight.flatten()[index].view(1, 1, -1, *tail)
+        points = places.to(weight.dtype).view(1, len(places), -1, *tail)
+        return Sampled(points, values.view(1, len(values), -1, *tail), weight, index=index)
+
+    def _draw_blocks(self) -> Sampled:
+        """Return blocks at random places."""
         ndim = len(self.shape)
         number = max(1, self._count // BLOCK**ndim)
         corners = torch.stack(
@@ -111,7 +133,9 @@ class Term:
 
     def __call__(self, part: Sampled, displacement: Tensor) -> Tensor:
         """Return the dissimilarity of `part` when its points move by (1, D, *T) in the level's voxels."""
-        warped = functional.sample(self.moving, part.points + displacement, padding="border")
+        if self._table:
+            return known(displacement, lambda shift, wanted: self._mean_square(part, shift, wanted))
+        warped = functional.sample(self._moving, part.points + displacement, padding="border")
         if not self.window:
             return (((warped - part.values) ** 2).mean(1, keepdim=True) * part.weight).sum() / part.weight.sum()
         values, weight = part.values, part.weight
@@ -126,13 +150,31 @@ class Term:
             return 1 - (ncc * weight).sum() / weight.sum().clamp_min(1e-6)
         return losses.local_ncc(warped, values, self.window, weight)
 
+    def _mean_square(self, part: Sampled, displacement: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        points = (part.points + displacement)[0].flatten(1)
+        values, weight = part.values[0].flatten(1).T, part.weight.flatten()
+        value, gradient = mean_square(self._moving, self.shape, points, values, weight, wanted)
+        return value, None if gradient is None else gradient.view(displacement.shape)
+
 
 def at_points(control: Tensor, points: Tensor, shape: Sequence[int]) -> Tensor:
     """Interpolate a control grid (1, D, *K) at voxel coordinates (1, D, *T) of a grid of `shape` on the same box."""
     ndim = control.shape[1]
     scale = torch.tensor([2 / n for n in shape], device=points.device, dtype=points.dtype).view(1, ndim, *[1] * ndim)
     normalised = ((points + 0.5) * scale - 1).movedim(1, -1).flip(-1)
-    return F.grid_sample(control, normalised, padding_mode="border", align_corners=False)
+    return functional.grid_sample(control, normalised, padding="border", align_corners=False)
+
+
+def _numbers(places: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the numbers in the order of memory of voxels at places (D, P)."""
+    number = places[0].long()
+    for along, size in zip(places[1:], shape[1:], strict=True):
+        number = number.mul_(size).add_(along)
+    return number
+
+
+def _channels_last(features: Tensor) -> Tensor:
+    return features.contiguous(memory_format=torch.channels_last_3d) if features.ndim == 5 else features
 
 
 __all__ = ["Sampled", "Term", "at_points"]

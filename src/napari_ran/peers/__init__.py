@@ -80,11 +80,22 @@ class PeerError(RanError):
 
 @dataclass(frozen=True, eq=False)
 class PeerResult:
-    """What a tool found: the field on the fixed grid, the seconds it took, and the peak memory of its process."""
+    """What a tool found, and what it took.
+
+    Attributes
+    ----------
+    field : DisplacementField
+        On the fixed grid.
+    seconds, processor_seconds : float
+        Of the registration alone: by the clock, and of all cores' work.
+    peak_bytes : int
+        Peak memory of its process.
+    """
 
     field: DisplacementField
     seconds: float
     peak_bytes: int
+    processor_seconds: float
 
 
 def check_peer(name: str, ndim: int | None = None) -> None:
@@ -172,7 +183,7 @@ def peer_steps(
         figures = yield from _run(name, place, timeout)
         field = _read(out, fixed.grid)
     whole = compose_to(field, start, fixed.grid)
-    return PeerResult(whole, float(figures["seconds"]), int(figures["peak_bytes"]))
+    return PeerResult(whole, float(figures["seconds"]), int(figures["peak_bytes"]), float(figures["processor_seconds"]))
 
 
 def _moved(moving: Image, grid: Grid, start: NDArray[np.float64]) -> Image:
