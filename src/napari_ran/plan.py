@@ -262,6 +262,7 @@ class _Planner:
         if tile and self.model is not None:
             tiles = self._counted(tile, False, precision) + TILED_BYTES[ndim] * voxels
             forward = max(forward, tiles)
+        forward += (8 + 16 * ndim) * voxels  # both images, and both fields while they are resized
         if config.instance.mode == "network":
             refining = self._fit(working.shape)
         elif config.instance.mode == "field":
