@@ -27,7 +27,7 @@ from napari_ran.memory import keeping_freed_memory, out_of_memory, ran_out
 from napari_ran.models import Levelled, create_model
 from napari_ran.passes import network_pass, on_coarser_grid
 from napari_ran.plan import LEAST_VOXELS, MemoryPlan, plan_run
-from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
+from napari_ran.preprocess import STEPS, PreparedPair, PrepareStep, prepare_pair
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
 from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels
@@ -210,6 +210,7 @@ class Run:
 
     def _stages(self) -> Generator[Event, None, None]:
         self._plan.check(self.config)
+        yield Event("preprocess", 0, STEPS, self._plan.line)
         if self._model is not None:
             self._model.to(self.device)
         with keeping_freed_memory():

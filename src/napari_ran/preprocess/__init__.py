@@ -5,10 +5,11 @@ from napari_ran.preprocess.grids import VOXEL_BUDGET, network_grid, overlap, usu
 from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
 from napari_ran.preprocess.metric import MutualInformation, mutual_information
-from napari_ran.preprocess.pair import PreparedPair, PrepareRecord, PrepareStep, prepare_pair
+from napari_ran.preprocess.pair import STEPS, PreparedPair, PrepareRecord, PrepareStep, prepare_pair
 
 __all__ = [
     "CT_WINDOWS",
+    "STEPS",
     "VOXEL_BUDGET",
     "AffineResult",
     "AffineStep",
