@@ -1,87 +1,186 @@
-"""Predicted against measured memory of whole registrations, each in a process of its own.
+"""Predicted against measured memory of whole registrations, each in a process of its own, and the fit of the constants.
 
-``python benchmarks/memory.py`` prints a line for each shape and setting: what was predicted when the images were
-aligned, how far the process grew beyond that point, and their ratio.
+``python benchmarks/memory.py`` prints a line for each run that nothing was fitted to: what its plan predicted, how far
+the process grew beyond what it held before, and their ratio. ``--fit`` measures the runs of the fit and prints the
+constants of `napari_ran.memory` that they give, as JSON; ``--json`` prints the table so. ``--one SYSTEM SHAPE MODE``
+does a single run, such as ``--one RAN4+ 96x96x112 none``; SYSTEM may be ``none`` or ``bundled``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import subprocess
 import sys
-import threading
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import torch
 
 import napari_ran as ran
-from napari_ran.memory import predicted_peak
-from napari_ran.preprocess import working_grid
+from napari_ran.io.checkpoints import ModelCard, save_weights
+from napari_ran.memory import SLAB
+from napari_ran.models import create_system
 
-SHAPES = ((64, 64, 48), (96, 80, 128), (160, 128, 160), (512, 512), (2000, 1600))
-SETTINGS = (
-    {"instance": "field"},
-    {"instance": "field", "weights": "none"},
-    {"instance": "field", "keep_levels": True},
-    {"instance": "none"},
-    {"instance": "none", "keep_levels": True},
-    {"instance": "network"},
+HELD_OUT = (
+    ("RAN0", "96x80x128", "none"),
+    ("RAN3", "96x80x128", "none"),
+    ("RAN4", "112x96x96", "none"),
+    ("RAN4+", "96x96x112", "none"),
+    ("VM1", "96x80x128", "none"),
+    ("VM2", "128x96x80", "none"),
+    ("DPRn", "96x80x96", "none"),
+    ("RAN3", "1024x896", "none"),
+    ("VM2", "960x1024", "none"),
+    ("RAN3", "128x112x128", "tiles"),
+    ("bundled", "160x128x128", "field"),
+    ("bundled", "1400x1200", "field"),
+    ("RAN3", "64x64x64", "network"),
+    ("VM1", "64x64x80", "network"),
 )
-LARGEST_FITTED = 600_000
-"""Voxels up to which the network is fitted here: more takes long."""
+"""Runs that nothing was fitted to: system, shape, what follows the network."""
+
+WHOLE_FIT = (("200x200x200", "200x200x200"), ("256x256x300", "128x128x128"), ("128x128x128", "256x256x300"))
+"""Fixed and moving shapes of the runs that give `WHOLE_BYTES`."""
+
+FIELD_FIT = {2: ("512x512", "1000x800", "1600x1300"), 3: ("64x64x64", "96x80x128", "128x128x160")}
+"""Shapes of the runs that give `FIELD_BYTES` and `POINT_BYTES`, each with two numbers of points."""
+
+POINTS = (20_000, 100_000)
 
 
-def images(shape: tuple[int, ...]) -> tuple[ran.Image, ran.Image]:
-    """Make a smooth random image and the same a little moved."""
-    coarse = torch.from_numpy(np.random.default_rng(0).random([n // 8 + 2 for n in shape], dtype=np.float32))
+def image(shape: tuple[int, ...], seed: int = 0) -> ran.Image:
+    """Make a smooth random image."""
+    coarse = torch.from_numpy(np.random.default_rng(seed).random([n // 8 + 2 for n in shape], dtype=np.float32))
     mode = "bilinear" if len(shape) == 2 else "trilinear"
     values = torch.nn.functional.interpolate(coarse[None, None], size=shape, mode=mode, align_corners=True)[0, 0]
-    grid = ran.Grid.from_spacing(shape, 1.0)
-    return ran.Image(values.numpy(), grid), ran.Image(np.roll(values.numpy(), 2, 0), grid)
+    return ran.Image(values.numpy(), ran.Grid.from_spacing(shape, [256 / n for n in shape]))
 
 
-def measure(shape: tuple[int, ...], settings: dict[str, object]) -> tuple[int, int]:
-    """Return the predicted and the measured growth in bytes."""
-    config = ran.RegistrationConfig(affine="none", device="cpu").replace(**settings)
-    if config.instance.mode == "network":
-        config = config.replace(instance={**config.instance.to_dict(), "steps": 3})
-    fixed, moving = images(shape)
-    run, process, highest, start = ran.start(fixed, moving, config), psutil.Process(), 0, 0
-    ended = threading.Event()
+def weights_of(system: str, ndim: int, folder: Path) -> str:
+    """Return what `RegistrationConfig.weights` is to be: untrained ones of a system take as much as trained ones."""
+    if system in ("none", "bundled"):
+        return {"none": "none", "bundled": "auto"}[system]
+    dimensions: Any = ndim
+    card = ModelCard(name="untrained", preset=system, ndim=dimensions)
+    return str(save_weights(create_system(system, dimensions), folder / "untrained.safetensors", card))
 
-    def watch() -> None:
-        nonlocal highest
-        while not ended.wait(0.005):
-            highest = max(highest, process.memory_info().rss)
 
-    for event in run:
-        if event.stage == "network" and not start:
-            start = highest = process.memory_info().rss
-            threading.Thread(target=watch, daemon=True).start()
-    ended.set()
-    shape = working_grid(fixed.grid, config.spacing)[0].shape
-    return predicted_peak(int(np.prod(shape)), len(shape), config, config.weights != "none"), highest - start
+def measured(fixed: ran.Image, moving: ran.Image, **settings: Any) -> dict[str, Any]:
+    """Register, and return the predicted and the measured growth in bytes: of the run, and stage by stage."""
+    run = ran.start(fixed, moving, affine="none", device="cpu", **settings)
+    start = psutil.Process().memory_info().rss
+    for _ in run:
+        pass
+    stages = {stage.name: stage.peak_bytes - start for stage in run.result().report.stages}
+    predicted = {need.name: need.bytes for need in run.plan.needs}
+    return {
+        "predicted": max(predicted.values()),
+        "measured": max(stages.values()),
+        "stages": {name: [predicted.get(name, 0), size] for name, size in stages.items()},
+    }
+
+
+def one(system: str, shape: str, mode: str) -> dict[str, Any]:
+    """Do one run of the table in this process."""
+    sizes = tuple(map(int, shape.split("x")))
+    voxels = math.prod(sizes)
+    settings: dict[str, Any] = {
+        "none": {"instance": "none", "network_voxels": voxels},
+        "tiles": {"instance": "none", "network_voxels": voxels // 4},
+        "field": {"instance": {"mode": "field", "steps": 3}},
+        "network": {"instance": {"mode": "network", "network_steps": 2}},
+    }[mode]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = weights_of(system, len(sizes), Path(folder))
+        return measured(image(sizes), image(sizes, 1), weights=weights, **settings)
+
+
+def whole(fixed: str, moving: str) -> dict[str, Any]:
+    """Do a run in which only the walks over the whole images take memory."""
+    images = [image(tuple(map(int, shape.split("x")))) for shape in (fixed, moving)]
+    return measured(*images, weights="none", instance="none", spacing=256 / 40)
+
+
+def field(shape: str, points: str) -> dict[str, Any]:
+    """Do a run without a network, whose field is optimised with so many points."""
+    sizes = tuple(map(int, shape.split("x")))
+    instance = {"mode": "field", "steps": 3, "points": int(points)}
+    return measured(image(sizes), image(sizes, 1), weights="none", instance=instance)
+
+
+def in_a_process(kind: str, *arguments: str) -> dict[str, Any]:
+    """Do a run in a process of its own."""
+    command = [sys.executable, __file__, f"--{kind}", *arguments, "--json"]
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
+def fit() -> dict[str, Any]:
+    """Measure the runs of the fit and return the constants by least squares, none below zero."""
+    rows, stages = [], dict[str, list[int]]()
+    for pair in WHOLE_FIT:
+        f, m = (math.prod(map(int, shape.split("x"))) for shape in pair)
+        rows.append([min(max(f, m), SLAB), f, m])
+        for name, (_, size) in in_a_process("whole", *pair)["stages"].items():
+            stages.setdefault(name, []).append(size)
+    names = ("preprocess", "transform", "evaluate")
+    constants: dict[str, Any] = {"WHOLE_BYTES": {name: solved(rows, stages[name]) for name in names}}
+    constants |= {"FIELD_BYTES": {}, "POINT_BYTES": {}}
+    for ndim, shapes in FIELD_FIT.items():
+        rows, sizes = [], []
+        for shape in shapes:
+            for points in POINTS:
+                voxels = math.prod(map(int, shape.split("x")))
+                rows.append([voxels, min(voxels, points)])
+                sizes.append(in_a_process("field", shape, str(points))["stages"]["instance"][1])
+        constants["FIELD_BYTES"][ndim], constants["POINT_BYTES"][ndim] = solved(rows, sizes)
+    return constants
+
+
+def solved(rows: list[list[int]], sizes: list[int]) -> list[float]:
+    """Return the factors that give the sizes with the least relative squares."""
+    from scipy.optimize import nnls
+
+    weight = 1 / np.asarray(sizes, dtype=float)
+    return [round(float(x), 1) for x in nnls(np.asarray(rows) * weight[:, None], np.ones(len(sizes)))[0]]
+
+
+def line(case: tuple[str, ...], found: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    sizes = [found[name] / 2**20 for name in ("predicted", "measured")]
+    return f"{' '.join(case):32} {sizes[0]:9.0f} {sizes[1]:9.0f} {sizes[0] / sizes[1]:6.2f}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--one", type=int, nargs=2, metavar=("SHAPE", "SETTING"), help="only these, by their numbers")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--one", nargs=3, metavar=("SYSTEM", "SHAPE", "MODE"), help="a single run")
+    parser.add_argument("--whole", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--field", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--fit", action="store_true", help="measure the runs of the fit and print the constants")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args()
-    if chosen.one:
-        shape, settings = SHAPES[chosen.one[0]], SETTINGS[chosen.one[1]]
-        predicted, found = measure(shape, settings)
-        words = " ".join(f"{key}={value}" for key, value in settings.items())
-        size = " x ".join(map(str, shape))
-        sizes = f"{predicted / 2**20:9.0f} {found / 2**20:9.0f} {predicted / found:6.2f}"
-        print(f"{size:16} {words:36} {sizes}")
+    if chosen.fit:
+        print(json.dumps(fit(), indent=2))
         return
-    print(f"{'voxels':16} {'setting':36} {'predicted':>9} {'measured':>9} {'ratio':>6}   (MiB)")
-    for number, shape in enumerate(SHAPES):
-        for setting, settings in enumerate(SETTINGS):
-            if settings["instance"] == "network" and np.prod(shape) > LARGEST_FITTED:
-                continue
-            subprocess.run([sys.executable, __file__, "--one", str(number), str(setting)], check=False)
+    for name, work in (("one", one), ("whole", whole), ("field", field)):
+        if case := getattr(chosen, name):
+            found = work(*case)
+            print(json.dumps(found) if chosen.json else line(case, found))
+            return
+    if not chosen.json:
+        print(f"{'run':32} {'predicted':>9} {'measured':>9} {'ratio':>6}   (MiB)")
+    table = {}
+    for case in HELD_OUT:
+        table[" ".join(case)] = in_a_process("one", *case)
+        if not chosen.json:
+            print(line(case, table[" ".join(case)]), flush=True)
+    if chosen.json:
+        print(json.dumps(table, indent=2))
 
 
 if __name__ == "__main__":

@@ -27,9 +27,8 @@ import napari_ran as ran
 from napari_ran.data import DisplacementField, Grid, Landmarks
 from napari_ran.evaluate import dice, target_registration_error
 from napari_ran.io.checkpoints import load_network
-from napari_ran.preprocess import choose_intensity
+from napari_ran.preprocess import choose_intensity, network_grid
 from napari_ran.transform import compose_to, resample, warp_labels
-from napari_ran.working import network_grid
 
 VOXELS = 1_000_000
 """Most voxels of the grid of a network alone."""

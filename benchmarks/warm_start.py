@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from napari_ran.config import InstanceConfig
 from napari_ran.instance import optimise_field
-from napari_ran.working import network_grid
+from napari_ran.preprocess import network_grid
 
 NEAR = 1e-3
 """A loss this close to the lowest counts as reached."""

@@ -318,3 +318,15 @@ def test_inspect_says_what_a_result_without_levels_lacks(
     assert "There is no network." in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "RESULT" not in refused(capsys, "inspect", result, "-o", str(tmp_path / "x"), "--ablation")
     assert "there is no such folder" in refused(capsys, "inspect", str(tmp_path / "no"), "-o", str(tmp_path / "x"))
+
+
+def test_a_plan_is_printed_and_nothing_is_run(
+    pair: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["register", *pair, "--plan", *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "needs (GiB)" in printed
+    assert "Memory: about" in printed
+    assert "transform" in printed
+    assert not list(tmp_path.glob("*/report.json"))
+    assert "--output: is missing" in refused(capsys, "register", *pair)

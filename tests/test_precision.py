@@ -12,9 +12,10 @@ import napari_ran as ran
 from napari_ran import precision
 from napari_ran.config import RegistrationConfig
 from napari_ran.errors import InputError
-from napari_ran.precision import autocast_to, chosen_precision, measured_gain
+from napari_ran.precision import autocast_to, measured_gain, precisions_for
 
-CPU, LARGE = torch.device("cpu"), 10**6
+CPU = torch.device("cpu")
+LARGE, TINY = (ran.Grid.from_spacing((n, n, n), 1.0) for n in (100, 10))
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +32,28 @@ def config(**settings: object) -> RegistrationConfig:
 
 
 @pytest.mark.parametrize(
-    ("settings", "voxels"),
+    ("settings", "grid"),
     [
-        ({"instance": "none", "keep_levels": True}, LARGE),
         ({"instance": "field"}, LARGE),
-        ({"instance": "none"}, 1000),
+        ({"instance": "none"}, TINY),
     ],
 )
 def test_single_precision_where_nothing_is_to_be_gained(
-    settings: dict[str, object], voxels: int, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, object], grid: ran.Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "measured_gain", lambda device: 9.0)
-    assert chosen_precision(config(**settings), voxels, CPU) == ("fp32", "")
+    assert precisions_for(config(**settings), grid, CPU) == (("fp32", "bf16"), "")
+
+
+def test_kept_levels_are_in_single_precision_even_where_memory_is_short() -> None:
+    assert precisions_for(config(instance="none", keep_levels=True), LARGE, CPU) == (("fp32",), "")
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(1.5, "bf16"), (1.1, "fp32"), (0.3, "fp32")])
 def test_auto_follows_the_measurement(gain: float, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "measured_gain", lambda device: gain)
-    found, message = chosen_precision(config(instance="none"), LARGE, CPU)
-    assert found == expected
+    found, message = precisions_for(config(instance="none"), LARGE, CPU)
+    assert found[0] == expected
     assert message == ("The network computes in bf16: 1.5 times as fast as fp32 on CPU" if gain == 1.5 else "")
 
 

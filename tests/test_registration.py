@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import napari_ran as ran
-from napari_ran import registration
+from napari_ran import passes, plan, registration
 from napari_ran.errors import NotEnoughMemoryError
 from napari_ran.events import STAGES
 from napari_ran.io.checkpoints import ModelCard, save_weights
@@ -296,14 +296,59 @@ def test_other_faults_are_not_hidden(pair: tuple, monkeypatch: pytest.MonkeyPatc
 
 
 def test_little_memory_makes_the_working_grid_coarser(pair: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_ran import memory
-
     settings = {"affine": "none", "weights": "none", "device": "cpu", "instance": "none"}
     usual = ran.register(*pair[:2], **settings)
-    monkeypatch.setattr(memory, "LEAST_VOXELS", 1_000)
-    monkeypatch.setattr(memory, "free_memory", lambda device: 1_000_000)
+    monkeypatch.setattr(plan, "LEAST_VOXELS", 1_000)
+    monkeypatch.setattr(plan, "free_memory", lambda device: 300_000)
     found = ran.register(*pair[:2], **settings)
     assert any("coarser than usual, to fit into memory" in text for text in found.report.messages)
     assert found.field.grid == usual.field.grid
     with pytest.raises(NotEnoughMemoryError):
         ran.register(*pair[:2], **settings, spacing=1.0)  # what was asked for is not changed
+
+
+def test_the_plan_is_there_before_the_run_and_in_the_report(pair: tuple) -> None:
+    run = ran.start(*pair[:2], **QUICK, instance={"steps": 2, "search": 0})
+    assert run.plan.line.startswith("Memory: about ")
+    assert {need.name for need in run.plan.needs} <= set(STAGES)
+    for _ in run:
+        pass
+    assert run.plan.line in run.result().report.messages
+
+
+@pytest.mark.parametrize("stage", ["network", "instance"])
+def test_running_out_of_memory_shrinks_the_work_before_the_device_is_left(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """First fewer voxels for the network, or a coarser working grid; then the processor."""
+    made = ran.phantom_2d()
+    monkeypatch.setattr(registration, "LEAST_VOXELS", 2_000)
+    home, name = (passes, "refine_in_tiles") if stage == "network" else (registration, "optimise_field")
+    work, calls = getattr(home, name), []
+
+    def broken(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) < 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return (yield from work(*arguments))
+
+    monkeypatch.setattr(home, name, broken)
+    settings = {"instance": "none", "network_voxels": 8_000} if stage == "network" else {"instance": {"steps": 2}}
+    run = ran.start(made.fixed, made.moving, affine="none", device="cpu", **settings)  # type: ignore[arg-type]
+    run.device = torch.device("cpu:0")  # stands for a GPU: not the processor's own name
+    for _ in run:
+        pass
+    result = run.result()
+    said = [text for text in result.report.messages if "ran out of memory" in text]
+    assert len(said) == 2
+    if stage == "network":
+        assert "the network sees 4,000 voxels at once instead" in said[0]
+        assert "the network sees 2,000 voxels at once instead" in said[1]
+        assert run.device == torch.device("cpu:0")
+    else:
+        assert "continued on a working grid of" in said[0]
+        assert "computed on the CPU instead" in said[1]
+        assert run.device == torch.device("cpu")
+    assert result.report.complete
+    assert result.field.grid == made.fixed.grid
+    assert result.report.similarity_after > result.report.similarity_before  # type: ignore[operator]

@@ -8,7 +8,8 @@ import torch
 
 from napari_ran import functional as F
 from napari_ran.data import Grid
-from napari_ran.working import INVERSE_ITERATIONS, LARGE, _inverted, network_grid
+from napari_ran.preprocess import network_grid
+from napari_ran.working import INVERSE_ITERATIONS, LARGE, _inverted
 
 MILLION = 1_000_000
 

@@ -66,8 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     register.add_argument("fixed", metavar="FIXED", help="image that stays: NIfTI, MHA, NRRD, or a DICOM folder")
     register.add_argument("moving", metavar="MOVING", help="image that is brought onto it, of any other grid")
+    register.add_argument("-o", "--output", metavar="FOLDER", help="folder for the results; made if missing")
     register.add_argument(
-        "-o", "--output", metavar="FOLDER", required=True, help="folder for the results; made if missing"
+        "--plan", action="store_true", help="print what each stage will need of memory and what is chosen; run nothing"
     )
     for side, use in {
         "fixed": "to score the result with",
@@ -211,11 +212,18 @@ def _add_transform(parser: argparse.ArgumentParser) -> None:
 
 def _register(arguments: argparse.Namespace) -> int:
     config = configured(arguments)
-    _check_output(arguments.output)
+    if not arguments.plan:
+        if arguments.output is None:
+            raise InputError("--output", "is missing", "Name a folder for the results, or ask for the --plan alone")
+        _check_output(arguments.output)
     kinds = ("labels", "landmarks", "mask")
     names = [f"{side}_{kind}" for kind in kinds for side in ("fixed", "moving")] + ["rigid_regions", "initial"]
     extras = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     run = ran.start(arguments.fixed, arguments.moving, config, **extras)
+    if arguments.plan:
+        terminal.print_plan(run.plan)
+        run.plan.check(config)
+        return DONE
     registration = terminal.follow(run, quiet=arguments.quiet)
     return _deliver(registration, registration.save(arguments.output), arguments.quiet)
 

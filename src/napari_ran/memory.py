@@ -1,10 +1,9 @@
-"""The memory that a run will need, predicted before it starts."""
+"""What runs were measured to take, how the processor's allocator is told to keep memory, and running out of it."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,108 +11,32 @@ from typing import Any
 
 import torch
 
-from napari_ran.config import RegistrationConfig
-from napari_ran.device import describe_device, free_memory, resolve_device
+from napari_ran.device import describe_device
 from napari_ran.errors import NotEnoughMemoryError
 
-NETWORK_BYTES = 1_150
-"""Measured peak of a forward pass with both directions, in bytes per voxel it sees (fp32, the bundled networks)."""
-
 LEFT_OVER = 0.6
-"""Share of that which the process still holds while the field is optimised."""
-
-FIT_NETWORK_BYTES = {2: 12_600, 3: 10_800}
-"""The same as `NETWORK_BYTES` with gradients, for instance optimisation of the network, by dimension."""
+"""Share of what a stage needs that the process still holds in later ones: see `keeping_freed_memory`."""
 
 FIELD_BYTES = {2: 165, 3: 115}
-"""Images, both fields and their composition, in bytes per working voxel, by dimension."""
+"""Images, both fields and their composition while a field is optimised, in bytes per working voxel, by dimension."""
 
 POINT_BYTES = {2: 1_300, 3: 4_300}
 """What each point that is compared in one step of the optimisation of the field adds to that."""
 
-KEPT_BYTES = {2: 400, 3: 250}
-"""Measured growth by the levels that are kept for inspection, in bytes per voxel that the network sees."""
+TILED_BYTES = {2: 110, 3: 150}
+"""Fields of both directions and their composition while the network looks at tiles, per working voxel, by dimension."""
 
-USED = 0.9
-"""Share of the free memory that a run may plan with."""
+WHOLE_BYTES = {"preprocess": (0, 11, 4), "transform": (175, 27, 12), "evaluate": (256, 45, 12)}
+"""What a stage needs for the whole images: bytes per voxel of a slab, of the fixed image and of the moving one."""
 
-FINER = 1.1
-"""Factor between the grids that are tried."""
-
-LEAST_VOXELS = 32_768
-"""A working grid of fewer voxels is not chosen on its own."""
+SLAB = 2**21
+"""Most voxels of a slab in which whole images are walked."""
 
 
-def predicted_peak(voxels: int, ndim: int, config: RegistrationConfig, network: bool) -> int:
-    """Return the predicted peak in bytes of a registration on a working grid of so many voxels."""
-    kept = KEPT_BYTES[ndim] if config.keep_levels else 0
-    if config.instance.mode == "network":
-        return voxels * (FIT_NETWORK_BYTES[ndim] + 2 * kept)  # before the fit and after it
-    seen = min(voxels, config.largest_network_grid) if network else 0
-    forward = seen * NETWORK_BYTES
-    refining = voxels * FIELD_BYTES[ndim]
-    if config.instance.mode == "field":
-        refining += min(voxels, config.instance.points) * POINT_BYTES[ndim] + int(LEFT_OVER * forward)
-    return max(forward, refining) + seen * kept
-
-
-def fitting_voxels(
-    wanted: int, ndim: int, config: RegistrationConfig, network: bool, device: torch.device
-) -> tuple[int, str]:
-    """Return how many voxels the working grid may have for the run to fit, and a sentence where that is fewer.
-
-    Parameters
-    ----------
-    wanted : int
-        How many it would have if there were memory without end.
-    ndim : int
-        The dimension of the images.
-    config : RegistrationConfig
-        The settings; `spacing` is not looked at.
-    network : bool
-        Whether a network takes part.
-    device : torch.device
-        Where the run computes.
-
-    Returns
-    -------
-    int, str
-        `wanted` itself and nothing where it fits, or where even the least grid would not: `check_memory` refuses that.
-    """
-    free, voxels = int(USED * free_memory(device)), wanted
-    while predicted_peak(voxels, ndim, config, network) > free:
-        voxels = int(voxels / FINER)
-        if voxels < LEAST_VOXELS:
-            return wanted, ""
-    if voxels == wanted:
-        return wanted, ""
-    needed = predicted_peak(wanted, ndim, config, network)
-    return voxels, (
-        f"The working grid is coarser than usual, to fit into memory: {wanted / 1e6:.2g} million voxels need about "
-        f"{needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free on {describe_device(device)}"
-    )
-
-
-def roomy_device(wanted: int, ndim: int, config: RegistrationConfig, network: bool) -> tuple[torch.device, str]:
-    """Return the device of the settings, or the processor where ``device="auto"`` has no room for a useful grid.
-
-    Returns
-    -------
-    torch.device, str
-        The device, and a sentence where it is not the first choice.
-    """
-    device, processor = resolve_device(config.device), torch.device("cpu")
-    if config.device != "auto" or device == processor:
-        return device, ""
-    if not _cramped(wanted, ndim, config, network, device) or _cramped(wanted, ndim, config, network, processor):
-        return device, ""
-    return processor, f"Computed on the CPU: {describe_device(device)} has too little free memory for a useful grid"
-
-
-def _cramped(wanted: int, ndim: int, config: RegistrationConfig, network: bool, device: torch.device) -> bool:
-    """Whether the grid that fits is less than a quarter of the one that is wanted."""
-    free = USED * free_memory(device)
-    return predicted_peak(max(1, wanted // 4), ndim, config, network) > free
+def whole_bytes(stage: str, fixed: int, moving: int) -> int:
+    """Return the predicted bytes of a stage that walks whole images of so many voxels."""
+    per_slab, per_fixed, per_moving = WHOLE_BYTES[stage]
+    return per_slab * min(max(fixed, moving), SLAB) + per_fixed * fixed + per_moving * moving
 
 
 def ran_out(error: BaseException) -> bool:
@@ -131,27 +54,6 @@ def out_of_memory(device: torch.device) -> NotEnoughMemoryError:
     )
 
 
-def check_memory(shape: tuple[int, ...], config: RegistrationConfig, network: bool, device: torch.device) -> None:
-    """Refuse a run that will not fit.
-
-    Raises
-    ------
-    NotEnoughMemoryError
-        Naming the working spacing (as a factor) that would fit.
-    """
-    needed, free = predicted_peak(math.prod(shape), len(shape), config, network), free_memory(device)
-    if needed <= free:
-        return
-    factor = (needed / free) ** (1 / len(shape))
-    raise NotEnoughMemoryError(
-        "spacing",
-        f"the working grid of {' x '.join(map(str, shape))} voxels needs about {needed / 2**30:.1f} GiB,"
-        f" {free / 2**30:.1f} GiB are free on {describe_device(device)}",
-        f"Use a working spacing at least {math.ceil(factor * 10) / 10:.1f} times as coarse (spacing=...)"
-        + (", or instance='field'" if config.instance.mode == "network" else ""),
-    )
-
-
 _TRIM, _TOP_PAD, _MMAP = -1, -2, -3  # the parameters of glibc's mallopt
 _LARGEST_MMAP = 32 * 2**20  # more is refused
 _HELD = threading.Lock()
@@ -166,6 +68,11 @@ def _glibc() -> Any:
         return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
     except OSError:
         return None
+
+
+def has_glibc() -> bool:
+    """Whether the processor's memory is glibc's to give."""
+    return _glibc() is not None
 
 
 @contextmanager

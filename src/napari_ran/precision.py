@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from platformdirs import user_cache_dir
 from torch import Tensor
 
 from napari_ran.config import RANConfig, RegistrationConfig
+from napari_ran.data import Grid
 from napari_ran.device import describe_device
 from napari_ran.errors import InputError
 from napari_ran.models.blocks import ResidualBlock, channels_last, initialise
@@ -34,23 +36,23 @@ _PROBE = (18, 48, 48, 48)  # the widest features of a RAN, on a grid that takes 
 _ROUNDS = 3
 
 
-def chosen_precision(config: RegistrationConfig, voxels: int, device: torch.device) -> tuple[str, str]:
-    """Return the precision of the network's pass over so many voxels, and a sentence where it is not plain fp32.
+def precisions_for(config: RegistrationConfig, working: Grid, device: torch.device) -> tuple[tuple[str, ...], str]:
+    """Return what the network may compute in, the most wanted first, and a sentence where that is not plain fp32.
 
-    ``auto`` takes half precision on images that are worth it, where it was measured to be faster; but not where levels
-    are kept, which are looked at in single precision, nor on a processor where the field is refined afterwards, as the
-    network is a small part of the time there.
+    ``auto`` takes half precision on working grids that are worth it, where it was measured to be faster; but not where
+    levels are kept, which are looked at in single precision, nor on a processor where the field is refined afterwards,
+    as the network is a small part of the time there. It is the second choice where memory is short.
     """
     asked = config.precision
     if asked != "auto":
-        return asked, "" if asked == "fp32" else f"The network computes in {asked}, as asked for"
+        return (asked,), "" if asked == "fp32" else f"The network computes in {asked}, as asked for"
+    if config.keep_levels or device.type == "mps":
+        return ("fp32",), ""
     small_part = device.type == "cpu" and config.instance.mode == "field"
-    if config.keep_levels or small_part or voxels <= SMALL or device.type == "mps":
-        return "fp32", ""
-    gain = measured_gain(device)
-    if gain < WORTHWHILE:
-        return "fp32", ""
-    return "bf16", f"The network computes in bf16: {gain:.1f} times as fast as fp32 on {describe_device(device)}"
+    if not small_part and math.prod(working.shape) > SMALL and (gain := measured_gain(device)) >= WORTHWHILE:
+        said = f"The network computes in bf16: {gain:.1f} times as fast as fp32 on {describe_device(device)}"
+        return ("bf16",), said
+    return ("fp32", "bf16"), ""
 
 
 def check_precision(config: RegistrationConfig, device: torch.device) -> None:
@@ -84,7 +86,7 @@ def autocast_to(precision: str, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def network_pass(precision: str, device: torch.device) -> Iterator[None]:
+def inference(precision: str, device: torch.device) -> Iterator[None]:
     """Compute without gradients in a precision, as the network's pass of a registration does."""
     with torch.no_grad(), autocast_to(precision, device):
         yield

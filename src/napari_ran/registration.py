@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 
-from napari_ran import functional as F
 from napari_ran._version import __version__
 from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
-from napari_ran.device import describe_device
+from napari_ran.device import describe_device, resolve_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
 from napari_ran.events import Event
@@ -25,20 +23,16 @@ from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
 from napari_ran.inversion import invert_points
 from napari_ran.measure import StageRecord, measured_stage
-from napari_ran.memory import (
-    check_memory,
-    keeping_freed_memory,
-    out_of_memory,
-    ran_out,
-    roomy_device,
-)
-from napari_ran.models import Levelled, LevelStep, create_model
-from napari_ran.precision import check_precision, chosen_precision, network_pass
-from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair, usual_voxels
+from napari_ran.memory import keeping_freed_memory, out_of_memory, ran_out
+from napari_ran.models import Levelled, create_model
+from napari_ran.passes import Look, network_pass, on_coarser_grid
+from napari_ran.plan import LEAST_VOXELS, MemoryPlan, plan_run
+from napari_ran.precision import check_precision, precisions_for
+from napari_ran.preprocess import STEPS, PreparedPair, PrepareStep, prepare_pair, working_grid
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
 from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels
-from napari_ran.working import Working, network_for, network_grid, working_budget
+from napari_ran.working import Working, network_for
 
 
 def register(
@@ -156,16 +150,20 @@ class Run:
     def __init__(self, inputs: Inputs, config: RegistrationConfig) -> None:
         self.config = config
         self._inputs = inputs
-        grid = inputs.fixed.grid
-        self.device, moved = roomy_device(usual_voxels(grid), grid.ndim, config, config.weights != "none")
-        check_precision(config, self.device)
         check_guidance(config, inputs)
+        device = resolve_device(config.device)  # one that is not there is refused before any work
+        check_precision(config, device)
         self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
         if inputs.initial is None or inputs.initial.field is None:
-            self._model, message = network_for(inputs.fixed.grid.ndim, config, self.device)
-        self._found = Working(messages=[message, *filter(None, [moved])])
+            self._model, message = network_for(inputs.fixed.grid.ndim, config, torch.device("cpu"))
+        precisions, reason = precisions_for(config, working_grid(inputs.fixed.grid, config.spacing)[0], device)
+        self._plan = plan_run(inputs.fixed.grid, inputs.moving.grid, config, self._model, precisions)
+        self.device = self._plan.device
+        self._voxels, self._tiled = self._plan.limit, bool(self._plan.tile)
+        self._found = Working(messages=[message, self._plan.line, *filter(None, [reason]), *self._plan.choices])
         self._records: list[StageRecord] = []
         self._registration: Registration | None = None
+        self._coarser = False
         self._cancelled = threading.Event()
         self._events = self._stages()
 
@@ -183,6 +181,11 @@ class Run:
     def close(self) -> None:
         """Stop the run where it is; call from the thread that iterates it."""
         self._events.close()
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """What was predicted of the run's memory before it started, and chosen so that it fits."""
+        return self._plan
 
     @property
     def has_result(self) -> bool:
@@ -209,43 +212,62 @@ class Run:
         return self._registration
 
     def _stages(self) -> Generator[Event, None, None]:
+        self._plan.check(self.config)
+        yield Event("preprocess", 0, STEPS, self._plan.line)
+        if self._model is not None:
+            self._model.to(self.device)
         with keeping_freed_memory():
             yield from self._prepare()
             for name, stage in (("network", self._apply_network), ("instance", self._refine)):
                 with measured_stage(name, self.device, self._records):
-                    yield from self._again_on_the_processor(stage)
+                    yield from self._with_less_memory(name, stage)
             self._registration = yield from self._finish(complete=True)
 
-    def _again_on_the_processor(
-        self, stage: Callable[[], Generator[Event, None, None]]
+    def _with_less_memory(
+        self, name: str, stage: Callable[[], Generator[Event, None, None]]
     ) -> Generator[Event, None, None]:
-        """Run a stage, and once more on the processor if the device runs out of memory in spite of the prediction."""
-        try:
-            yield from stage()
-            return
-        except Exception as error:
-            if not ran_out(error):
-                raise
-            if self.device == torch.device("cpu"):
-                raise out_of_memory(self.device) from error
-        self._found.messages.append(f"{describe_device(self.device)} ran out of memory: computed on the CPU instead")
+        """Run a stage, and again with a smaller choice as often as memory runs out in spite of the prediction."""
+        while True:
+            try:
+                yield from stage()
+                return
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+                full, change = describe_device(self.device), self._smaller_choice(name)
+                if not change:
+                    raise out_of_memory(self.device) from error
+            self._found.messages.append(f"{full} ran out of memory: {change}")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _smaller_choice(self, stage: str) -> str:
+        """Choose what needs less memory, in the order of `plan_run`, and say what; nothing where nothing is left."""
+        shape = self._found.pair.grid.shape
+        voxels, looks = math.prod(shape), self.config.instance.mode != "network"
+        seen = min(self._voxels, voxels)
+        if stage == "network" and looks and self._model is not None and seen // 2 >= LEAST_VOXELS:
+            self._voxels = seen // 2
+            return f"the network sees {self._voxels:,} voxels at once instead"
+        if stage == "instance" and self.config.spacing is None and not self._coarser and voxels // 2 >= LEAST_VOXELS:
+            self._coarser = True
+            self._found.leave_device()
+            on_coarser_grid(self._found, voxels // 2)
+            return f"continued on a working grid of {_by(self._found.pair.grid.shape)} voxels instead"
+        if self.device == torch.device("cpu"):
+            return ""
         self.device = torch.device("cpu")
         self._found.leave_device()
         if self._model is not None:
             self._model.to(self.device)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        yield from stage()
+        return "computed on the CPU instead"
 
     def _prepare(self) -> Generator[Event, None, None]:
         """Bring both images onto one working grid, affinely aligned."""
         inputs = self._inputs
         masks = inputs.fixed_mask, inputs.moving_mask
-        budget, message = working_budget(inputs.fixed.grid, self.config, self._model is not None, self.device)
-        self._found.messages.extend(filter(None, [message]))
-        steps = prepare_pair(inputs.fixed, inputs.moving, self.config, inputs.initial, masks, budget)
+        steps = prepare_pair(inputs.fixed, inputs.moving, self.config, inputs.initial, masks, self._plan.budget)
         prepared: PreparedPair = yield from self._measured(steps)
-        check_memory(prepared.grid.shape, self.config, self._model is not None, self.device)
         self._found.messages.extend(prepared.messages)
         self._found.prepared = prepared
 
@@ -272,7 +294,6 @@ class Run:
     def _apply_network(self) -> Generator[Event, None, None]:
         """Predict both directions with the network, coarse to fine."""
         prepared, model = self._found.pair, self._model
-        shape = prepared.grid.shape
         if prepared.initial is not None:
             self._found.forward, self._found.refined = prepared.initial.to(self.device), True
             yield Event("network", 1, 1, "no network")
@@ -280,21 +301,8 @@ class Run:
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
-        grid = network_grid(prepared.grid, self.config.largest_network_grid, model.multiple)
-        if grid.shape != shape:
-            self._found.messages.append(
-                f"The network ran on {_by(grid.shape)} voxels, to keep within {self.config.largest_network_grid:,} and "
-                f"near multiples of {model.multiple}"
-            )
-        precision, message = chosen_precision(self.config, math.prod(grid.shape), self.device)
-        self._found.messages.extend(filter(None, [message]))
-        fixed, moving = (F.resize(image.to(self.device), grid.shape) for image in (prepared.fixed, prepared.moving))
-        steps = model.iterate(moving, fixed, keep_levels=self.config.keep_levels)
-        output = yield from relay(steps, _level_event, partial(network_pass, precision, self.device))
-        self._found.forward = F.resize_field(output.field, shape)
-        self._found.backward = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
-        if self.config.keep_levels and isinstance(model, Levelled):
-            self._found.keep(model, grid, (fixed, moving), output)
+        look = Look(self._voxels, self._tiled, self._plan.precision)
+        yield from network_pass(model, self._found, look, self.config.keep_levels, self.device)
 
     def _refine(self) -> Generator[Event, None, None]:
         """Optimise the field, or the network, for this pair."""
@@ -379,10 +387,6 @@ def _carried(landmarks: Landmarks | None, whole: DisplacementField, inverse: Dis
     if landmarks is None:
         return None
     return Landmarks(invert_points(whole, landmarks.points, inverse)[0], f"{landmarks.name} warped")
-
-
-def _level_event(step: LevelStep) -> Event:
-    return Event("network", step.level + 1, step.total, f"level {step.level + 1} of {step.total}")
 
 
 def _by(shape: tuple[int, ...]) -> str:

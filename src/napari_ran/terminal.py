@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_ran.cohort import CohortStep, Outcome
     from napari_ran.exchange import ApplyStep
     from napari_ran.io.checkpoints import ModelCard
+    from napari_ran.plan import MemoryPlan
     from napari_ran.registration import Run
     from napari_ran.report import Report
     from napari_ran.results import Registration
@@ -237,6 +238,20 @@ def print_report(report: Report, exact: Sequence[Row] = ()) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def print_plan(plan: MemoryPlan) -> None:
+    """Print what each stage of a run is predicted to need, and what was chosen."""
+    table = Table("stage", title_justify="left")
+    for heading in ("needs (GiB)", "free (GiB)"):
+        table.add_column(heading, justify="right")
+    table.add_column("on")
+    for name, needed, free, device in plan.table():
+        table.add_row(name, f"{needed:.2f}", f"{free:.2f}", device)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    for text in (plan.line, *plan.choices):
+        console.print(f"- {escape(text)}")
 
 
 def print_files(folder: Path) -> None:

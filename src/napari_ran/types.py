@@ -21,5 +21,8 @@ Similarity = Literal["auto", "ncc", "mse", "mind"]
 Intensity = Literal["auto", "ct-soft", "ct-lung", "mri", "minmax"]
 """How intensities are mapped to [0, 1]: two CT windows (HU), MRI percentiles, or minimum to maximum."""
 
+Tiles = Literal["auto", "on", "off"]
+"""Whether the network looks again, on tiles of the working grid; ``auto``: where no refinement follows."""
+
 Interpolation = Literal["linear", "nearest"]
 Padding = Literal["zeros", "border"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,18 +14,14 @@ from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 from napari_ran.introspect.trace import FITTED, NetworkTrace, model_on_cpu, on_cpu
 from napari_ran.io.checkpoints import ModelCard, default_weights, load_network
-from napari_ran.memory import fitting_voxels
 from napari_ran.models import Levelled, ModelOutput, Network
-from napari_ran.preprocess import VOXEL_BUDGET, PreparedPair, usual_voxels
+from napari_ran.preprocess import PreparedPair
 
 INVERSE_ITERATIONS = 20
 LAST_ITERATIONS = 5
 LARGE = 500_000
 """Voxels from which on an inverse is found at half the resolution first, and then in few iterations."""
 """Enough wherever the field has an inverse; where it folds or leaves the grid, more would not help."""
-
-MOST_PADDING = 0.5
-"""Share of voxels that the network may add to an image before the image is rather resized."""
 
 
 @dataclass(eq=False)
@@ -123,14 +118,6 @@ def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
     return F.invert(field, start, iterations)[0]
 
 
-def working_budget(fixed: Grid, config: RegistrationConfig, network: bool, device: torch.device) -> tuple[int, str]:
-    """Return the most voxels of a working grid that is not asked for, and why where memory bounds it."""
-    if config.spacing is not None:
-        return VOXEL_BUDGET, ""
-    fitting, message = fitting_voxels(usual_voxels(fixed), fixed.ndim, config, network, device)
-    return min(VOXEL_BUDGET, fitting), message
-
-
 def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[Network | None, str]:
     """Return the network to start from, or None, and say which and why."""
     if config.weights == "none":
@@ -158,17 +145,3 @@ def name_of(model: Network) -> str:
     """Return what a network's weights are called."""
     card: ModelCard | None = getattr(model, "card", None)
     return "untrained weights" if card is None else card.name
-
-
-def network_grid(grid: Grid, voxels: int, multiple: int) -> Grid:
-    """Return the grid for the network: the working grid, coarsened alike along all axes if it has more than `voxels`.
-
-    The network pads images to a multiple of `multiple` voxels along every axis. On small images that can cost three
-    times the time, so where it would add more than `MOST_PADDING` the box is divided into the nearest multiple.
-    """
-    factor = (np.prod(grid.shape) / voxels) ** (1 / grid.ndim)
-    grid = grid if factor <= 1 else grid.with_spacing(grid.spacing * factor)
-    parts = np.asarray(grid.shape) / multiple
-    if np.prod(np.ceil(parts)) <= (1 + MOST_PADDING) * np.prod(parts):
-        return grid
-    return grid.with_shape(tuple(int(n) * multiple for n in np.maximum(np.round(parts), 1)))

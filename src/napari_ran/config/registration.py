@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from napari_ran.config.base import FrozenConfig
 from napari_ran.config.instance import InstanceConfig
 from napari_ran.config.model import RANConfig
-from napari_ran.types import AffineMode, Intensity
+from napari_ran.types import AffineMode, Intensity, Tiles
 
 
 class RegistrationConfig(FrozenConfig):
@@ -37,6 +37,10 @@ class RegistrationConfig(FrozenConfig):
         Largest number of voxels that the network sees; larger working grids are coarsened for it (and only for it).
         When left out 262,144 (a slice of 512 x 512) if the field is refined afterwards, which needs no more of it,
         and 1,000,000 otherwise.
+    tiles : {"auto", "on", "off"}
+        Whether the network, after a look at the whole image on the grid of `network_voxels`, looks again at the working
+        grid tile by tile, each of at most so many voxels. ``auto`` does where the field is not refined afterwards. Not
+        for ``instance="network"``.
     precision : {"auto", "fp32", "tf32", "bf16", "fp16"}
         In what the network computes. ``auto`` is fp32 unless the network is a large part of the work and a short
         measurement, made once on each device, found bf16 to be faster there. All else is computed in fp32.
@@ -53,6 +57,7 @@ class RegistrationConfig(FrozenConfig):
     spacing: PositiveFloat | None = None
     instance: InstanceConfig = Field(default_factory=InstanceConfig)
     network_voxels: PositiveInt | None = None
+    tiles: Tiles = "auto"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     keep_levels: bool = False
 
@@ -68,6 +73,11 @@ class RegistrationConfig(FrozenConfig):
     def _known_preset(cls, value: str) -> str:
         RANConfig.preset(value)
         return value
+
+    @field_validator("tiles", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML's words for these
 
     @field_validator("instance", mode="before")
     @classmethod

@@ -1,14 +1,15 @@
 """Preparation of a pair: intensities, working grid, affine pre-alignment, with a record that undoes it."""
 
 from napari_ran.preprocess.affine import AffineResult, AffineStep, align
-from napari_ran.preprocess.grids import VOXEL_BUDGET, overlap, usual_voxels, working_grid
+from napari_ran.preprocess.grids import VOXEL_BUDGET, network_grid, overlap, usual_voxels, working_grid
 from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
 from napari_ran.preprocess.metric import MutualInformation, mutual_information
-from napari_ran.preprocess.pair import PreparedPair, PrepareRecord, PrepareStep, prepare_pair
+from napari_ran.preprocess.pair import STEPS, PreparedPair, PrepareRecord, PrepareStep, prepare_pair
 
 __all__ = [
     "CT_WINDOWS",
+    "STEPS",
     "VOXEL_BUDGET",
     "AffineResult",
     "AffineStep",
@@ -22,6 +23,7 @@ __all__ = [
     "align",
     "choose_intensity",
     "mutual_information",
+    "network_grid",
     "overlap",
     "prepare_pair",
     "usual_voxels",

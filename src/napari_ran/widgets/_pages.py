@@ -47,6 +47,7 @@ LABELS = {
     "spacing": "Spacing (mm)",
     "preset": "Network preset",
     "network_voxels": "Network voxels",
+    "tiles": "Network tiles",
     "keep_levels": "Keep levels",
     "instance.network_learning_rate": "Network rate",
     "instance.control": "Control spacing",

@@ -1,0 +1,85 @@
+"""The count of what a computation takes, and of what a process holds for it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from napari_ran.config import RegistrationConfig
+from napari_ran.counting import COUNTED_ON, fit_bytes, pass_bytes
+from napari_ran.footprint import Block, recorded, resident
+from napari_ran.memory import has_glibc
+from napari_ran.models import SYSTEMS, create_system
+
+CPU, OTHER = torch.device("cpu"), torch.device("meta")
+
+
+def test_tensors_are_counted_while_they_live() -> None:
+    def compute() -> None:
+        first = torch.ones(1_000)  # 4,000 bytes
+        view = first.view(10, 100)
+        second = view + 1
+        del first, view
+        torch.zeros(500)
+        del second
+
+    ledger = recorded(compute)
+    assert ledger.peak == 8_000
+    assert ledger.live == 0
+    assert sum(block.size if block.taken else -block.size for block in ledger.blocks) == 0
+
+
+def test_what_was_there_before_and_what_is_changed_in_place_is_not_counted() -> None:
+    given = torch.ones(1_000)
+    assert recorded(lambda: given.add_(1)).peak == 0
+
+
+def test_gradients_are_counted() -> None:
+    weight = torch.ones(1_000, requires_grad=True)
+    ledger = recorded(lambda: (weight * 2).exp().sum().backward())
+    assert ledger.peak >= 8_000
+    assert ledger.live == 4_000  # the gradient stays with its owner
+
+
+def test_a_process_holds_the_holes_too() -> None:
+    blocks = [Block(0, 10, True), Block(1, 10, True), Block(0, 10, False), Block(2, 15, True)]
+    assert resident(blocks, largest=100) == 35  # 15 do not fit into the hole of 10
+    assert resident(blocks, largest=0) == 25  # given by the system, which takes back what is freed
+    assert resident([*blocks, Block(3, 8, True)], largest=100) == 35  # 8 do
+    assert resident(blocks, 2.0, largest=100) == 70
+    joined = [Block(0, 10, True), Block(1, 10, True), Block(0, 10, False), Block(1, 10, False), Block(2, 20, True)]
+    assert resident(joined, largest=100) == 20
+
+
+@pytest.mark.parametrize("name", ["RAN3", "VM1", "DPRn"])
+def test_the_count_of_a_small_grid_says_that_of_another(name: str) -> None:
+    network = create_system(name, 2).eval()
+    shape = (160, 208)
+    images = torch.rand(2, 1, 1, *shape)
+    with torch.no_grad():
+        truth = recorded(lambda: network(*images)).peak
+    predicted = pass_bytes(network, shape, OTHER) / 1.15
+    assert predicted == pytest.approx(truth, rel=0.05)
+
+
+def test_every_system_has_its_own_count() -> None:
+    counts = {name: pass_bytes(create_system(name, 2), COUNTED_ON[2], CPU) for name in ("RAN0", "RAN3", "VM1", "VM2")}
+    assert counts["VM2"] > 1.5 * counts["VM1"]
+    assert len(set(counts.values())) == len(counts)
+    assert set(counts) <= set(SYSTEMS)
+
+
+def test_what_is_asked_for_decides() -> None:
+    network = create_system("RAN3", 2)
+    usual = pass_bytes(network, (256, 256), OTHER)
+    assert pass_bytes(network, (256, 256), OTHER, keep_levels=True) > usual
+    assert pass_bytes(network, (256, 256), OTHER, both=False) < usual
+    assert pass_bytes(network, (256, 256), OTHER, precision="bf16") < usual
+    assert fit_bytes(network, RegistrationConfig(instance="network"), (256, 256), OTHER) > 4 * usual  # type: ignore[arg-type]
+    assert pass_bytes(network, (250, 250), OTHER) == usual  # padded alike
+    if has_glibc():
+        assert pass_bytes(network, (256, 256), CPU) >= usual / 1.15
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert math.prod(COUNTED_ON[3]) == 32**3
