@@ -58,7 +58,7 @@ class Diagram:
 
     def box(
         self, x: float, y: float, title: str, below: str = "", width: float = 1.5, height: float = 0.6,
-        kind: str = "blue", size: float = 9,
+        kind: str = "blue", size: float = 9.5,
     ) -> None:  # fmt: skip
         """Put a box around (x, y), with a heading and smaller lines below it."""
         fill, edge = self.palette.fills[kind]
@@ -69,7 +69,7 @@ class Diagram:
         rise = 0.075 * lines
         self.axes.text(x, y + rise, title, size=size, ha="center", va="center", color=self.palette.ink, zorder=4)
         if below:
-            small = {"size": size - 2, "ha": "center", "va": "center", "color": self.palette.pale, "zorder": 4}
+            small = {"size": size - 1.9, "ha": "center", "va": "center", "color": self.palette.pale, "zorder": 4}
             self.axes.text(x, y - 0.09, below, linespacing=1.25, **small)
 
     def line(

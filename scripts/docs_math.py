@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from latex2mathml.converter import convert
-
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
 
@@ -24,9 +22,11 @@ def formulas(text: str) -> str:
     text = re.sub(
         r"^\$\$\n(.+?)\n\$\$$", lambda found: f'<div class="formula">{drawn(found[1], "block")}</div>', text, flags=re.M | re.S
     )
-    return re.sub(r"(?<![\\$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)", lambda found: drawn(found[1], "inline"), text)
+    return re.sub(r"(?<![\\$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)", lambda found: f"<span>{drawn(found[1], 'inline')}</span>", text)
 
 
 def drawn(latex: str, display: str) -> str:
     """Return a formula as MathML on one line."""
+    from latex2mathml.converter import convert
+
     return str(convert(latex.strip(), display=display)).replace("\n", " ")

@@ -29,7 +29,7 @@ SHOWN = "RAN3"
 def network(config: ran.RANConfig, name: str, palette: str) -> Diagram:
     """Draw the encoder going down in resolution and the levels coming up again, each at the height of its voxel size."""
     stages = len(config.encoder_channels)
-    rise, first_level, step = 0.95, 4.9, 1.2
+    rise, first_level, step = 0.95, 4.5, 1.19
     width, height = first_level + step * config.levels + 0.3, rise * (stages + 1.05)
     sheet = Diagram(PALETTES[palette], width, height)
 
@@ -37,7 +37,7 @@ def network(config: ran.RANConfig, name: str, palette: str) -> Diagram:
         return float(height - rise * (0.55 + np.log2(voxel)))
 
     def stage_at(stage: int) -> tuple[float, float]:
-        return 0.62 + 0.78 * stage, y(2**stage)
+        return 0.56 + 0.72 * stage, y(2**stage)
 
     def level_at(level: int) -> tuple[float, float]:
         return first_level + step * level, y(config.pools[level])
