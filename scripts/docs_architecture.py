@@ -97,7 +97,8 @@ def page(text: str) -> str:
             what = about(name).replace("``", "`").replace("|", "\\|")
             lines.append(f"| {rank} | {shown} | {what} | {others} |")
     table = "\n".join(lines)
-    return re.sub(r"(<!-- made: parts -->\n).*?(\n<!-- end -->)", lambda m: f"{m[1]}\n{table}\n{m[2]}", text, flags=re.S)
+    place = re.compile(r"(<!-- made: parts -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    return place.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
 
 
 def described() -> str:

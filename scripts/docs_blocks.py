@@ -1,7 +1,7 @@
 """Find what the documentation claims: its code, its command lines, its links and its pictures.
 
-``python scripts/docs_blocks.py`` prints how many of each there are, and which command lines are parsed and not run, with
-the reason. The tests use the same functions, so that nothing is counted here that they do not check.
+``python scripts/docs_blocks.py`` prints how many of each there are, and which command lines are parsed and not run,
+with the reason. The tests use the same functions, so that nothing is counted here that they do not check.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SOURCES = DOCS / "images" / "sources.yaml"
 
 PARSED = {
     r"[A-Z]{3,}(?:\.\w+)?(?=[\s\]]|$)|\[--|…": "a pattern with words in capitals, to be filled in",
-    r"napari-ran demo": "registers the whole phantom and may open a viewer; scripts/demo.sh and tests/test_cli.py run it",
+    r"napari-ran demo": "registers the whole phantom; scripts/demo.sh and tests/test_cli.py run it",
     r"napari-ran batch": "starts worker processes; tests/cohort runs it",
     r"napari-ran benchmark": "trains for hours; tests/benchmark runs a small one",
-    r"train .*general-coarse|train .*hippocampus|train .*runs/abdomen": "trains for half an hour or more; tests/train runs small ones",
+    r"train .*general-coarse|train .*hippocampus|train .*runs/abdomen": "trains for hours; tests/train runs small ones",
     r"huge": "a volume larger than memory; tests/test_chunked.py warps one in parts",
-}  # fmt: skip
+}
 """Command lines (patterns) that are checked by the real argument parser but not run, with the reason."""
 
 SHORTENED = {
@@ -40,7 +40,7 @@ OTHER = {
     r"bash |python ": "a script of the repository; that it is there is checked",
     r"antsApplyTransforms|applywarp": "another tool",
     r"#SBATCH|#!/bin|head=|srun|torchrun|--rdzv": "a job of a cluster; the training that it starts is parsed",
-    r"pre-commit|pytest|ruff|mypy|npe2|mkdocs|tox|twine|git |pytest": "a tool of the development environment, which CI runs",
+    r"pre-commit|pytest|ruff|mypy|mkdocs|tox": "a tool of the development environment, which CI runs",
     r"\. \.venv|export |cd ": "sets the shell up",
 }
 """Lines of shell blocks that are not of ``napari-ran``, with what is done about them."""

@@ -84,8 +84,8 @@ class Diagram:
             FancyArrowPatch(
                 start, end, color=colour, shrinkA=0, shrinkB=0, connectionstyle=f"arc3,rad={bend}",
                 linestyle="--" if dashed else "-", **look,
-            )  # fmt: skip
-        )
+            )
+        )  # fmt: skip
 
     def note(self, x: float, y: float, text: str, size: float = 8, align: str = "center") -> None:
         """Write small text."""

@@ -9,6 +9,8 @@ import re
 from typing import Any
 
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+_DISPLAYED = re.compile(r"^\$\$\n(.+?)\n\$\$$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"(?<![\\$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -19,10 +21,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def formulas(text: str) -> str:
     """Replace the formulas of a text without code: displayed ones first, then those within a line."""
-    text = re.sub(
-        r"^\$\$\n(.+?)\n\$\$$", lambda found: f'<div class="formula">{drawn(found[1], "block")}</div>', text, flags=re.M | re.S
-    )
-    return re.sub(r"(?<![\\$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)", lambda found: f"<span>{drawn(found[1], 'inline')}</span>", text)
+    text = _DISPLAYED.sub(lambda found: f'<div class="formula">{drawn(found[1], "block")}</div>', text)
+    return _INLINE.sub(lambda found: f"<span>{drawn(found[1], 'inline')}</span>", text)
 
 
 def drawn(latex: str, display: str) -> str:

@@ -27,7 +27,7 @@ SHOWN = "RAN3"
 
 
 def network(config: ran.RANConfig, name: str, palette: str) -> Diagram:
-    """Draw the encoder going down in resolution and the levels coming up again, each at the height of its voxel size."""
+    """Draw the encoder going down in resolution and the levels coming up, each at the height of its voxel size."""
     stages = len(config.encoder_channels)
     rise, first_level, step = 0.95, 4.5, 1.19
     width, height = first_level + step * config.levels + 0.3, rise * (stages + 1.05)
@@ -119,7 +119,8 @@ def aligner(config: ran.RANConfig, palette: str) -> Diagram:
     sheet.line((x, y + 0.38), (boxes["resampler"][0] - 0.3, boxes["resampler"][1] - 0.38), dashed=True)
     if "confidence" in boxes:
         sheet.line((x + 0.74, y), (boxes["confidence"][0] - 0.3, boxes["confidence"][1] - 0.38), dashed=True)
-    sheet.line((x + 0.74, y - 0.12), (boxes["accumulator"][0] + 0.45, boxes["accumulator"][1] - 0.38), dashed=True, bend=0.36)
+    end = boxes["accumulator"][0] + 0.45, boxes["accumulator"][1] - 0.38
+    sheet.line((x + 0.74, y - 0.12), end, dashed=True, bend=0.36)
     for bx, by, title, text, kind in boxes.values():
         sheet.box(bx, by, title, text, width=1.48, height=0.76 if "\n" in text else 0.62, kind=kind)
     sheet.note(0.2, 0.14, "dashed: not at level 0, where there is nothing to start from", align="left")
@@ -167,7 +168,8 @@ def ranges(image: ran.Image, config: ran.RANConfig) -> Figure:
     axes.set_axis_off()
     axes.set_title(f"Capture ranges of {SHOWN} around a point", loc="left", fontsize=10, color=INK)
     for row in rows:
-        label = f"level {row.level}: pool {row.pool_size}, dilation {row.dilation}, $a_k$ = {row.capture_range:g} voxels"
+        layout = f"level {row.level}: pool {row.pool_size}, dilation {row.dilation}"
+        label = f"{layout}, $a_k$ = {row.capture_range:g} voxels"
         curve.barh(row.level, 2 * row.capture_range, color=head_colour(row.level), height=0.55)
         curve.text(1, row.level - 0.42, label, fontsize=8, color=INK, va="center")
     curve.set(yticks=[], ylim=(len(rows) - 0.4, -0.75), xlabel="voxels of the image")

@@ -40,7 +40,7 @@ def options() -> Iterator[str]:
     yield from (
         "# All options",
         "",
-        "What `napari-ran COMMAND --help` says, for every command. [Command line](../cli.md) explains how they are used.",
+        "What `napari-ran COMMAND --help` says, for every command. [Command line](../cli.md) explains their use.",
         "",
     )
     commands = next(a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
@@ -84,8 +84,8 @@ def settings() -> Iterator[str]:
     yield from (
         "# All settings",
         "",
-        "Every file of settings, key by key, with its defaults. The same names are the attributes of the configs in Python",
-        "and, for a registration, options of the [command line](options.md). Unknown keys are refused by name.",
+        "Every file of settings, key by key, with its defaults. The same names are the attributes of the configs in",
+        "Python and, for a registration, options of the [command line](options.md). Unknown keys are refused by name.",
         "",
     )
     chapters: dict[str, tuple[str, list[type[BaseModel]]]] = {
@@ -174,8 +174,8 @@ def files() -> Iterator[str]:
     yield from (
         "# File formats",
         "",
-        "World coordinates are millimetres, right-anterior-superior (RAS+); [Transform conventions](../transforms.md) says",
-        "what that means for fields. What other tools count differently is converted when a file is read or written.",
+        "World coordinates are millimetres, right-anterior-superior (RAS+); [Transform conventions](../transforms.md)",
+        "says what that means for fields. What other tools count differently is converted at the border.",
         "",
         "## Images and label maps",
         "",
@@ -186,15 +186,16 @@ def files() -> Iterator[str]:
         written = suffix in images._WRITABLE_SUFFIXES or suffix == ".ome.zarr"
         yield row(f"`{suffix}`", "yes", "yes" if written else "")
     yield row("a folder", "the longest DICOM series in it", "")
-    yield from ("", "## Transforms", "", "| format | who opens it | endings | usual name | axes |", "|---|---|---|---|---|")
+    yield from ("", "## Transforms", "")
+    yield from ("| format | who opens it | endings | usual name | axes |", "|---|---|---|---|---|")
     for name, kind in FORMATS.items():
         endings = ", ".join(f"`{suffix}`" for suffix in kind.suffixes)
         axes = " or ".join(map(str, kind.dimensions))
         yield row(f"`{name}`", kind.title, endings, f"`{kind.suggestion}`", axes)
     yield from (
         "",
-        "All of them are read as well, and so is whatever else SimpleITK reads: affine, B-spline and composite transforms",
-        "(`.tfm`, `.txt`, `.h5`, ANTs' `.mat`).",
+        "All of them are read as well, and so is whatever else SimpleITK reads: affine, B-spline and composite",
+        "transforms (`.tfm`, `.txt`, `.h5`, ANTs' `.mat`).",
         "",
         "## Points",
         "",
@@ -209,13 +210,13 @@ def files() -> Iterator[str]:
         "",
         "## Surfaces",
         "",
-        ", ".join(f"`{suffix}`" for suffix in surfaces.SUFFIXES) + ", read and written. Taken as LPS unless the file notes",
-        "`SPACE=RAS`; `.npz` holds `vertices` and `faces` in RAS.",
+        ", ".join(f"`{suffix}`" for suffix in surfaces.SUFFIXES) + ", read and written. Taken as LPS unless the file",
+        "notes `SPACE=RAS`; `.npz` holds `vertices` and `faces` in RAS.",
         "",
         "## Weights",
         "",
-        "`.safetensors`: the tensors of one network and, in its header, its structure and its [card](models.md). Pickled",
-        "checkpoints are refused, since reading one can run any code.",
+        "`.safetensors`: the tensors of one network and, in its header, its structure and its [card](models.md).",
+        "Pickled checkpoints are refused, since reading one can run any code.",
         "",
         "## Settings",
         "",
@@ -228,8 +229,8 @@ def models() -> Iterator[str]:
     yield from (
         "# Model cards",
         "",
-        "The weights that come with the package, as their own files describe them (`napari-ran models` prints the same, and",
-        "your own). [Training](../training.md#the-model-general-3d) says how they were made and what else they were measured on.",
+        "The weights that come with the package, as their files describe them; `napari-ran models` prints the same.",
+        "[Training](../training.md#the-model-general-3d) says how they were made and what else they were measured on.",
         "",
     )
     for path in sorted(BUNDLED.glob("*.safetensors")):

@@ -133,8 +133,11 @@ def test_scripts_and_extras_that_are_named_exist() -> None:
 
 
 LOADERS = {
-    "training.md": TrainConfig, "fine-tune.md": TrainConfig, "benchmark.md": BenchmarkConfig, "cohorts.md": ClusterConfig,
-}  # fmt: skip
+    "training.md": TrainConfig,
+    "fine-tune.md": TrainConfig,
+    "benchmark.md": BenchmarkConfig,
+    "cohorts.md": ClusterConfig,
+}
 """What reads the files of settings on a page."""
 
 

@@ -173,7 +173,8 @@ def test_the_environments_of_tox_are_listed() -> None:
 
 
 def test_formulas_become_markup_and_code_is_left_alone() -> None:
-    page = docs_math.on_page_markdown("$a_k$ is\n\n$$\nb^2\n$$\n\n`$HOME` and\n```sh\necho $PATH $HOME\n```\ncosts 5$ or 6$\n")
+    text = "$a_k$ is\n\n$$\nb^2\n$$\n\n`$HOME` and\n```sh\necho $PATH $HOME\n```\ncosts 5$ or 6$\n"
+    page = docs_math.on_page_markdown(text)
     assert page.count("<math") == 2
     assert 'display="block"' in page
     assert "`$HOME`" in page
@@ -240,13 +241,17 @@ def parameters_left_out(function: Any, text: str, name: str) -> list[str]:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return []
+    if reference := re.search(r"see `(\w+)` for the parameters", text, re.IGNORECASE):
+        assert any(shown.endswith(f".{reference[1]}") for shown in documented()), f"{name} refers to a hidden name"
+        return []
     return [f"{name}({one})" for one in parameters if one not in ("self", "cls") and not named_in(text, one)]
 
 
 def named_in(text: str, name: str) -> bool:
     """Whether a section of a docstring lists a name, or its prose names it in backticks."""
     listed = rf"^\s*\*{{0,2}}(?:\w+, )*\*{{0,2}}{re.escape(name)}(?:, \*{{0,2}}\w+)* ?(?::|$)"
-    return re.search(listed, text, re.MULTILINE) is not None or re.search(rf"`+\*{{0,2}}{re.escape(name)}\b", text) is not None
+    told = rf"`+\*{{0,2}}{re.escape(name)}\b"
+    return any(re.search(pattern, text, re.MULTILINE) for pattern in (listed, told))
 
 
 def test_every_public_name_is_on_the_page() -> None:

@@ -17,7 +17,13 @@ from napari_ran.measure import StageRecord
 
 
 class Spread(FrozenConfig):
-    """Mean, 95th percentile and maximum of a quantity."""
+    """Mean, 95th percentile and maximum of a quantity.
+
+    Attributes
+    ----------
+    mean, p95, max : float
+        The mean, the value that 95 % do not exceed, and the largest, in the unit of the quantity.
+    """
 
     mean: float
     p95: float
@@ -25,7 +31,13 @@ class Spread(FrozenConfig):
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Self:
-        """Summarise an array of any shape; it must not be empty."""
+        """Summarise an array of any shape; it must not be empty.
+
+        Parameters
+        ----------
+        values : array
+            What to summarise, at least one value.
+        """
         return cls(mean=float(values.mean()), p95=float(np.percentile(values, 95)), max=float(values.max()))
 
 
