@@ -30,10 +30,17 @@ PARSED = {
 }
 """Command lines (patterns) that are checked by the real argument parser but not run, with the reason."""
 
+REFINED = "--set instance.steps=3 --set instance.search=0"
 SHORTENED = {
-    "fine-tune.md": (r"napari-ran train", ["--set", "budget.steps=10"], "sixty steps take ten seconds"),
+    "fine-tune.md": ("train", "--set budget.steps=10", "sixty steps take ten seconds"),
+    "README.md": ("register", REFINED, "the refinement is the same whatever page asks for it"),
+    "quickstart.md": ("register", REFINED, "likewise"),
+    "leading.md": ("register", REFINED, "likewise"),
+    "how-to/index.md": ("register", REFINED, "likewise"),
+    "take-to-slicer.md": ("register", REFINED, "likewise"),
+    "evaluate-a-cohort.md": ("evaluate", REFINED, "likewise"),
 }
-"""Command lines that are run with something added that makes them short: page, pattern, what is added, and why."""
+"""Commands that are run with something added that makes them short: the end of the page's path, command, what, why."""
 
 OTHER = {
     r"pip install": "a package from its registry; the extras that it names are checked",
@@ -109,6 +116,15 @@ def mentioned(page: Path) -> list[tuple[str, list[str]]]:
 def why_not_run(command: str) -> str:
     """Return why a command line is parsed only, or nothing when it is run."""
     return next((reason for pattern, reason in PARSED.items() if re.search(pattern, command)), "")
+
+
+def shortened(page: Path, command: str) -> list[str]:
+    """Return the arguments of a command line as the tests run it."""
+    words = shlex.split(command)[1:]
+    for ending, (name, added, _) in SHORTENED.items():
+        if page.as_posix().endswith(ending) and words[0] == name:
+            words += added.split()
+    return words
 
 
 def what_else(line: str) -> str:

@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MADE = "<!-- made by scripts/docs_reference.py: change the code, or that script, and run it -->\n"
 
 
+@cache
 def pages() -> dict[Path, str]:
     """Return every page by its path."""
     made = {"options": options, "settings": settings, "files": files, "models": models}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 import shutil
 import sys
 import tomllib
@@ -77,9 +76,6 @@ def executable(page: Path) -> bool:
 def test_a_page_runs_from_top_to_bottom(page: Path) -> None:
     """Its Python, its command lines and the files that it says to write, in their order, in one folder."""
     namespace: dict[str, object] = {}
-    of_page, pattern, added, _ = ("", "", [], "") if page.name not in docs_blocks.SHORTENED else (
-        page.name, *docs_blocks.SHORTENED[page.name]
-    )  # fmt: skip
     for block in docs_blocks.blocks(page):
         if block.language == "python":
             exec(compile("\n" * block.line + block.text, str(page), "exec"), namespace)
@@ -87,8 +83,7 @@ def test_a_page_runs_from_top_to_bottom(page: Path) -> None:
             Path(block.title).write_text(block.text, encoding="utf-8")
         for command in block.commands:
             if not docs_blocks.why_not_run(command):
-                extra = added if of_page and re.match(pattern, command) else []
-                assert cli.main([*shlex.split(command)[1:], *extra]) == 0, command
+                assert cli.main(docs_blocks.shortened(page, command)) == 0, command
 
 
 COMMANDS = [command for page in PAGES for block in docs_blocks.blocks(page) for command in block.commands]
@@ -111,9 +106,10 @@ def test_options_that_are_named_in_passing_exist(page: Path) -> None:
 def test_no_reason_for_not_running_a_command_is_out_of_date() -> None:
     for pattern in docs_blocks.PARSED:
         assert any(re.search(pattern, command) for command in COMMANDS), pattern
-    for name, (pattern, *_) in docs_blocks.SHORTENED.items():
-        page = next(page for page in PAGES if page.name == name)
-        assert any(re.match(pattern, line) for block in docs_blocks.blocks(page) for line in block.commands)
+    for ending, (name, *_) in docs_blocks.SHORTENED.items():
+        (page,) = (page for page in PAGES if page.as_posix().endswith(ending))
+        lines = [line for block in docs_blocks.blocks(page) for line in block.commands]
+        assert any(line.startswith(f"napari-ran {name}") for line in lines), ending
 
 
 def test_other_lines_of_shell_blocks_are_accounted_for() -> None:
