@@ -119,7 +119,7 @@ def draw(palette: str) -> Diagram:
             shift = 0.9 * (rank % 3 - 1) if len(names) < 4 else 0  # so that lines do not run through boxes
             places[name] = (step * (column + 0.5) + shift, 0.62 * (rank + 0.5))
     for name, others in lines.items():
-        for other in others:
+        for other in sorted(others):
             diagram.line(places[name], places[other], behind=True)
     for rank, names in enumerate(ranks):
         diagram.note(0.06, 0.62 * (rank + 0.5), str(rank + 1), size=7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -97,5 +98,9 @@ def save(diagram: Diagram, path: Path, description: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     look = {"svg.fonttype": "none", "svg.hashsalt": path.stem, "font.family": ["sans-serif"]}
     with rc_context(look):
-        diagram.figure.savefig(path, transparent=True, metadata={"Date": None, "Description": description})
+        drawn = StringIO()
+        about = {"Date": None, "Description": description}
+        diagram.figure.savefig(drawn, format="svg", transparent=True, metadata=about)
+    lines = (line.rstrip() for line in drawn.getvalue().splitlines())  # no spaces at the ends, for quiet diffs
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(path)
