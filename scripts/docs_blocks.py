@@ -23,6 +23,7 @@ SOURCES = DOCS / "images" / "sources.yaml"
 PARSED = {
     r"[A-Z]{3,}(?:\.\w+)?(?=[\s\]]|$)|\[--|…": "a pattern with words in capitals, to be filled in",
     r"napari-ran demo": "registers the whole phantom; scripts/demo.sh and tests/test_cli.py run it",
+    r"inspect result -o page$": "takes ten seconds; tutorials/read-the-aligners.md runs it, and tests/webpage",
     r"napari-ran batch": "starts worker processes; tests/cohort runs it",
     r"napari-ran benchmark": "trains for hours; tests/benchmark runs a small one",
     r"train .*general-coarse|train .*hippocampus|train .*runs/abdomen": "trains for hours; tests/train runs small ones",
@@ -34,6 +35,7 @@ REFINED = "--set instance.steps=3 --set instance.search=0"
 SHORTENED = {
     "fine-tune.md": ("train", "--set budget.steps=10", "sixty steps take ten seconds"),
     "README.md": ("register", REFINED, "the refinement is the same whatever page asks for it"),
+    "register-two-cts.md": ("register", REFINED, "likewise"),
     "quickstart.md": ("register", REFINED, "likewise"),
     "leading.md": ("register", REFINED, "likewise"),
     "how-to/index.md": ("register", REFINED, "likewise"),
