@@ -22,7 +22,7 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["chunked"],
     ["applying"],
     ["peers"],
-    ["instance"],
+    ["instance", "precision"],
     ["train", "introspect"],
     ["figures"],
     ["inputs", "webpage", "results", "working"],

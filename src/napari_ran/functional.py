@@ -102,13 +102,13 @@ def invert(
     """
     inverse = -field if initial is None else initial
     update = -warp(field, inverse, padding="border")
-    residual = float((update - inverse).abs().max())
+    residual = float((update - inverse).detach().abs().max())
     for _ in range(iterations):
         if residual < tolerance:
             break
         inverse = update
         update = -warp(field, inverse, padding="border")
-        residual = float((update - inverse).abs().max())
+        residual = float((update - inverse).detach().abs().max())
     return inverse, residual
 
 

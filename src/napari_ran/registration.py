@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from napari_ran.memory import (
     roomy_device,
 )
 from napari_ran.models import Levelled, LevelStep, create_model
+from napari_ran.precision import check_precision, chosen_precision, network_pass
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair, usual_voxels
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
@@ -163,6 +165,7 @@ class Run:
         self._inputs = inputs
         grid = inputs.fixed.grid
         self.device, moved = roomy_device(usual_voxels(grid), grid.ndim, config, config.weights != "none")
+        check_precision(config, self.device)
         check_guidance(config, inputs)
         self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
         if inputs.initial is None or inputs.initial.field is None:
@@ -290,9 +293,11 @@ class Run:
                 f"The network ran on {_by(grid.shape)} voxels, to keep within {self.config.largest_network_grid:,} and "
                 f"near multiples of {model.multiple}"
             )
+        precision, message = chosen_precision(self.config, math.prod(grid.shape), self.device)
+        self._found.messages.extend(filter(None, [message]))
         fixed, moving = (F.resize(image.to(self.device), grid.shape) for image in (prepared.fixed, prepared.moving))
         steps = model.iterate(moving, fixed, keep_levels=self.config.keep_levels)
-        output = yield from relay(steps, _level_event, torch.no_grad)
+        output = yield from relay(steps, _level_event, partial(network_pass, precision, self.device))
         self._found.forward = F.resize_field(output.field, shape)
         self._found.backward = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
         if self.config.keep_levels and isinstance(model, Levelled):

@@ -10,7 +10,10 @@ from napari_ran.models.blocks import (
     ResidualBlock,
     convolution,
     doubling,
+    in_slabs,
     initialise,
+    joined,
+    rectified,
     repeat,
     set_centre_tap,
     widened,
@@ -106,3 +109,46 @@ def test_repeat_copies_voxels() -> None:
 def test_only_half_precision_is_widened() -> None:
     assert widened(torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.float32
     assert widened(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_joined_is_the_concatenation_laid_out_for_convolutions(ndim: int, gradients: bool) -> None:
+    parts = [random(2, channels, *SHAPES[ndim]) for channels in (3, 1, 4)]
+    with torch.set_grad_enabled(gradients):
+        whole = joined(parts)
+    assert torch.equal(whole, torch.cat(parts, dim=1))
+    assert whole.is_contiguous(memory_format={2: torch.channels_last, 3: torch.channels_last_3d}[ndim])
+
+
+def test_rectified_works_in_place_and_lets_gradients_through() -> None:
+    x = random(4, 5).requires_grad_()
+    fresh = x * 2
+    found = rectified(fresh, 0.1)
+    assert found.data_ptr() == fresh.data_ptr()
+    found.sum().backward()
+    torch.testing.assert_close(x.grad, torch.where(x > 0, 2.0, 0.2))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_slab_by_slab_is_the_same_as_all_at_once(ndim: int) -> None:
+    layers = [convolution(ndim, 3, 4), convolution(ndim, 4, 2)]
+    for layer in layers:
+        initialise(layer, torch.Generator().manual_seed(1))
+        torch.nn.init.ones_(layer.bias)
+    x, factor = random(2, 3, 29, *SHAPES[ndim][1:]), random(2, 29, *SHAPES[ndim][1:])
+    sizes = []
+
+    def twice(x: torch.Tensor, factor: torch.Tensor, missing: None) -> torch.Tensor:
+        assert missing is None
+        sizes.append(x.shape[2])
+        return layers[1](layers[0](x * factor[:, None]))
+
+    with torch.no_grad():
+        expected = twice(x, factor, None)
+        found = in_slabs(twice, [x, factor, None], ndim, reach=2, voxels=x[0, 0].numel() // 3)
+    assert sizes[1:] == [9 + 2, 10 + 4, 10 + 2]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    twice_with_gradients = in_slabs(twice, [x, factor, None], ndim, reach=2, voxels=x[0, 0].numel() // 3)
+    assert sizes[-1] == 29
+    assert twice_with_gradients.requires_grad

@@ -13,6 +13,7 @@ from napari_ran.errors import InputError
 from napari_ran.functional import upsample_field, warp
 from napari_ran.models import RAN, DirectionOutput, LevelStep, create_model
 from napari_ran.models.aligner import ResidualAligner
+from napari_ran.models.blocks import SLAB
 from napari_ran.theory import capture_ranges
 
 SHAPES = {2: (33, 40), 3: (14, 16, 20)}
@@ -413,3 +414,16 @@ def test_small_grids_are_computed_in_single_precision() -> None:
         network(*torch.rand(2, 1, 1, 32, 32))
     assert kinds[0] == kinds[1] == torch.float32  # voxels sixteen and eight times as large
     assert kinds[4] == torch.bfloat16
+
+
+def test_a_large_image_gives_the_same_field_in_slabs_as_with_gradients() -> None:
+    model, (moving, fixed) = small(), pair(800, 660)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for part in model.parameters():  # away from where the network starts
+            part.add_(0.2 * torch.randn(part.shape, generator=generator))
+    assert moving.numel() > 1.5 * SLAB
+    whole = model(moving, fixed).field.detach()
+    with torch.no_grad():
+        torch.testing.assert_close(model(moving, fixed).field, whole, atol=1e-4, rtol=1e-4)
+    assert whole.std() > 0.1

@@ -55,6 +55,8 @@ def coupled_convex(
     shape, ndim = fixed.shape[2:], fixed.ndim - 2
     reach = [min(radius, n - 1) for n in shape]
     offsets = torch.cartesian_prod(*[torch.arange(-r, r + 1, device=fixed.device) for r in reach]).view(-1, ndim)
+    # the first of equal costs is taken: where nothing says how far to move, as in flat regions, that is the shortest
+    offsets = offsets[(offsets**2).sum(1).argsort(stable=True)]
     pad = [r for r in reversed(reach) for _ in range(2)]
     padded = F.pad(moving, pad, mode="replicate")
     costs = torch.empty(len(offsets), *shape, device=fixed.device, dtype=fixed.dtype)

@@ -6,7 +6,7 @@ other image to look. ``B`` may hold both images of every pair: then both directi
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,20 @@ from torch.nn import functional as F
 from napari_ran.config import RANConfig
 from napari_ran.functional import upsample_field, warp
 from napari_ran.models.ablation import LevelAblation
-from napari_ran.models.blocks import Norm, convolution, full_precision, repeat, set_centre_tap, widened
+from napari_ran.models.blocks import (
+    Norm,
+    convolution,
+    full_precision,
+    in_slabs,
+    joined,
+    rectified,
+    repeat,
+    set_centre_tap,
+    widened,
+)
 from napari_ran.models.outputs import DirectionOutput
+
+_ACCUMULATOR_REACH = 2  # voxels: two convolutions of 3
 
 
 class Carried(NamedTuple):
@@ -112,10 +124,9 @@ class Regressor(nn.Module):
 
     def forward(self, own: Tensor, aligned: Tensor) -> Tensor:
         """Return the joint features (B, i, *S) of two times (B, C, *S)."""
-        pair = torch.cat([self.own_norm(own), self.other_norm(aligned)], dim=1)
-        start = F.leaky_relu(self.enter(pair), self.slope)
-        change = self.leave(F.leaky_relu(self.middle(start), self.slope))
-        return F.leaky_relu(change + start, self.slope)
+        start = rectified(self.enter(joined([self.own_norm(own), self.other_norm(aligned)])), self.slope)
+        change = self.leave(rectified(self.middle(start), self.slope))
+        return rectified(change.add_(start), self.slope)
 
 
 class ResidualAligner(nn.Module):
@@ -207,12 +218,15 @@ class ResidualAligner(nn.Module):
     def _propose(self, own: Tensor, other: Tensor, carried: Carried | None, shared: SharedConvolutions) -> Proposal:
         """Return what the heads propose, how sure they are, and the attributes for the feedback."""
         field, logits = carried or (None, None)
-        projected = self.resample(other)
-        joint = self.regressor(own, projected if field is None else _look_up(projected, field))
+        aligned = self.resample(other)
+        if field is not None:
+            aligned = _look_up(aligned, field)
+        joint = self.regressor(own, aligned)
+        del aligned
 
-        heads = shared.heads_out(F.leaky_relu(shared.heads_in(joint), self.slope))
+        heads = shared.heads_out(rectified(shared.heads_in(joint), self.slope))
         heads = widened(heads).view(heads.shape[0], self.heads, -1, *heads.shape[2:])
-        scores = shared.scores_out(F.leaky_relu(self.scores_norm(shared.scores_in(joint)), self.slope))
+        scores = shared.scores_out(rectified(self.scores_norm(shared.scores_in(joint)), self.slope))
 
         new_logits = self._logits(scores, logits, shared)
         masks = torch.softmax(widened(new_logits), dim=1)
@@ -247,8 +261,8 @@ class ResidualAligner(nn.Module):
 
     def _logits(self, scores: Tensor, carried: Tensor | None, shared: SharedConvolutions) -> Tensor:
         """Return the weights of the heads from the new scores and the carried logits, all (B, M, *S)."""
-        joined = self.scores_join(scores if carried is None else torch.cat([scores, carried.to(scores.dtype)], dim=1))
-        logits: Tensor = shared.logits(F.leaky_relu(self.logits_norm(joined), self.slope))
+        known = self.scores_join(scores if carried is None else joined([scores, carried.to(scores.dtype)]))
+        logits: Tensor = shared.logits(rectified(self.logits_norm(known), self.slope))
         return logits
 
     def _confidence(self, scores: Tensor) -> Tensor | None:
@@ -270,32 +284,36 @@ class ResidualAligner(nn.Module):
         is largest. Single precision throughout, as half precision would round a displacement of 20 voxels to steps of
         an eighth.
         """
+
+        def component(heads: Tensor, carried: Tensor | None, *rest: Any) -> Tensor:
+            parts = self.weighted(Proposal(heads, *rest), carried)
+            return self._component([part[:, :, 0] for part in parts], shared)
+
         heads, components = proposal.heads, []
         with full_precision(heads.device):
             for axis in range(heads.shape[2]):
                 one = slice(axis, axis + 1)
-                along = proposal._replace(heads=heads[:, :, one])
-                parts = self.weighted(along, None if carried is None else carried[:, one])
-                components.append(self._component([part[:, :, 0] for part in parts], shared))
+                along = (heads[:, :, one], None if carried is None else carried[:, one], *proposal[1:])
+                components.append(in_slabs(component, along, heads.ndim - 3, _ACCUMULATOR_REACH))
             return _clamped(torch.cat(components, dim=1))
 
     def _component(self, parts: list[Tensor], shared: SharedConvolutions) -> Tensor:
         """Return one component (B, 1, *S) of the field from that of the weighted displacements (B, m, *S)."""
-        component: Tensor = shared.field(F.leaky_relu(self.field_join(torch.cat(parts, dim=1)), self.slope))
+        component: Tensor = shared.field(rectified(self.field_join(joined(parts)), self.slope))
         return component
 
     def _attributes(self, joint: Tensor, shared: SharedConvolutions) -> Tensor | None:
         """Return the attributes (B, M, *S) that the feedback reads beside the features; None without one."""
         if self.attributes_norm is None or shared.attributes is None:
             return None
-        return F.leaky_relu(self.attributes_norm(shared.attributes(joint)), self.slope)
+        return rectified(self.attributes_norm(shared.attributes(joint)), self.slope)
 
     def _refined(self, own: Tensor, other: Tensor, field: Tensor, attributes: Tensor | None) -> Tensor:
         """Return the features (B, C, *S) refined by what the field brought over; the own ones without attributes."""
         if self.feedback is None or attributes is None:
             return own
-        brought = torch.cat([_look_up(other, field), attributes.to(other.dtype)], dim=1)
-        refined: Tensor = own + F.leaky_relu(self.feedback(brought), self.slope)
+        brought = joined([_look_up(other, field), attributes.to(other.dtype)])
+        refined: Tensor = own + rectified(self.feedback(brought), self.slope)
         return refined
 
 

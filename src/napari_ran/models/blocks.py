@@ -7,7 +7,7 @@ global random state alone and a seed says everything.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 
@@ -20,12 +20,64 @@ from napari_ran.config import RANConfig
 
 _POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+SLAB = 2**18
+"""Voxels that a part of the network computes at a time where it need not compute all at once."""
+
 _TRUNCATED_STD = 0.87962566  # standard deviation of a unit normal cut off at two
 
 
 def channels_last(x: Tensor) -> Tensor:
     """Return (B, C, *S) with the channels innermost in memory on a CPU, where convolutions then take half the time."""
     return x.contiguous(memory_format=_CHANNELS_LAST[x.ndim - 2]) if x.device.type == "cpu" else x
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return tensors (B, C_i, *S) of one precision one after another along the channels, laid out for a convolution."""
+    first = parts[0]
+    if torch.is_grad_enabled() or first.device.type != "cpu":
+        return channels_last(torch.cat(list(parts), dim=1))
+    shape = (first.shape[0], sum(part.shape[1] for part in parts), *first.shape[2:])
+    whole = torch.empty(shape, dtype=first.dtype, memory_format=_CHANNELS_LAST[first.ndim - 2])
+    return torch.cat(list(parts), dim=1, out=whole)  # in one go, where `cat` alone would leave the layout to be changed
+
+
+def rectified(x: Tensor, slope: float) -> Tensor:
+    """Return the leaky rectifier of (B, C, *S) in the memory of `x`, which nobody else may be using."""
+    return F.leaky_relu_(x, slope)
+
+
+def in_slabs(
+    function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int, voxels: int = SLAB
+) -> Tensor:
+    """Apply a function of tensors that share their last `ndim` axes, slab by slab along the first of these.
+
+    What the function makes on the way is then never there as a whole. Gradients would need all of it, so that with
+    them it is applied to everything at once.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the tensors; its value at a voxel depends on voxels up to `reach` away, zeros beyond the ends.
+    tensors : sequence of Tensor or None
+        ``(..., *S)`` each.
+    ndim : int
+        Number of axes in S.
+    reach : int
+        In voxels.
+    voxels : int
+        About how many make a slab.
+    """
+    axis = -ndim
+    shape = next(tensor.shape[axis:] for tensor in tensors if tensor is not None)
+    count = min(round(shape.numel() / voxels), shape[0] // (4 * reach))
+    if torch.is_grad_enabled() or count < 2:
+        return function(*tensors)
+    made, ends = [], [shape[0] * number // count for number in range(count + 1)]
+    for start, end in pairwise(ends):
+        low, high = max(start - reach, 0), min(end + reach, shape[0])
+        slab = [None if tensor is None else tensor.narrow(axis, low, high - low) for tensor in tensors]
+        made.append(function(*slab).narrow(axis, start - low, end - start))
+    return torch.cat(made, dim=axis)
 
 
 class Conv2d(nn.Conv2d):
@@ -117,10 +169,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, *S) of (B, channels_in, *S)."""
-        start = F.leaky_relu(self.norms[0](self.enter(x)), self.slope)
-        change = F.leaky_relu(self.norms[1](self.middle(start)), self.slope)
-        change = self.norms[2](self.leave(change))
-        return F.leaky_relu(change + start, self.slope)
+        start = rectified(self.norms[0](self.enter(x)), self.slope)
+        change = self.norms[2](self.leave(rectified(self.norms[1](self.middle(start)), self.slope)))
+        return rectified(change.add_(start), self.slope)
 
 
 def precision(exact: bool, device: torch.device) -> AbstractContextManager[None]:
@@ -164,7 +215,7 @@ class Skip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels_out, *S); in single precision, as the deepest one is prone to overflow its gradient."""
         with full_precision(x.device):
-            return F.leaky_relu(self.project(widened(x)), self.slope)
+            return rectified(self.project(widened(x)), self.slope)
 
 
 class Decoder(nn.Module):
@@ -177,7 +228,7 @@ class Decoder(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return the level's features (B, channels, *S) of inputs that share a grid."""
-        x = torch.cat(list(inputs), dim=1)
+        x = joined(inputs)
         return self.block(x if self.up is None else self.up(x))  # type: ignore[no-any-return]
 
 

@@ -259,6 +259,26 @@ TURN_MS = 20
 """Pause between two layers, in which the viewer draws and answers."""
 
 
+class _WithoutCollection:
+    """Keeps full garbage collections (a quarter of a second each) away from between the layers.
+
+    No Qt object, so that it can come to an end when the viewer is already gone.
+    """
+
+    def __init__(self) -> None:
+        self._on = False
+
+    def begin(self) -> None:
+        if not self._on:
+            gc.freeze()
+        self._on = True
+
+    def end(self) -> None:
+        if self._on:
+            gc.unfreeze()
+        self._on = False
+
+
 class ResultLayers(QObject):
     """Puts a result's layers into the viewer, one per turn of the event loop, in place of the last result's.
 
@@ -278,6 +298,8 @@ class ResultLayers(QObject):
         self._turn.setSingleShot(True)
         self._turn.setInterval(TURN_MS)
         self._turn.timeout.connect(self._place_next)
+        self._uncollected = _WithoutCollection()
+        self.destroyed.connect(self._uncollected.end)
 
     def place(self, layers: list[tuple[str, LayerData]]) -> None:
         """Replace the viewer's result layers by these; results that are not among them are removed."""
@@ -285,24 +307,27 @@ class ResultLayers(QObject):
         for layer in [layer for layer in self._viewer.layers if own_result(layer) not in keys | {None}]:
             self._viewer.layers.remove(layer)
         self._pending = list(layers)
-        gc.freeze()  # no full garbage collection (a quarter of a second) between the layers
+        self._uncollected.begin()
         self._turn.start()
 
     def stop(self) -> None:
         """Add nothing more."""
-        if self._turn.isActive():
-            self._turn.stop()
-            gc.unfreeze()
+        self._turn.stop()
+        self._uncollected.end()
         self._pending = []
 
     def _place_next(self) -> None:
         if not self._pending:
-            gc.unfreeze()
+            self._uncollected.end()
             self._select_warped()
             self.done.emit()
             return
         key, data = self._pending.pop(0)
-        place_layer(self._viewer, key, data)
+        try:
+            place_layer(self._viewer, key, data)
+        except Exception:
+            self.stop()
+            raise
         self._turn.start()
 
     def _select_warped(self) -> None:
