@@ -3,6 +3,7 @@
 #   (nothing)  the package, for registering from Python and the command line
 #   viewer     napari and Qt as well, with the system libraries that Qt needs
 #   dev        the tools that the tests, checks and documentation need
+#   libraries  the system libraries alone, for a CI that brings its own Python
 # Run again, it does only what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -44,6 +45,11 @@ find_python() {
   return 1
 }
 
+if [[ "$*" == libraries ]]; then
+  system_packages "${QT_LIBRARIES[@]}" "${SCREENLESS[@]}"
+  exit
+fi
+
 extras=()
 groups=()
 for part in "$@"; do
@@ -58,7 +64,7 @@ for part in "$@"; do
       system_packages "${SCREENLESS[@]}"
       ;;
     *)
-      echo "setup.sh: unknown part '$part' (known: viewer, dev)" >&2
+      echo "setup.sh: unknown part '$part' (known: viewer, dev, libraries)" >&2
       exit 2
       ;;
   esac

@@ -52,7 +52,13 @@ class Transform:
 
     @classmethod
     def of(cls, registration: Registration) -> Self:
-        """Return the transform of a registration."""
+        """Return the transform of a registration.
+
+        Parameters
+        ----------
+        registration : Registration
+            Whose fields are taken, both directions of them.
+        """
         reg = registration
         return cls(reg.field, reg.inverse_field, reg.moving.grid, affine=reg.affine)
 
@@ -61,6 +67,15 @@ class Transform:
         cls, source: str | Path, format: str | None = None, *, fixed: Grid | None = None, moving: Grid | None = None
     ) -> Self:
         """Read the folder of a result, or any tool's file, see `napari_ran.io.load_field`.
+
+        Parameters
+        ----------
+        source : path
+            The folder of a result, or a file.
+        format : str, optional
+            A name of `napari_ran.io.fields.FORMATS`, where neither the file's name nor its header say what it is.
+        fixed, moving : Grid, optional
+            Grids of the images: a transform without a grid needs the fixed one, an FSL warp the moving one too.
 
         Raises
         ------
@@ -86,7 +101,13 @@ class Transform:
         return replace(self, field=back, inverse_field=self.field, moving=self.field.grid, turned=turned, affine=way)
 
     def on(self, grid: Grid) -> Self:
-        """Return the same transform on another grid of the fixed space: what is pulled comes out on that one."""
+        """Return the same transform on another grid of the fixed space: what is pulled comes out on that one.
+
+        Parameters
+        ----------
+        grid : Grid
+            The grid on which voxels are to come out.
+        """
         return replace(self, field=compose_to(self.field, np.eye(grid.ndim + 1), grid))
 
     @overload
@@ -125,6 +146,11 @@ class Transform:
 
         Each is solved for by itself; where the field folds, or nothing leads to a point, it stays off.
 
+        Parameters
+        ----------
+        points : (N, D) array
+            World points in mm.
+
         Raises
         ------
         InputError
@@ -137,7 +163,15 @@ class Transform:
         return invert_points(self.field, points, self.inverse_field)
 
     def save(self, path: str | Path, format: str | None = None) -> Path:
-        """Write the field for another tool, see `napari_ran.io.save_field`."""
+        """Write the field for another tool, see `napari_ran.io.save_field`.
+
+        Parameters
+        ----------
+        path : path
+            File to write.
+        format : str, optional
+            A name of `napari_ran.io.fields.FORMATS`, where the file's name does not say it.
+        """
         return save_field(self.field, path, format, moving=self.moving, affine=self.affine)
 
 

@@ -145,6 +145,13 @@ class Run:
 
     Closing or cancelling keeps what was found: `result` then returns the best registration so far, with
     ``report.complete`` false. Iterate a run once.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        The loaded and checked pair, with what was given beside it.
+    config : RegistrationConfig
+        The settings.
     """
 
     def __init__(self, inputs: Inputs, config: RegistrationConfig) -> None:

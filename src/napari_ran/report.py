@@ -17,7 +17,13 @@ from napari_ran.measure import StageRecord
 
 
 class Spread(FrozenConfig):
-    """Mean, 95th percentile and maximum of a quantity."""
+    """Mean, 95th percentile and maximum of a quantity.
+
+    Attributes
+    ----------
+    mean, p95, max : float
+        The mean, the value that 95 % do not exceed, and the largest, in the unit of the quantity.
+    """
 
     MOST: ClassVar[int] = 1 << 23
     """Of more values, only every second, third, ... enters the percentile, so that no more than these are sorted."""
@@ -28,7 +34,13 @@ class Spread(FrozenConfig):
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Self:
-        """Summarise an array of any shape; it must not be empty."""
+        """Summarise an array of any shape; it must not be empty.
+
+        Parameters
+        ----------
+        values : array
+            What to summarise, at least one value.
+        """
         some = values.reshape(-1)[:: -(-values.size // cls.MOST)]
         return cls(mean=float(values.mean()), p95=float(np.percentile(some, 95)), max=float(values.max()))
 

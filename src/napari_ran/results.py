@@ -90,6 +90,11 @@ class Registration:
         some. With ``keep_levels`` also a folder ``levels``, from which `Inspection.load` inspects the result without
         the original images. Files of these names are replaced; other files in the folder stay.
 
+        Parameters
+        ----------
+        folder : path
+            Where to write; made if missing.
+
         Returns
         -------
         Path

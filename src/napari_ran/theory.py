@@ -72,7 +72,13 @@ class LevelTheory:
 
 
 def level_table(layout: Layout) -> tuple[LevelTheory, ...]:
-    """Return all figures of all levels, coarse to fine."""
+    """Return all figures of all levels, coarse to fine.
+
+    Parameters
+    ----------
+    layout : Layout
+        A `RANConfig`, or anything with pools and dilations.
+    """
     columns = zip(
         layout.pools,
         layout.dilations,
@@ -128,7 +134,15 @@ def thresholds(layout: Layout) -> tuple[float, ...]:
 
 
 def largest_difference(layout: Layout, distance: float) -> float:
-    """Return the largest displacement difference of two voxels that lie `distance` apart, ``Delta_inf(p)`` (Eq. 9)."""
+    """Return the largest displacement difference of two voxels that lie `distance` apart, ``Delta_inf(p)`` (Eq. 9).
+
+    Parameters
+    ----------
+    layout : Layout
+        A `RANConfig`, or anything with pools and dilations.
+    distance : float
+        Largest distance over the axes, in voxels of the image.
+    """
     reachable = [t for t, start in zip(total_differences(layout), thresholds(layout), strict=True) if distance >= start]
     return max(reachable, default=0.0)
 

@@ -153,6 +153,11 @@ def disagreement(fields: Sequence[DisplacementField]) -> Image:
     Of two fields the length of their difference; of more the largest distance of one from the mean of all, doubled, so
     that both agree for two.
 
+    Parameters
+    ----------
+    fields : sequence of DisplacementField
+        At least two, on one grid.
+
     Raises
     ------
     InputError

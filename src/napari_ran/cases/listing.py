@@ -100,6 +100,13 @@ def with_fields(cases: Sequence[Case], folder: str | Path) -> list[Case]:
     writes it), or as Learn2Reg wants it: ``disp_FIXED_MOVING.nii.gz`` with the subjects' four digits, or with their
     modalities' too.
 
+    Parameters
+    ----------
+    cases : sequence of Case
+        From `read_cases`.
+    folder : path
+        Where the fields are.
+
     Raises
     ------
     InputError

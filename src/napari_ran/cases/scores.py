@@ -100,7 +100,13 @@ class CaseScore(FrozenConfig):
     peak_bytes: int | None = None
 
     def mean(self, measure: str) -> float | None:
-        """Return the mean of a measure of `LabelScore` over the labels that have it."""
+        """Return the mean of a measure of `LabelScore` over the labels that have it.
+
+        Parameters
+        ----------
+        measure : str
+            Name of a number of `LabelScore`.
+        """
         values = [value for score in self.labels.values() if (value := getattr(score, measure)) is not None]
         return float(np.mean(values)) if values else None
 

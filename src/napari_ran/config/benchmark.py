@@ -120,7 +120,13 @@ class BenchmarkConfig(FrozenConfig):
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Self:
-        """Read a config from a YAML file; the files it names become absolute, seen from its folder."""
+        """Read a config from a YAML file; the files it names become absolute, seen from its folder.
+
+        Parameters
+        ----------
+        source : path
+            The file.
+        """
         config, folder = super().from_yaml(source), Path(source).expanduser().absolute().parent
 
         def placed(name: str) -> str:

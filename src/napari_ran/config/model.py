@@ -87,6 +87,13 @@ class RANConfig(FrozenConfig):
     def preset(cls, name: str, ndim: Literal[2, 3] = 3) -> Self:
         """Return a named structure; see `PRESETS`.
 
+        Parameters
+        ----------
+        name : str
+            One of `PRESETS`.
+        ndim : {2, 3}
+            Number of spatial axes.
+
         Raises
         ------
         InputError

@@ -85,7 +85,13 @@ class RegistrationConfig(FrozenConfig):
         return {"mode": value} if isinstance(value, str) else value
 
     def replace(self, **overrides: Any) -> Self:
-        """Return a copy with some values replaced; ``instance="network"`` keeps the other instance settings."""
+        """Return a copy with some values replaced; ``instance="network"`` keeps the other instance settings.
+
+        Parameters
+        ----------
+        **overrides
+            New values by their names; a dictionary for `instance` changes only the keys that it names.
+        """
         if isinstance(overrides.get("instance"), str):
             overrides["instance"] = {"mode": overrides["instance"]}
         return super().replace(**overrides)

@@ -60,14 +60,32 @@ class DisplacementField:
 
     @classmethod
     def identity(cls, grid: Grid, source: str = "fixed", target: str = "moving") -> DisplacementField:
-        """Return the field that moves nothing."""
+        """Return the field that moves nothing.
+
+        Parameters
+        ----------
+        grid : Grid
+            The grid that it lives on.
+        source, target : str
+            What to call the spaces that the field maps from and to.
+        """
         return cls(torch.zeros((grid.ndim, *grid.shape)), grid, source, target)
 
     @classmethod
     def from_world_map(
         cls, grid: Grid, world: ArrayLike, source: str = "fixed", target: str = "moving"
     ) -> DisplacementField:
-        """Return the field of a homogeneous transform (D + 1, D + 1) in world coordinates (mm)."""
+        """Return the field of a homogeneous transform (D + 1, D + 1) in world coordinates (mm).
+
+        Parameters
+        ----------
+        grid : Grid
+            The grid that it lives on.
+        world : (D + 1, D + 1) array
+            Matrix that maps world points of the grid's space to those of the other one.
+        source, target : str
+            What to call the spaces that the field maps from and to.
+        """
         matrix = grid.voxel_map_to(grid, world)
         voxels = F.voxel_grid(grid.shape, torch.zeros(1, dtype=torch.float64))[0]
         moved = torch.einsum("ij,j...->i...", torch.from_numpy(matrix[:-1, :-1].copy()), voxels)
@@ -112,6 +130,11 @@ class DisplacementField:
         """Map world points (N, D) in mm from the source space to the target space.
 
         Outside the grid the displacement of the nearest border voxel is used.
+
+        Parameters
+        ----------
+        points : (N, D) array
+            World points in mm.
         """
         voxels = self.grid.to_voxel(points)
         if voxels.size == 0:

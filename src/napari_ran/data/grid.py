@@ -69,7 +69,17 @@ class Grid:
     def from_spacing(
         cls, shape: tuple[int, ...], spacing: float | ArrayLike = 1.0, origin: float | ArrayLike = 0.0
     ) -> Self:
-        """Make an axis-aligned grid from its spacing and the world position of voxel 0, both in mm."""
+        """Make an axis-aligned grid from its spacing and the world position of voxel 0, both in mm.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Number of voxels along each array axis.
+        spacing : float or (D,) array
+            Voxel size in mm.
+        origin : float or (D,) array
+            World position of the middle of voxel 0 in mm.
+        """
         ndim = len(shape)
         affine = np.eye(ndim + 1)
         affine[:ndim, :ndim] = np.diag(np.broadcast_to(np.asarray(spacing, float), ndim))
@@ -107,11 +117,23 @@ class Grid:
         return np.asarray(np.asarray(self.shape) * self.spacing)
 
     def to_world(self, voxels: ArrayLike) -> NDArray[np.float64]:
-        """Map voxel coordinates (..., D) to world coordinates (..., D) in mm."""
+        """Map voxel coordinates (..., D) to world coordinates (..., D) in mm.
+
+        Parameters
+        ----------
+        voxels : (..., D) array
+            Coordinates along the array axes, whole at the middles of voxels.
+        """
         return np.asarray(np.asarray(voxels, float) @ self.affine[:-1, :-1].T + self.origin)
 
     def to_voxel(self, world: ArrayLike) -> NDArray[np.float64]:
-        """Map world coordinates (..., D) in mm to voxel coordinates (..., D)."""
+        """Map world coordinates (..., D) in mm to voxel coordinates (..., D).
+
+        Parameters
+        ----------
+        world : (..., D) array
+            Positions in mm.
+        """
         inverse = np.linalg.inv(self.affine)
         return np.asarray(np.asarray(world, float) @ inverse[:-1, :-1].T + inverse[:-1, -1])
 
@@ -132,6 +154,11 @@ class Grid:
         """Return the grid that covers the same box with (nearly) the given spacing in mm.
 
         The number of voxels is rounded and the spacing adjusted so that the outer faces stay where they are.
+
+        Parameters
+        ----------
+        spacing : float or (D,) array
+            Voxel size in mm.
         """
         wanted = np.broadcast_to(np.asarray(spacing, float), self.ndim)
         if not (wanted > 0).all():
@@ -141,7 +168,13 @@ class Grid:
         return self.with_shape(tuple(max(1, int(n)) for n in np.round(self.extent / wanted)))
 
     def with_shape(self, shape: tuple[int, ...]) -> Grid:
-        """Return the grid that covers the same box with the given number of voxels."""
+        """Return the grid that covers the same box with the given number of voxels.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Number of voxels along each array axis.
+        """
         scale = np.asarray(self.shape) / np.asarray(shape)
         to_old = np.diag(np.append(scale, 1.0))
         to_old[:-1, -1] = (scale - 1) / 2

@@ -175,5 +175,15 @@ class Landmarks:
 
     @classmethod
     def from_voxels(cls, voxels: ArrayLike, grid: Grid, name: str = "landmarks") -> Landmarks:
-        """Make landmarks from voxel coordinates (N, D) of a grid."""
+        """Make landmarks from voxel coordinates (N, D) of a grid.
+
+        Parameters
+        ----------
+        voxels : (N, D) array
+            Coordinates along the array axes, counted from 0.
+        grid : Grid
+            The grid on which they are counted.
+        name : str
+            What to call them.
+        """
         return cls(grid.to_world(voxels), name)

@@ -136,6 +136,13 @@ def dice(fixed: Labels, warped: Labels, ids: Iterable[int] | None = None) -> dic
 def target_registration_error(fixed: Landmarks, moving: Landmarks, field: DisplacementField) -> NDArray[np.float64]:
     """Return the distance in mm, (N,), between each mapped fixed landmark and its moving counterpart.
 
+    Parameters
+    ----------
+    fixed, moving : Landmarks
+        Corresponding points, in the same order.
+    field : DisplacementField
+        From fixed to moving.
+
     Raises
     ------
     InputError
@@ -146,7 +153,13 @@ def target_registration_error(fixed: Landmarks, moving: Landmarks, field: Displa
 
 
 def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tensor:
-    """Return the length in mm, (*S), of the difference between a field and the exact one on the same grid."""
+    """Return the length in mm, (*S), of the difference between a field and the exact one on the same grid.
+
+    Parameters
+    ----------
+    field, truth : DisplacementField
+        Found and exact, on one grid.
+    """
     if field.grid != truth.grid:
         raise InputError("truth", "the exact field lies on another grid", "Give the truth on the field's grid")
     matrix = torch.as_tensor(np.array(field.grid.affine[:-1, :-1]), dtype=torch.float32)
@@ -156,7 +169,15 @@ def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tenso
 
 
 def jacobian_summary(field: DisplacementField, mask: NDArray[np.bool_] | None = None) -> JacobianSummary:
-    """Summarise the Jacobian determinant of a field; SDlogJ inside a mask (*S) where one is given."""
+    """Summarise the Jacobian determinant of a field; SDlogJ inside a mask (*S) where one is given.
+
+    Parameters
+    ----------
+    field : DisplacementField
+        On any grid.
+    mask : (*S) array of bool, optional
+        SDlogJ is taken inside it; everywhere when left out, a margin of two voxels excepted either way.
+    """
     values = field.jacobian_determinant.cpu()
     crop = (slice(2, -2),) * values.ndim
     inner = values[crop] if mask is None else values[crop][torch.from_numpy(mask[crop])]
@@ -221,6 +242,15 @@ def similarity(
 
     Both are taken over the same voxels: those that the field maps into the moving image. Images of more than
     `SIMILARITY_VOXELS` are reduced first. (None, None) when the field maps nothing into the moving image.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        The pair as it is.
+    warped : Image
+        The moving image on the fixed grid.
+    field : DisplacementField
+        From fixed to moving, on the fixed grid.
     """
     factor = min(1.0, (SIMILARITY_VOXELS / math.prod(fixed.grid.shape)) ** (1 / fixed.grid.ndim))
     shape = tuple(max(1, round(n * factor)) for n in fixed.grid.shape)

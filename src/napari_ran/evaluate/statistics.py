@@ -17,7 +17,13 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over cases, with the bounds of its confidence interval."""
+    """A mean over cases, with the bounds of its confidence interval.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        The mean and the bounds, in the unit of the measure.
+    """
 
     mean: float
     low: float
@@ -56,6 +62,15 @@ class Comparison:
 def bootstrap_mean(values: ArrayLike, level: float = 0.95, seed: int = 0) -> Interval:
     """Return the mean over cases with its percentile bootstrap interval (Efron, 1979); NaNs are left out.
 
+    Parameters
+    ----------
+    values : (N,) array
+        One value for each case.
+    level : float
+        Of the confidence interval.
+    seed : int
+        Of the bootstrap samples.
+
     Raises
     ------
     InputError
@@ -74,7 +89,13 @@ def bootstrap_mean(values: ArrayLike, level: float = 0.95, seed: int = 0) -> Int
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for having made all of these tests (Holm, 1979), in the given order."""
+    """Return p values corrected for having made all of these tests (Holm, 1979), in the given order.
+
+    Parameters
+    ----------
+    p_values : sequence of float
+        One for each test.
+    """
     order = np.argsort(p_values, kind="stable")
     corrected = np.empty(len(p_values))
     largest = 0.0

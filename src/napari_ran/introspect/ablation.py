@@ -210,7 +210,23 @@ def ablate(
     keep_levels: bool = False,
     both: bool = False,
 ) -> Ablated:
-    """Return what the network finds without some of its parts; see `Ablator` for the parameters."""
+    """Return what the network finds without some of its parts; see `Ablator` for the errors.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        The whole network's pass.
+    ablation : Ablation
+        What is switched off.
+    fixed_labels, moving_labels : Labels, optional
+        To measure overlap with; both or none.
+    fixed_landmarks, moving_landmarks : Landmarks, optional
+        Corresponding points in mm; both or none.
+    keep_levels : bool
+        Keep what every level computed.
+    both : bool
+        Also find the other direction.
+    """
     ablator = Ablator(trace, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks)
     return last(ablator.run(ablation, keep_levels, both))
 

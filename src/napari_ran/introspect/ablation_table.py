@@ -97,7 +97,13 @@ class AblationTable:
     note: str = ""
 
     def with_row(self, row: AblationRow) -> AblationTable:
-        """Return the table with one more line in its place."""
+        """Return the table with one more line in its place.
+
+        Parameters
+        ----------
+        row : AblationRow
+            The line.
+        """
         rows = sorted((*self.rows, row), key=lambda r: (PARTS.index(r.part), r.level or 0, r.head or 0))
         return replace(self, rows=tuple(rows))
 
@@ -107,7 +113,13 @@ class AblationTable:
         return len(self.rows) == self.total
 
     def heads(self, measure: str = "mean_mm") -> NDArray[np.float64]:
-        """Return one measure of the heads as a matrix, levels along the rows; NaN where it is not known."""
+        """Return one measure of the heads as a matrix, levels along the rows; NaN where it is not known.
+
+        Parameters
+        ----------
+        measure : str
+            Name of a number of `AblationRow`.
+        """
         values = {
             (row.level, row.head): getattr(row, measure)
             for row in self.rows
@@ -120,7 +132,13 @@ class AblationTable:
         return matrix
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return the table as CSV text, and write it to a file if one is named; empty cells are not known."""
+        """Return the table as CSV text, and write it to a file if one is named; empty cells are not known.
+
+        Parameters
+        ----------
+        path : path, optional
+            File to write.
+        """
         text = io.StringIO()
         names = list(AblationRow.__dataclass_fields__)
         writer = csv.writer(text, lineterminator="\n")

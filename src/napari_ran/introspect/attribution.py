@@ -153,6 +153,17 @@ def attribute_output(
 def attribution_map(trace: NetworkTrace, level: int, direction: str = "forward", before: bool = False) -> Tensor:
     """Decompose a level's field everywhere.
 
+    Parameters
+    ----------
+    trace : NetworkTrace
+        One pass of a network with everything that it computed.
+    level : int
+        Which level, from 0.
+    direction : {"forward", "inverse"}
+        Which field: the fixed grid's, or the moving grid's.
+    before : bool
+        Decompose what the network computed before it was fitted to this pair (instance mode "network").
+
     Returns
     -------
     (2 (M + 1) + 1, D, *S) float32 tensor

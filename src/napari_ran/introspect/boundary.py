@@ -48,7 +48,13 @@ class BoundaryMotion:
 
     @classmethod
     def of(cls, parts: Sequence[BoundaryMotion]) -> BoundaryMotion:
-        """Return the points of several boundaries as those of one; all were read at the same distance."""
+        """Return the points of several boundaries as those of one; all were read at the same distance.
+
+        Parameters
+        ----------
+        parts : sequence of BoundaryMotion
+            At least one.
+        """
         points, normals, jump = (np.concatenate([getattr(p, n) for p in parts]) for n in ("points", "normals", "jump"))
         return cls(points, normals, jump, parts[0].offset)
 
@@ -77,7 +83,13 @@ class BoundaryMotion:
         return values
 
     def to_csv(self, path: str | Path) -> None:
-        """Write one line per point."""
+        """Write one line per point.
+
+        Parameters
+        ----------
+        path : path
+            File to write.
+        """
         axes = "xyz"[: self.points.shape[1]]
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -74,7 +74,13 @@ class Inspection:
 
     @classmethod
     def from_registration(cls, registration: Registration) -> Self:
-        """Inspect a registration; without levels only its field is offered, and `note` says why."""
+        """Inspect a registration; without levels only its field is offered, and `note` says why.
+
+        Parameters
+        ----------
+        registration : Registration
+            The result, with levels if it was made with ``keep_levels``.
+        """
         reg = registration
         labels = _pair(reg.fixed_labels, reg.moving_labels)
         landmarks = _pair(reg.fixed_landmarks, reg.moving_landmarks)
@@ -90,7 +96,17 @@ class Inspection:
 
     @classmethod
     def from_trace(cls, trace: NetworkTrace, name: str = "network", **parts: Any) -> Self:
-        """Inspect a trace; `parts` are further arguments of the class."""
+        """Inspect a trace; `parts` are further arguments of the class.
+
+        Parameters
+        ----------
+        trace : NetworkTrace
+            One pass of a network with everything that it computed.
+        name : str
+            What to call it.
+        **parts
+            Further arguments of the class.
+        """
         return cls(TraceSource(trace), name, **parts)
 
     @classmethod
@@ -124,11 +140,22 @@ class Inspection:
         """Read what `Registration.save` or `save` wrote, or any tool's field from a file.
 
         See `napari_ran.introspect.storage.load` for the errors.
+
+        Parameters
+        ----------
+        folder : path
+            The folder, or the file of a field.
         """
         return cls(**storage.load(folder))
 
     def save(self, folder: str | Path) -> Path:
-        """Write everything that `load` needs into a folder; see `napari_ran.introspect.storage.save`."""
+        """Write everything that `load` needs into a folder; see `napari_ran.introspect.storage.save`.
+
+        Parameters
+        ----------
+        folder : path
+            Where to write; made if missing.
+        """
         return storage.save(self, folder)
 
     @property
@@ -164,6 +191,11 @@ class Inspection:
         """Return the image that the direction's field lives on, intensities in [0, 1]; None where it is not known.
 
         With a trace it is what the network saw: the fixed image, or the moving one after the pre-alignment.
+
+        Parameters
+        ----------
+        direction : {"forward", "inverse"}
+            Which field: the fixed grid's, or the moving grid's.
         """
         if direction not in self.directions:
             return None
@@ -172,11 +204,28 @@ class Inspection:
         )
 
     def available(self, stage: int, direction: str = "forward") -> tuple[str, ...]:
-        """Return the names of the quantities of a stage."""
+        """Return the names of the quantities of a stage.
+
+        Parameters
+        ----------
+        stage : int
+            Position of the stage in `stages`.
+        direction : {"forward", "inverse"}
+            Which field: the fixed grid's, or the moving grid's.
+        """
         return tuple(name for name in QUANTITIES if not self.why_not(name, stage, direction))
 
     def why_not(self, quantity: str, stage: int, direction: str = "forward") -> str:
         """Return why a stage does not have a quantity, in a sentence without a final full stop; empty where it has.
+
+        Parameters
+        ----------
+        quantity : str
+            Its name, a key of `napari_ran.introspect.quantities.QUANTITIES`.
+        stage : int
+            Position of the stage in `stages`.
+        direction : {"forward", "inverse"}
+            Which field: the fixed grid's, or the moving grid's.
 
         Raises
         ------
@@ -195,6 +244,15 @@ class Inspection:
     def get(self, quantity: str, stage: int, direction: str = "forward") -> QuantityArray:
         """Return a quantity of a stage.
 
+        Parameters
+        ----------
+        quantity : str
+            Its name, a key of `napari_ran.introspect.quantities.QUANTITIES`.
+        stage : int
+            Position of the stage in `stages`.
+        direction : {"forward", "inverse"}
+            Which field: the fixed grid's, or the moving grid's.
+
         Raises
         ------
         InputError
@@ -212,6 +270,13 @@ class Inspection:
         """Return how good the field is after a stage.
 
         Dice is measured on the network's grid, or on the field's own where there is no network.
+
+        Parameters
+        ----------
+        stage : int
+            Position of the stage in `stages`.
+        direction : {"forward", "inverse"}
+            Which field: the fixed grid's, or the moving grid's.
         """
         there = self._stage(stage)
         needed = [name for name in ("field", "jacobian", "warped") if not self.why_not(name, stage, direction)]
@@ -271,6 +336,13 @@ def total_of_increments(inspection: Inspection, direction: str = "forward") -> T
 
     It equals the network's field up to rounding: each increment is measured against the field before it as the network
     brought it to the next grid (repeated, and doubled with the voxel size).
+
+    Parameters
+    ----------
+    inspection : Inspection
+        With levels.
+    direction : {"forward", "inverse"}
+        Which field: the fixed grid's, or the moving grid's.
 
     Raises
     ------

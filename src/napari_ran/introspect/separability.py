@@ -120,11 +120,25 @@ class Separability:
         return float(self.histogram[self.differences[None] > self.bound[:, None]].sum())
 
     def normalised(self, by: Normalisation = "joint") -> NDArray[np.float64]:
-        """Return `probability` or `conditional`."""
+        """Return `probability` or `conditional`.
+
+        Parameters
+        ----------
+        by : {"joint", "conditional"}
+            Over all cells, or for each distance by itself.
+        """
         return self.probability if by == "joint" else self.conditional
 
     def difference(self, other: Separability, by: Normalisation = "joint") -> SeparabilityDifference:
-        """Return this minus `other` (Fig. 7b), over the distances that both have."""
+        """Return this minus `other` (Fig. 7b), over the distances that both have.
+
+        Parameters
+        ----------
+        other : Separability
+            What is taken away; with the same cells.
+        by : str
+            As for `normalised`.
+        """
         distances = self.distances if len(self.distances) < len(other.distances) else other.distances
         differences = self.differences if len(self.differences) > len(other.differences) else other.differences
         change = np.zeros((len(distances), len(differences)))
@@ -157,7 +171,13 @@ class Separability:
         return np.stack(np.unravel_index(self.points[chosen], self.shape), axis=-1)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write one line per cell."""
+        """Write one line per cell.
+
+        Parameters
+        ----------
+        path : path
+            File to write.
+        """
         joint, conditional = self.probability, self.conditional
         bound = [""] * len(self.distances) if self.bound is None else [f"{value:g}" for value in self.bound]
         with open(path, "w", newline="", encoding="utf-8") as file:

@@ -109,6 +109,11 @@ def save_weights(model: Network, path: str | Path, card: ModelCard) -> Path:
 def load_weights(name_or_path: str | Path) -> TrainedRAN:
     """Return the network of a name of `available_weights` or of a safetensors file, on the CPU, with its ``.card``.
 
+    Parameters
+    ----------
+    name_or_path : str or path
+        Name of installed weights, or a file.
+
     Raises
     ------
     InputError
@@ -122,6 +127,11 @@ def load_weights(name_or_path: str | Path) -> TrainedRAN:
 
 def load_network(name_or_path: str | Path) -> TrainedRAN | PairNetwork:
     """Return what `load_weights` returns, or another system whose weights the file holds, with its ``.card``.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        Name of installed weights, or a file.
 
     Raises
     ------

@@ -85,6 +85,11 @@ def load_image(path: str | Path) -> Image:
 def load_labels(path: str | Path) -> Labels:
     """Read a label map; see `load_image` for the formats.
 
+    Parameters
+    ----------
+    path : path
+        The file, or a folder that holds a DICOM series.
+
     Raises
     ------
     InputError

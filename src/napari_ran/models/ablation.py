@@ -94,18 +94,38 @@ class Ablation:
         return min(self._touched, default=sys.maxsize)
 
     def levels_left(self, levels: int) -> int:
-        """Return how many of so many levels count for the final field: all, unless they are off to the very end."""
+        """Return how many of so many levels count for the final field: all, unless they are off to the very end.
+
+        Parameters
+        ----------
+        levels : int
+            Number of levels of the network.
+        """
         if not self.output:
             return levels
         return 1 + max((level for level in range(levels) if level not in self.levels), default=-1)
 
     @classmethod
     def after(cls, first: int, levels: int) -> Ablation:
-        """Return the one that leaves the `first` of so many levels, and the field of the last of them as the result."""
+        """Return the one that leaves the `first` of so many levels, and the field of the last of them as the result.
+
+        Parameters
+        ----------
+        first : int
+            How many levels stay.
+        levels : int
+            Number of levels of the network.
+        """
         return cls(levels=frozenset(range(first, levels)), output=True)
 
     def at(self, level: int) -> LevelAblation | None:
-        """Return what is off in a level's aligner; None where all of it runs as it is."""
+        """Return what is off in a level's aligner; None where all of it runs as it is.
+
+        Parameters
+        ----------
+        level : int
+            Which level, from 0.
+        """
         off = LevelAblation(
             tuple(sorted(head for at, head in self.heads if at == level)),
             level in self.confidences,
@@ -125,7 +145,13 @@ class Ablation:
         return f"{', '.join(parts)} off" if parts else "nothing off"
 
     def check(self, config: RANConfig) -> None:
-        """Raise `InputError` where a part is named that a network of this structure does not have."""
+        """Raise `InputError` where a part is named that a network of this structure does not have.
+
+        Parameters
+        ----------
+        config : RANConfig
+            Structure of the network.
+        """
         last = config.levels - 1
         for level in sorted(self._touched):
             if not 0 <= level <= last:

@@ -123,7 +123,7 @@ def run_peer(
     options: Mapping[str, Any] | None = None,
     timeout: float | None = None,
 ) -> PeerResult:
-    """Do what `peer_steps` does, to its end."""
+    """Do what `peer_steps` does, to its end; see `peer_steps` for the parameters and the errors."""
     return last(peer_steps(name, fixed, moving, start, options=options, timeout=timeout))
 
 

@@ -94,7 +94,17 @@ def sliding_phantom(
 
 
 def phantom_2d(seed: int = 0, shape: tuple[int, ...] = (112, 80), spacing: Sequence[float] = (1.5, 1.5)) -> PhantomPair:
-    """Make a 2-D phantom pair, the coronal counterpart of `sliding_phantom`: the parts slide along the last axis."""
+    """Make a 2-D phantom pair, the coronal counterpart of `sliding_phantom`: the parts slide along the last axis.
+
+    Parameters
+    ----------
+    seed : int
+        Other seeds vary the geometry, the motion and the texture.
+    shape : tuple of int
+        Number of pixels.
+    spacing : sequence of float
+        Pixel size in mm.
+    """
     return sliding_phantom(seed, shape, spacing)
 
 

@@ -46,7 +46,17 @@ class Validation:
 
 @dataclass(frozen=True)
 class TrainStarted:
-    """The run begins, or goes on after `steps_done` steps; `identity` is the measure of doing nothing."""
+    """The run begins, or goes on after `steps_done` steps; `identity` is the measure of doing nothing.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        The settings, with everything chosen that was left open.
+    steps_done : int
+        Steps that were done before.
+    identity : Validation
+        What a network that does nothing reaches.
+    """
 
     config: TrainConfig
     steps_done: int
@@ -89,7 +99,21 @@ class TrainStep:
 
 @dataclass(frozen=True)
 class Validated:
-    """The averaged weights were measured; `checkpoint` is the file that has them if they are the best so far."""
+    """The averaged weights were measured; `checkpoint` is the file that has them if they are the best so far.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    seconds : float
+        Time of the run so far.
+    validation : Validation
+        What was measured.
+    best : bool
+        Whether it is the best so far.
+    checkpoint : Path
+        File of the best weights.
+    """
 
     step: int
     seconds: float
@@ -100,7 +124,15 @@ class Validated:
 
 @dataclass(frozen=True)
 class TrainNote:
-    """Something that people should know, in a sentence."""
+    """Something that people should know, in a sentence.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    message : str
+        The sentence.
+    """
 
     step: int
     message: str
@@ -129,7 +161,15 @@ class TrainFinished:
 
 @dataclass(frozen=True)
 class TrainFailed:
-    """A training in another process is over because of a fault, which `message` tells; see `TrainingProcess`."""
+    """A training in another process is over because of a fault, which `message` tells; see `TrainingProcess`.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    message : str
+        What went wrong.
+    """
 
     step: int
     message: str

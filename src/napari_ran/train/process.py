@@ -38,6 +38,15 @@ class TrainingProcess:
     """A handle on the training in a folder; the process outlives it, and this process too unless it is tied to it.
 
     Make one by `start` or `attach`. Nothing here waits, except for `events` and `wait`.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the training.
+    process : Popen, optional
+        The process, where it was started here.
+    offset : int
+        Bytes of its story that were told already.
     """
 
     def __init__(self, folder: Path, process: subprocess.Popen[bytes] | None = None, offset: int = 0) -> None:
@@ -114,6 +123,11 @@ class TrainingProcess:
     def attach(cls, folder: str | Path) -> TrainingProcess:
         """Return a handle on the training that runs, or ran, in a folder; `poll` then tells its story so far.
 
+        Parameters
+        ----------
+        folder : path
+            Folder of the training.
+
         Raises
         ------
         InputError
@@ -187,7 +201,13 @@ class TrainingProcess:
         return not (self.folder / PARENT).exists()
 
     def tie(self, outlive: bool) -> None:
-        """Let the training outlive this process, or stop when this process ends or calls `let_go`."""
+        """Let the training outlive this process, or stop when this process ends or calls `let_go`.
+
+        Parameters
+        ----------
+        outlive : bool
+            Whether it goes on without this process.
+        """
         _tie(self.folder, outlive)
 
     def let_go(self) -> None:

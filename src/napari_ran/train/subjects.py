@@ -48,7 +48,17 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class TrainPair:
-    """A pair to train on or to validate with: images in memory (layers of a viewer, say) or files."""
+    """A pair to train on or to validate with: images in memory (layers of a viewer, say) or files.
+
+    Attributes
+    ----------
+    fixed, moving : Image or path
+        The images.
+    fixed_labels, moving_labels : Labels or path, optional
+        Label maps, each on its image's grid.
+    fixed_landmarks, moving_landmarks : Landmarks or path, optional
+        Corresponding points, in the same order.
+    """
 
     fixed: Image | Path
     moving: Image | Path

@@ -33,7 +33,17 @@ class ReportStep:
 
 
 def write_report(inspection: Inspection, folder: str | Path, **options: Any) -> Path:
-    """Write the report without watching its progress; see `report_steps`."""
+    """Write the report without watching its progress; see `report_steps`.
+
+    Parameters
+    ----------
+    inspection : Inspection
+        What to report on.
+    folder : path
+        Where to write; made if missing.
+    **options
+        Further arguments of `report_steps`.
+    """
     return last(report_steps(inspection, folder, **options))
 
 
