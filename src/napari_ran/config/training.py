@@ -345,7 +345,7 @@ class TrainConfig(FrozenConfig):
         What to call the trained model.
     seed : int
         Seed of the weights, of the order of the pairs and of what is drawn for them.
-    model, data, augment, objective, optimiser, validation, compute, budget
+    model, data, augment, objective, optimiser, validation, compute, budget : settings
         The sections; see their classes.
     """
 

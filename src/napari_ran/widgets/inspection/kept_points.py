@@ -74,6 +74,7 @@ class KeptPoints(QWidget):
     def _new_table(self) -> QTableWidget:
         table = WholeTable()
         table.setAccessibleName(CAPTION)
+        table.setToolTip("<p>A row for each point that was kept; choose one to see its path again</p>")
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.verticalHeader().hide()

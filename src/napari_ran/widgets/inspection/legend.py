@@ -27,7 +27,7 @@ class LegendWidget(ThemedPlot):
     """
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(viewer, "Legend", parent=parent)
+        super().__init__(viewer, "Legend", "What the colours in the viewer mean, with units", parent)
         self.legend = Legend()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 

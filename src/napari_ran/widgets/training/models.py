@@ -54,6 +54,7 @@ class ModelsPage(QWidget):
         self._cards: dict[str, ModelCard] = {}
         self.list = QListWidget()
         self.list.setAccessibleName("Models")
+        self.list.setToolTip("<p>Your own models and the bundled ones; the card of the chosen one is below</p>")
         self.card = QLabel()
         self.card.setWordWrap(True)
         self.card.setTextFormat(Qt.TextFormat.RichText)
@@ -62,6 +63,8 @@ class ModelsPage(QWidget):
         self.rename_button, self.export_button, self.remove_button = (
             QPushButton(text) for text in ("Rename…", "Export…", "Remove…")
         )
+        self.rename_button.setToolTip("<p>Give a model of yours another name</p>")
+        self.remove_button.setToolTip("<p>Delete a model of yours for good; bundled ones stay</p>")
         self.export_button.setToolTip("Copy the model with its card to a file that others can use")
         row = QHBoxLayout()
         for button in (self.rename_button, self.export_button, self.remove_button):
