@@ -66,7 +66,7 @@ class CohortWidget(DockedWidget):
     def _build(self) -> None:
         self.open_button = QPushButton("Open…")
         self.open_button.setToolTip("<p>The folder that napari-ran batch wrote its results to</p>")
-        self.title = QLabel("Open the folder of a cohort.")
+        self.title = QLabel("Open the folder that 'napari-ran batch' wrote.")
         self.title.setWordWrap(True)
         self.table = QTableWidget()
         self.table.setAccessibleName("Pairs")

@@ -131,6 +131,7 @@ class CompareWidget(DockedWidget):
         group = QGroupBox("Systems")
         column = QVBoxLayout(group)
         self.systems = QListWidget()
+        self.systems.setSpacing(1)
         self.systems.setAccessibleName("Systems to compare")
         self.systems.setToolTip(
             "<p>Tick what is to be compared: networks alone or with the field optimised for this pair, no network, and "
@@ -177,7 +178,7 @@ class CompareWidget(DockedWidget):
             item.setCheckState(Qt.CheckState.Checked if wanted else Qt.CheckState.Unchecked)
             self.systems.addItem(item)
         self.systems.blockSignals(blocked)
-        height = self.systems.sizeHintForRow(0) * min(self.systems.count(), 10) + 12
+        height = (self.systems.sizeHintForRow(0) + 2) * min(self.systems.count(), 10) + 12
         self.systems.setFixedHeight(max(height, 60))
         self._count()
 

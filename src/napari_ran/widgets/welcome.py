@@ -106,6 +106,7 @@ class WelcomeWidget(DockedWidget):
         for button in (self.back_button, self.skip_button, self.next_button):
             row.addWidget(button)
         self.page = scrolled(page)
+        self.page.setMinimumHeight(2 * self.fontMetrics().lineSpacing() + 6)  # where the window is low, it scrolls
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 6, 8, 6)
         layout.setSpacing(4)

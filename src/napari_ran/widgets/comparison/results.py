@@ -229,7 +229,7 @@ class ResultsPanel(QGroupBox):
     def _on_shown(self, largest: float) -> None:
         scale = {
             "difference": f"Blue to red: \N{MINUS SIGN}{largest:.3g} to {largest:.3g}, the same for all.",
-            "magnitude": f"Dark blue to red: 0 to {largest:.3g} mm, the same for all.",
+            "magnitude": f"Dark blue to yellow: 0 to {largest:.3g} mm, the same for all.",
             "jacobian": "Blue shrinks, white keeps, red grows (0 to 2); folds are magenta.",
         }
         self.scale.setText(scale.get(self.view.currentData(), ""))

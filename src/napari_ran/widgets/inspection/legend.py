@@ -89,7 +89,7 @@ class LegendWidget(ThemedPlot):
         line = self.fontMetrics().height()
         texts = (
             self.legend.title,
-            "Hue: where the point goes",
+            "Colour: where the point goes",
             f"Strength: 0 to {self.legend.limits[1]:.1f} mm",
         )
         for row, text in enumerate(texts):

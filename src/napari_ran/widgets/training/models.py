@@ -53,6 +53,7 @@ class ModelsPage(QWidget):
         super().__init__()
         self._cards: dict[str, ModelCard] = {}
         self.list = QListWidget()
+        self.list.setSpacing(1)
         self.list.setAccessibleName("Models")
         self.list.setToolTip("<p>Your own models and the bundled ones; the card of the chosen one is below</p>")
         self.card = QLabel()
@@ -99,7 +100,9 @@ class ModelsPage(QWidget):
             item.setData(Qt.ItemDataRole.UserRole, name)
             self.list.addItem(item)
         row = max(self.list.sizeHintForRow(0), self.list.fontMetrics().height())
-        self.list.setFixedHeight(row * min(max(self.list.count(), _FEWEST), _MOST) + 2 * self.list.frameWidth() + 4)
+        self.list.setFixedHeight(
+            (row + 2) * min(max(self.list.count(), _FEWEST), _MOST) + 2 * self.list.frameWidth() + 4
+        )
         self.choose(before)
 
     def choose(self, name: str) -> None:

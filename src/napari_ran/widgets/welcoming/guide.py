@@ -82,9 +82,11 @@ class Guide:
         if ndim == 3 and self._viewer.dims.ndim == 3:
             self._viewer.dims.ndisplay = 2
             self._viewer.dims.order = CORONAL
-            self._viewer.dims.set_current_step(CORONAL[0], pair["fixed"].data.shape[CORONAL[0]] // 2)
+            middle = pair["fixed"].extent.world.mean(0)
+            self._viewer.dims.set_point(CORONAL[0], middle[CORONAL[0]])
         for layer in self._viewer.layers:
             layer.visible = layer in pair.values()
+        self._viewer.layers.selection.active = pair["moving"]
         self._viewer.reset_view()
 
     def register(self) -> None:
