@@ -258,7 +258,7 @@ def photograph_widgets(camera: Photographer, looks: Looks, seconds: float) -> No
         welcome.next_button.click()
         if not camera.wait(seconds, lambda: welcome.shown):
             raise SystemExit(f"the tour stopped at '{step.title}'")
-        camera.wait(2.5)
+        camera.wait(2.5 if step is not STEPS[-1] else 8.0)
         looks.shoot(f"1_tour_{welcome.index + 1}")
     welcome.next_button.click()
     looks.shoot("1_tour_end")

@@ -100,9 +100,8 @@ class ModelsPage(QWidget):
             item.setData(Qt.ItemDataRole.UserRole, name)
             self.list.addItem(item)
         row = max(self.list.sizeHintForRow(0), self.list.fontMetrics().height())
-        self.list.setFixedHeight(
-            (row + 2) * min(max(self.list.count(), _FEWEST), _MOST) + 2 * self.list.frameWidth() + 4
-        )
+        rows = min(max(self.list.count(), _FEWEST), _MOST)
+        self.list.setFixedHeight((row + 2) * rows + 2 * self.list.frameWidth() + 4)
         self.choose(before)
 
     def choose(self, name: str) -> None:

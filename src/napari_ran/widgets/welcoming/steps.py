@@ -86,8 +86,8 @@ STEPS = (
         "3 of Inspect: which head proposed it",
         "Shows whose proposal counts where, at the finest level.",
         "Several <b>heads</b> propose a displacement for each voxel, so that neighbours may move differently. The "
-        "legend gives the colour and the mean share of each. Where colours change at the border of an organ, heads have "
-        "shared the work; where one colour rules, one head does it.",
+        "legend gives the colour and the mean share of each. Where colours change at the border of an organ, heads "
+        "have shared the work; where one colour rules, one head does it.",
         "Show the heads",
     ),
     Step(
