@@ -35,8 +35,8 @@ ARROWS_PER_SLICE = 80
 LENGTH_COLORMAP = "plasma"
 """Of displacements: from dark blue to yellow, ever lighter, so that colour-blind readers can tell lengths apart."""
 
-FOLD_COLOUR = (1.0, 0.0, 1.0, 1.0)
-"""Colour of folds in the Jacobian determinant's layer, outside its colour map (magenta)."""
+FOLD_COLOUR = (0.0, 0.0, 0.0, 1.0)
+"""Colour of folds in the Jacobian determinant's layer, outside its colour map: black, which no eye mixes up with it."""
 
 
 def to_layer_data(value: Image | Labels | Landmarks | DisplacementField) -> LayerData:
@@ -173,7 +173,7 @@ def magnitude_layer(field: DisplacementField, name: str = "displacement (mm)") -
 
 
 def jacobian_layer(field: DisplacementField, name: str = "Jacobian determinant") -> LayerData:
-    """Return the local volume change as an image layer: blue shrinks, white keeps, red grows, folds are magenta."""
+    """Return the local volume change as an image layer: blue shrinks, white keeps, red grows, folds are black."""
     determinant = field.jacobian_determinant.cpu().numpy()
     colormap = {
         "name": "napari-ran jacobian",

@@ -121,7 +121,7 @@ RESULTS = (
     ResultKind(
         "jacobian",
         "Jacobian determinant",
-        "Local volume change (no unit): blue shrinks, white keeps, red grows; folds (0 or less) are magenta.",
+        "Local volume change (no unit): blue shrinks, white keeps, red grows; folds (0 or less) are black.",
     ),
     ResultKind(
         "consistency", "Inverse consistency (mm)", "How far a point ends from its start, there and back, in mm."

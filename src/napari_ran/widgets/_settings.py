@@ -17,10 +17,21 @@ def setting(section: str, name: str) -> Any:
     """Return a value of the plugin's settings; the default where napari has no such page or its file is damaged."""
     default = DEFAULTS[section][name]
     try:
-        from napari.settings import get_plugin_settings
-
-        value = getattr(getattr(get_plugin_settings("napari-ran"), section), name)
+        value = from_napari(section, name)
     except Exception:  # a preference is never worth a widget that does not open
         logger.debug("no plugin settings from napari", exc_info=True)
         return default
     return value if isinstance(value, type(default)) else default
+
+
+def from_napari(section: str, name: str) -> Any:
+    """Return what napari's preferences hold.
+
+    Raises
+    ------
+    Exception
+        Whatever napari raises: it may be too old for plugin settings, or not know the plugin.
+    """
+    from napari.settings import get_plugin_settings
+
+    return getattr(getattr(get_plugin_settings("napari-ran"), section), name)

@@ -187,6 +187,12 @@ class WelcomeWidget(DockedWidget):
             getattr(self.guide, self.step.key)()
         self.shown = True
         self._show()
+        if self.step.key in ("register", "levels"):  # a dock has opened: the canvas is narrower than before
+            QTimer.singleShot(LOOK_MS, self._refit)
+
+    def _refit(self) -> None:
+        if self._open:
+            self.viewer.reset_view()
 
     def _look(self) -> None:
         """Go on when the registration has come to its end, and say so when it came to none."""

@@ -57,6 +57,7 @@ class KeptPoints(QWidget):
         caption.setWordWrap(True)  # or the page is wider than a narrow dock, which cuts it off
         self.table = self._new_table()
         remove = QPushButton("Remove")
+        remove.setToolTip("<p>Forget the selected points, or the last one when none is selected</p>")
         remove.clicked.connect(self.remove_selected)
         export = QPushButton("Export CSV…")
         export.setToolTip("<p>Write all contributions, masks and confidences of the kept points</p>")
