@@ -44,6 +44,7 @@ def test_every_command_can_be_imported(manifest: npe2.PluginManifest) -> None:
 def test_the_widgets_are_in_both_menus(manifest: npe2.PluginManifest) -> None:
     contributions = manifest.contributions
     widgets = [
+        "napari-ran.welcome",
         "napari-ran.register",
         "napari-ran.inspect",
         "napari-ran.train",

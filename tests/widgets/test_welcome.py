@@ -67,6 +67,7 @@ def arrive(widget: WelcomeWidget, qtbot: Any) -> None:
 
 
 def test_the_whole_tour_by_clicks(tour: Callable[[], Made], qtbot: Any, artifacts: Path) -> None:
+    keep("register", {"spacing": 2.0, "affine": "rigid"})
     viewer, widget = tour()
     assert widget.next_button.text() == "Open the sample"
     arrive(widget, qtbot)
@@ -75,6 +76,8 @@ def test_the_whole_tour_by_clicks(tour: Callable[[], Made], qtbot: Any, artifact
     arrive(widget, qtbot)
     assert recent_of(viewer).result.report.complete
     assert docked(viewer, RegisterWidget).tabs.currentIndex() == 1
+    assert docked(viewer, RegisterWidget).form.get().affine == "auto"
+    assert recall("register") == {"spacing": 2.0, "affine": "rigid"}  # the user's own settings stay remembered
     arrive(widget, qtbot)
     inspect = docked(viewer, InspectWidget)
     assert inspect.levels.play_button.isChecked()
@@ -101,34 +104,23 @@ def test_the_whole_tour_by_clicks(tour: Callable[[], Made], qtbot: Any, artifact
     assert widget.index == 0
 
 
-def test_what_was_closed_in_between_is_made_again(tour: Callable[[], Made], qtbot: Any) -> None:
+def test_a_step_makes_all_that_it_needs_and_again_what_was_closed(tour: Callable[[], Made], qtbot: Any) -> None:
+    keep("tour", {"step": 3})
     viewer, widget = tour()
-    for _ in range(3):
-        arrive(widget, qtbot)
+    assert widget.step.key == "increment"
+    assert not widget.shown
+    arrive(widget, qtbot)
+    assert docked(viewer, InspectWidget).levels.quantity == "increment"
     first = recent_of(viewer).result
     for kind in (InspectWidget, RegisterWidget):
         viewer.window.remove_dock_widget(docked(viewer, kind))
     viewer.layers.clear()
     arrive(widget, qtbot)
-    assert docked(viewer, InspectWidget).levels.quantity == "increment"
+    assert docked(viewer, InspectWidget).levels.quantity == "masks"
     assert recent_of(viewer).result is first  # still there: nothing had to be registered again
     assert docked(viewer, RegisterWidget) is None
-    viewer.layers.clear()
-    recent_of(viewer).put(None)
-    viewer.window.remove_dock_widget(docked(viewer, InspectWidget))
-    arrive(widget, qtbot)
-    assert docked(viewer, InspectWidget).levels.quantity == "masks"
-    assert recent_of(viewer).result is not first
-
-
-def test_a_step_in_the_middle_makes_all_that_it_needs(tour: Callable[[], Made], qtbot: Any) -> None:
-    keep("tour", {"step": 5})
-    viewer, widget = tour()
-    assert widget.step.key == "probe"
-    assert not widget.shown
-    arrive(widget, qtbot)
-    assert docked(viewer, InspectWidget).probe.current is not None
-    assert recall("tour") == {"step": 5}
+    assert widget.guide.pair is not None
+    assert recall("tour") == {"step": 4}
 
 
 def test_a_registration_that_is_closed_or_stopped_is_told_of(tour: Callable[[], Made], qtbot: Any) -> None:
@@ -140,7 +132,7 @@ def test_a_registration_that_is_closed_or_stopped_is_told_of(tour: Callable[[], 
     qtbot.waitUntil(widget.next_button.isEnabled, timeout=10_000)
     assert widget.text.text() == STOPPED
     assert widget.index == 1
-    arrive(widget, qtbot)
+    assert widget.next_button.text() == "Register"
 
 
 def test_steps_can_be_skipped_and_gone_back_to_and_are_remembered(tour: Callable[[], Made]) -> None:
@@ -173,15 +165,6 @@ def test_it_lies_at_the_bottom_and_forgets_when_asked(tour: Callable[[], Made], 
     click(widget.forget_button)
     assert recall("register") == {}
     assert widget.index == 0
-
-
-def test_the_users_own_settings_stay_remembered(tour: Callable[[], Made], qtbot: Any) -> None:
-    keep("register", {"spacing": 2.0, "affine": "rigid"})
-    viewer, widget = tour()
-    arrive(widget, qtbot)
-    arrive(widget, qtbot)
-    assert docked(viewer, RegisterWidget).form.get().affine == "auto"
-    assert recall("register") == {"spacing": 2.0, "affine": "rigid"}
 
 
 def test_an_error_is_shown_and_the_tour_goes_on(tour: Callable[[], Made], qtbot: Any, monkeypatch: Any) -> None:
