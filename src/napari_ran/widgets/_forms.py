@@ -7,7 +7,7 @@ import html
 import math
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
+    QPushButton,
     QSizePolicy,
     QSpinBox,
     QWidget,
@@ -194,6 +195,14 @@ class _Decimal(QDoubleSpinBox):
         """Return the number without zeros at its end."""
         text, point = str(super().textFromValue(value)), self.locale().decimalPoint()
         return text.rstrip("0").removesuffix(point) if point in text else text
+
+
+def button(text: str, tooltip: str, slot: Callable[[], Any]) -> QPushButton:
+    """Return a button that says what it does, and does it."""
+    made = QPushButton(text)
+    made.setToolTip(f"<p>{tooltip}</p>")
+    made.clicked.connect(slot)
+    return made
 
 
 def combo(accessible_name: str, tooltip: str) -> QComboBox:
