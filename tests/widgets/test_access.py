@@ -11,11 +11,13 @@ from qtpy.QtWidgets import QAbstractSpinBox, QLineEdit, QPushButton, QScrollArea
 
 from napari_ran.config import RegistrationConfig, TrainConfig
 from napari_ran.widgets._access import Spoken, controls, name_of, plain, tips_of
+from napari_ran.widgets._export import ExportDialog
 from napari_ran.widgets._forms import ConfigForm, _fields, _helps
 from napari_ran.widgets.apply import ApplyWidget
 from napari_ran.widgets.cohort import CohortWidget
 from napari_ran.widgets.compare import CompareWidget
 from napari_ran.widgets.inspect import InspectWidget
+from napari_ran.widgets.inspection.foreign import FieldDialog
 from napari_ran.widgets.register import RegisterWidget
 from napari_ran.widgets.train import TrainWidget
 from napari_ran.widgets.welcome import WelcomeWidget
@@ -59,6 +61,17 @@ def test_every_control_of_every_widget_has_a_name_and_an_explanation(widgets: li
             if "<" in control.accessibleDescription():
                 silent.append(f"{where}: '{control.accessibleDescription()}' has tags")
     assert not silent
+
+
+def test_every_control_of_the_dialogs_too(make_napari_viewer: Callable[..., Any], qtbot: Any) -> None:
+    for dialog in (ExportDialog(3), FieldDialog(make_napari_viewer())):
+        qtbot.addWidget(dialog)
+        found = list(controls(dialog))
+        assert len(found) >= 4
+        for control in found:
+            assert name_of(control), type(control)
+            assert all(tips_of(control)), name_of(control)
+            assert control.accessibleDescription() == tips_of(control)[0]
 
 
 def test_no_control_is_overlooked_by_the_walk(widgets: list[Any]) -> None:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
+    QDialogButtonBox,
     QHeaderView,
     QLabel,
     QLineEdit,
@@ -85,6 +86,13 @@ def explain_tabs(tabs: QTabWidget, name: str, **tips: str) -> None:
     tabs.tabBar().setAccessibleName(name)
     for index in range(tabs.count()):
         tabs.setTabToolTip(index, f"<p>{tips[tabs.tabText(index).lower().replace(' ', '_')]}</p>")
+
+
+def explain_buttons(buttons: QDialogButtonBox, accept: str) -> None:
+    """Say what the buttons of a dialog do: the one that accepts does what `accept` says, any other nothing."""
+    for button in buttons.buttons():
+        accepts = buttons.buttonRole(button) == QDialogButtonBox.ButtonRole.AcceptRole
+        button.setToolTip(f"<p>{accept if accepts else 'Close this and change nothing'}</p>")
 
 
 class Spoken(QObject):
