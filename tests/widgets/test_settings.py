@@ -7,6 +7,7 @@ from typing import Any
 
 import npe2
 import pytest
+from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_ran.widgets import _settings
 from napari_ran.widgets._settings import DEFAULTS, setting
@@ -45,6 +46,18 @@ def test_napari_is_asked_and_its_answer_taken(plugin_settings: Any, npe2pm: Any,
     get_plugin_settings("napari-ran").start.sample = "phantom-2d"
     assert setting("start", "remember") is False
     assert setting("start", "sample") == "phantom-2d"
+
+
+def test_naparis_preferences_show_the_page(plugin_settings: Any, npe2pm: Any, qtbot: Any) -> None:
+    npe2pm.register(npe2.PluginManifest.from_file(MANIFEST))
+    from napari._qt.dialogs.preferences_dialog import PreferencesDialog
+
+    dialog = PreferencesDialog()
+    qtbot.addWidget(dialog)
+    titles = [dialog._list.item(row).text() for row in range(dialog._list.count())]
+    page = dialog._stack.widget(titles.index("Residual Aligner registration"))
+    assert len(page.findChildren(QCheckBox)) == 2
+    assert [box.count() for box in page.findChildren(QComboBox)] == [2]
 
 
 @pytest.mark.parametrize("answer", [KeyError("no plugin"), ImportError("old napari"), ValueError("damaged file")])

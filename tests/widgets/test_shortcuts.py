@@ -65,7 +65,7 @@ def test_keys_click_a_button_that_can_be_clicked(shown: tuple[QWidget, QPushButt
 
 def test_the_settings_switch_them_off(shown: tuple[QWidget, QPushButton], monkeypatch: pytest.MonkeyPatch) -> None:
     owner, button = shown
-    monkeypatch.setattr(_settings, "from_napari", lambda section, name: name != "shortcuts")
+    monkeypatch.setattr(_settings, "from_napari", lambda section, name: name != "dock_keys")
     bind(owner, run=button)
     assert not owner.findChildren(QShortcut)
     assert "Ctrl" not in button.toolTip()

@@ -8,7 +8,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "start": {"remember": True, "shortcuts": True, "sample": "sliding-phantom"},
+    "start": {"remember": True, "dock_keys": True, "sample": "sliding-phantom"},
 }
 """What is set where the user, or an older napari, says nothing; the same as in the manifest (a test compares them)."""
 

@@ -53,7 +53,7 @@ def bind(owner: QWidget, **actions: QAbstractButton | Callable[[], None]) -> Non
     **actions : QAbstractButton or function
         By the name in `SHORTCUTS`.
     """
-    if not setting("start", "shortcuts"):
+    if not setting("start", "dock_keys"):
         return
     for name, action in actions.items():
         keys = QKeySequence(SHORTCUTS[name].keys)
