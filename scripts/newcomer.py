@@ -98,7 +98,7 @@ class Newcomer:
 def walk_tour() -> None:
     """Follow the Welcome tour to its first look into the levels."""
     newcomer = Newcomer()
-    newcomer.menu("Layers", "Register", "Welcome tour")
+    newcomer.menu("Layers", "Register", "Welcome (RAN)")
     from napari_ran.widgets.welcome import WelcomeWidget
 
     welcome = newcomer.widget(WelcomeWidget)
@@ -118,7 +118,7 @@ def walk_menus() -> None:
     newcomer.menu("File", "Open Sample", "Residual Aligner registration", "Sliding phantom")
     newcomer.wait(lambda: len(newcomer.viewer.layers) > 1)
     newcomer.note("the sample is open")
-    newcomer.menu("Layers", "Register", "Register images")
+    newcomer.menu("Layers", "Register", "Register (RAN)")
     from napari_ran.widgets.register import RegisterWidget
 
     register = newcomer.widget(RegisterWidget)

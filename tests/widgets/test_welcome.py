@@ -66,6 +66,16 @@ def arrive(widget: WelcomeWidget, qtbot: Any) -> None:
     assert not widget.message.isVisibleTo(widget)
 
 
+def test_naparis_menu_has_every_widget(make_napari_viewer: Callable[..., Any]) -> None:
+    bar = make_napari_viewer().window._qt_window.menuBar()
+    layers = next(action.menu() for action in bar.actions() if action.text().endswith("Layers"))
+    register = next(action.menu() for action in layers.actions() if action.text() == "Register")
+    register.aboutToShow.emit()
+    titles = [action.text().partition(" (")[0] for action in register.actions()]
+    wanted = ["Welcome", "Register", "Inspect", "Train", "Compare", "Apply", "Cohort"]
+    assert [title for title in titles if title in wanted] == wanted
+
+
 def test_the_whole_tour_by_clicks(tour: Callable[[], Made], qtbot: Any, artifacts: Path) -> None:
     keep("register", {"spacing": 2.0, "affine": "rigid"})
     viewer, widget = tour()
