@@ -6,6 +6,7 @@ On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ import napari_ran as ran
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets.apply import ApplyWidget
 from napari_ran.widgets.inspection.recent import recent_of
+
+os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # the picture shows the defaults, whatever was used here last
 
 
 def wait(until: Callable[[], bool], seconds: float = 300) -> None:

@@ -6,6 +6,7 @@ On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from napari_ran.cases import Case
 from napari_ran.cohort import Outcome, register_case, write_summary
 from napari_ran.io import save_image, save_labels, save_landmarks
 from napari_ran.widgets.cohort import CohortWidget
+
+os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # the picture shows the defaults, whatever was used here last
 
 NAMES = ("ann", "ben", "cleo", "dov", "esra")
 

@@ -7,6 +7,7 @@ of the extra ``peers`` are in the picture as far as they are installed.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from PIL import Image as Picture
 import napari_ran as ran
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets.compare import CompareWidget
+
+os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # the picture shows the defaults, whatever was used here last
 
 SIZE = (1500, 900)
 LEFT_OUT = {"hippocampus", "hippocampus + field", "elastix-bspline"}

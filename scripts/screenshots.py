@@ -1,26 +1,35 @@
 """Photograph the widgets in a real viewer: the form, a run, its result, every view of Inspect, an error, both themes.
 
-On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python scripts/screenshots.py pictures``.
+With ``--size`` or ``--theme`` (each as often as wanted) every page of every widget is photographed in those instead,
+once as it opens and once with something in it: ``--size 1280x720 --size 1920x1080 --theme dark --theme light``.
+
+On a machine without a screen: ``xvfb-run -a -s '-screen 0 1920x1080x24' python scripts/screenshots.py pictures``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
 from napari._qt.qt_event_loop import get_qapp
-from qtpy.QtWidgets import QScrollArea, QWidget
+from qtpy.QtWidgets import QScrollArea, QTabWidget, QWidget
 
 from napari_ran.contributions import sample_phantom, sample_phantom_2d
 from napari_ran.models.ablation import Ablation
 from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.register import RegisterWidget
+from napari_ran.widgets.welcome import WelcomeWidget
+from napari_ran.widgets.welcoming.steps import STEPS
 
+os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # pictures show the defaults, whatever was used here last
 SIZE = (1280, 720)
+WIDGETS = ("Welcome", "Register", "Inspect", "Train", "Compare", "Apply", "Cohort")
 
 
 class Photographer:
@@ -205,6 +214,86 @@ def photograph_inspect(camera: Photographer) -> None:
     camera.viewer.window.remove_dock_widget(inspect)
 
 
+class Looks:
+    """Photographs what is shown in every size and theme that is wanted."""
+
+    def __init__(self, camera: Photographer, sizes: list[tuple[int, int]], themes: list[str]) -> None:
+        self.camera, self.sizes, self.themes = camera, sizes, themes
+
+    def shoot(self, name: str, page: QWidget | None = None) -> None:
+        """Save a picture per size and theme; of a page that has to be scrolled its end as well."""
+        window = self.camera.viewer.window
+        for width, height in self.sizes:
+            window.resize(width, height)
+            self.camera.wait(0.4)
+            for theme in self.themes:
+                self.camera.viewer.theme = theme
+                self.camera.shoot(f"{width}x{height}_{theme}_{name}")
+                if page is not None and scroll(page, to_end=True):
+                    self.camera.shoot(f"{width}x{height}_{theme}_{name}_end")
+                    scroll(page, to_end=False)
+        self.camera.viewer.theme = self.themes[0]
+
+    def shoot_pages(self, name: str, tabs: QTabWidget) -> None:
+        """Save pictures of every page of a widget."""
+        for index in range(tabs.count()):
+            tabs.setCurrentIndex(index)
+            self.camera.wait(0.8)
+            self.shoot(f"{name}_{tabs.tabText(index).lower().replace(' ', '')}", tabs.widget(index))
+        tabs.setCurrentIndex(0)
+
+
+def photograph_widgets(camera: Photographer, looks: Looks, seconds: float) -> None:
+    """Photograph every widget as it opens, then what can be filled from the phantom."""
+    window = camera.viewer.window
+    window.remove_dock_widget(camera.widget)
+    for name in WIDGETS:
+        dock, widget = window.add_plugin_dock_widget("napari-ran", f"{name} (RAN)")
+        camera.wait(1.0)
+        looks.shoot(f"0_{name.lower()}_empty")
+        if name != "Welcome":
+            window.remove_dock_widget(dock)
+    welcome = _docked(camera, WelcomeWidget)
+    for step in STEPS:
+        welcome.next_button.click()
+        if not camera.wait(seconds, lambda: welcome.shown):
+            raise SystemExit(f"the tour stopped at '{step.title}'")
+        camera.wait(2.5 if step is not STEPS[-1] else 8.0)
+        looks.shoot(f"1_tour_{welcome.index + 1}")
+    welcome.next_button.click()
+    looks.shoot("1_tour_end")
+    window.remove_dock_widget(welcome)
+    register, inspect = _docked(camera, RegisterWidget), _docked(camera, InspectWidget)
+    inspect.ablation.reset()
+    camera.wait(3.0)
+    looks.shoot_pages("2_inspect", inspect.tabs)
+    window.remove_dock_widget(inspect)
+    looks.shoot_pages("2_register", register.tabs)
+    register.choices.choose("moving", register.choices.layer("fixed"))
+    register.register()
+    looks.shoot("2_register_error")
+    window.remove_dock_widget(register)
+    for name in ("Train", "Compare", "Apply"):
+        dock, widget = window.add_plugin_dock_widget("napari-ran", f"{name} (RAN)")
+        camera.wait(1.0)
+        if name == "Train":
+            looks.shoot_pages("3_train", widget.tabs)
+        else:
+            looks.shoot(f"3_{name.lower()}", widget.findChild(QScrollArea))
+        if name == "Compare":
+            widget.tick("no network", *list(widget._ticks())[:2])
+            widget.run()
+            camera.wait(seconds, widget.run_button.isEnabled)
+            looks.shoot("4_compare_results", widget.findChild(QScrollArea))
+        window.remove_dock_widget(dock)
+
+
+def _docked(camera: Photographer, kind: type) -> Any:
+    """Return the widget of a kind that is docked."""
+    docked = camera.viewer.window.dock_widgets.values()
+    return next(inner for inner in docked if isinstance(inner, kind))
+
+
 def photograph_3d(camera: Photographer) -> None:
     camera.viewer.dims.ndisplay = 3
     camera.viewer.reset_view()
@@ -214,15 +303,27 @@ def photograph_3d(camera: Photographer) -> None:
     camera.viewer.dims.ndisplay = 2
 
 
+def _size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Path("tests/_artifacts/screenshots"))
     parser.add_argument("--seconds", type=float, default=240, help="longest time for one run")
     parser.add_argument("--only-form", action="store_true", help="leave out everything that needs a registration")
+    parser.add_argument("--size", type=_size, action="append", help="of the window, such as 1280x720")
+    parser.add_argument("--theme", choices=("dark", "light"), action="append", help="of the viewer")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     np.seterr(all="ignore")
     camera = Photographer(arguments.folder)
+    if arguments.size or arguments.theme:
+        looks = Looks(camera, arguments.size or [SIZE], arguments.theme or ["dark"])
+        photograph_widgets(camera, looks, arguments.seconds)
+        camera.viewer.close()
+        return
     photograph_form(camera)
     photograph_error(camera)
     if not arguments.only_form:

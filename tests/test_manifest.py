@@ -44,6 +44,7 @@ def test_every_command_can_be_imported(manifest: npe2.PluginManifest) -> None:
 def test_the_widgets_are_in_both_menus(manifest: npe2.PluginManifest) -> None:
     contributions = manifest.contributions
     widgets = [
+        "napari-ran.welcome",
         "napari-ran.register",
         "napari-ran.inspect",
         "napari-ran.train",
@@ -52,7 +53,7 @@ def test_the_widgets_are_in_both_menus(manifest: npe2.PluginManifest) -> None:
         "napari-ran.cohort",
     ]
     assert [widget.command for widget in contributions.widgets] == widgets
-    listed = [item.command for item in contributions.menus["/napari/layers/register"]]
+    listed = [item.command for item in contributions.menus["napari/layers/register"]]
     assert listed == widgets
 
 

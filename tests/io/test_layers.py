@@ -22,6 +22,7 @@ from napari_ran.io import (
     to_layer_data,
     vectors_layer,
 )
+from napari_ran.io.layers import FOLD_COLOUR
 
 NDIMS = pytest.mark.parametrize("ndim", [2, 3])
 Grids = dict[int, tuple[Grid, Grid]]
@@ -214,9 +215,9 @@ def test_folds_have_a_colour_of_their_own() -> None:
     layer = layers.Image(data, **kwargs)
     low, high = layer.contrast_limits
     colours = layer.colormap.map(np.clip((data.ravel() - low) / (high - low), -1, 2))
-    magenta = (colours == (1, 0, 1, 1)).all(1)
-    np.testing.assert_array_equal(magenta, data.ravel() < 0)
-    assert magenta.any()
+    folded = (colours == FOLD_COLOUR).all(1)
+    np.testing.assert_array_equal(folded, data.ravel() < 0)
+    assert folded.any()
 
 
 def test_channels_become_layers() -> None:

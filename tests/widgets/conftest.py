@@ -18,6 +18,17 @@ pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
 
 
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which this test's widgets remember: not the user's own, nor are the plugin's settings."""
+    from napari_ran.widgets import _settings
+
+    monkeypatch.setattr(_settings, "from_napari", lambda section, name: _settings.DEFAULTS[section][name])
+    file = tmp_path / "memory" / "viewer.json"
+    monkeypatch.setenv("NAPARI_RAN_MEMORY", str(file))
+    return file
+
+
 @pytest.fixture
 def artifacts() -> Path:
     """Where screenshots are kept for a look."""

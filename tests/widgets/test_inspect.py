@@ -208,3 +208,20 @@ def test_the_directions_show_their_own_image(
     widget.seen()
     trace = widget.session.inspection.trace
     np.testing.assert_allclose(widget.layers.find("ground").data, trace.moving[0, 0].numpy().T)
+
+
+def test_the_slice_stays_while_levels_of_other_grids_are_stepped_through(inspect_in: Any, results: Any) -> None:
+    viewer, widget = inspect_in(results[3])
+    viewer.dims.order = (1, 0, 2)
+    widget.levels.choose(quantity="field")
+    widget.levels.choose(style="arrows")
+    axis = viewer.dims.range[1]
+    viewer.dims.set_point(1, axis.start + 0.4 * (axis.stop - axis.start))
+    place = viewer.dims.point
+    shapes = set()
+    for stage in range(len(widget.session.inspection.stages)):
+        widget.levels.choose(stage=stage)
+        widget.seen()
+        shapes.add(widget.layers.picture.grid.shape)
+        assert viewer.dims.point == pytest.approx(place)
+    assert len(shapes) > 1

@@ -156,7 +156,7 @@ class ObjectiveSettings(FrozenConfig):
     compare : {"ncc", "mse", "mind"}
         How they are compared: one minus local NCC, mean squares, or mean squares of MIND-SSC.
     window : int
-        Side of the box of the local NCC.
+        Side of the box of the local NCC in voxels.
     smooth : float
         Weight of the smoothness of the field.
     smoothness : {"plain", "edges", "released"}
@@ -323,7 +323,7 @@ class BudgetSettings(FrozenConfig):
     steps : int
         Number of steps.
     minutes : float, optional
-        Time over all stretches of the run together, validation included.
+        Time in minutes over all stretches of the run together, validation included.
     clock : {"wall", "processor"}
         What a minute is: one on the clock, or one of a processor core's work for this run (threads add up). The second
         gives equal budgets on a machine that does other things besides; it says nothing about a GPU.
@@ -345,7 +345,7 @@ class TrainConfig(FrozenConfig):
         What to call the trained model.
     seed : int
         Seed of the weights, of the order of the pairs and of what is drawn for them.
-    model, data, augment, objective, optimiser, validation, compute, budget
+    model, data, augment, objective, optimiser, validation, compute, budget : settings
         The sections; see their classes.
     """
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 INK, PALE, FRAME = "#1a1a1a", "#6b6b6b", "#c8c8c8"
 """Text and lines; what steps back; frames."""
 
-_SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
+_SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#4A4A4A")
 
 BOUND = "#D55E00"
 """Delta_inf."""

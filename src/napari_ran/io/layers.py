@@ -32,8 +32,11 @@ MAX_ARROWS = 20_000
 ARROWS_PER_SLICE = 80
 """Rather than fewer arrows in a slice, some slices stay without."""
 
-FOLD_COLOUR = (1.0, 0.0, 1.0, 1.0)
-"""Colour of folds in the Jacobian determinant's layer, outside its colour map (magenta)."""
+LENGTH_COLORMAP = "plasma"
+"""Of displacements: from dark blue to yellow, ever lighter, so that colour-blind readers can tell lengths apart."""
+
+FOLD_COLOUR = (0.0, 0.0, 0.0, 1.0)
+"""Colour of folds in the Jacobian determinant's layer, outside its colour map: black, which no eye mixes up with it."""
 
 
 def to_layer_data(value: Image | Labels | Landmarks | DisplacementField) -> LayerData:
@@ -156,7 +159,7 @@ def vectors_layer(field: DisplacementField, name: str = "displacement", max_arro
     arrows = torch.stack([where, field.tensor.cpu()[(slice(None), *spots)]]).flatten(2)  # (2, D, N)
     length = field.magnitude.cpu()[spots].flatten().numpy()
     data = arrows.permute(2, 0, 1).flip(-1).numpy()
-    colour = {"edge_color": "mm", "edge_colormap": "turbo", "features": {"mm": length}}
+    colour = {"edge_color": "mm", "edge_colormap": LENGTH_COLORMAP, "features": {"mm": length}}
     style = {"edge_width": 0.1 * float(max(stride)), "vector_style": "arrow"}
     return data, _kwargs(name, "displacement vectors", field.grid) | colour | style, "vectors"
 
@@ -165,12 +168,12 @@ def magnitude_layer(field: DisplacementField, name: str = "displacement (mm)") -
     """Return the length of the displacement in mm as an image layer."""
     magnitude = field.magnitude.cpu().numpy()
     limits = (0.0, max(float(magnitude.max()), 1e-3))
-    style = {"colormap": "turbo", "contrast_limits": limits, "blending": "translucent", "opacity": 0.5}
+    style = {"colormap": LENGTH_COLORMAP, "contrast_limits": limits, "blending": "translucent", "opacity": 0.5}
     return _reverse(magnitude), _kwargs(name, "displacement magnitude", field.grid) | style, "image"
 
 
 def jacobian_layer(field: DisplacementField, name: str = "Jacobian determinant") -> LayerData:
-    """Return the local volume change as an image layer: blue shrinks, white keeps, red grows, folds are magenta."""
+    """Return the local volume change as an image layer: blue shrinks, white keeps, red grows, folds are black."""
     determinant = field.jacobian_determinant.cpu().numpy()
     colormap = {
         "name": "napari-ran jacobian",

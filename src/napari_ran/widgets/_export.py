@@ -8,6 +8,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QLabel, QWidget
 
 from napari_ran.io.fields import FORMATS
+from napari_ran.widgets._access import Spoken, explain_buttons
 from napari_ran.widgets._forms import combo
 
 OPENING = {
@@ -49,6 +50,7 @@ class ExportDialog(QDialog):
         self.help = QLabel()
         self.help.setWordWrap(True)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Save | QDialogButtonBox.StandardButton.Cancel)
+        explain_buttons(buttons, "Choose where to write the file")
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         form = QFormLayout(self)
@@ -63,6 +65,7 @@ class ExportDialog(QDialog):
         self.format_box.currentIndexChanged.connect(self._say)
         self._say()
         self.setMinimumWidth(460)
+        Spoken(self)
 
     @property
     def format(self) -> str:

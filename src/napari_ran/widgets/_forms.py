@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
 import math
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
@@ -20,6 +22,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
+    QPushButton,
     QSizePolicy,
     QSpinBox,
     QWidget,
@@ -65,14 +68,32 @@ class ConfigForm(QObject):
         self._labels = dict(labels or {})
         self._help = dict(_helps(config))
         self._fields = dict(_fields(config))
+        self._captions: dict[str, QLabel] = {}
         self.editors: dict[str, QWidget] = {}
         for path, info in self._fields.items():
             editor = _editor(info, (choices or {}).get(path))
-            editor.setToolTip(f"<p>{self._help.get(path, '')}</p>")
             editor.setAccessibleName(self.label(path))
             editor.setObjectName(path)
             self.editors[path] = editor
-        self.set(self._base)
+        self.start_from(self._base)
+
+    def start_from(self, config: FrozenConfig) -> None:
+        """Show a config, and take it for the one that `reset` returns to and that the tool tips name."""
+        self._first = config
+        self.set(config)
+        for path in self.editors:
+            self.explain(path, self._help.get(path, ""))
+
+    def explain(self, path: str, text: str) -> None:
+        """Say what a setting is when the mouse rests on its editor (rich text), and what it is set to at first."""
+        editor, first = self.editors[path], _at(self._first.to_dict(), path)
+        editor.setToolTip(f"<p>{text}</p><p>Default: {html.escape(_in_words(editor, first))}.</p>")
+        if path in self._captions:
+            self._captions[path].setToolTip(editor.toolTip())
+
+    def reset(self) -> None:
+        """Show what the form showed at first."""
+        self.set(self._first)
 
     def label(self, path: str) -> str:
         """Return the text beside a setting's editor."""
@@ -82,7 +103,7 @@ class ConfigForm(QObject):
         """Put the editors of some settings into a form layout, with their labels."""
         for path in paths:
             editor = self.editors[path]
-            caption = QLabel(self.label(path))
+            caption = self._captions[path] = QLabel(self.label(path))
             caption.setToolTip(editor.toolTip())
             caption.setBuddy(editor)
             layout.addRow(caption, editor)
@@ -100,23 +121,39 @@ class ConfigForm(QObject):
             A value cannot be used.
         """
         values = self._base.to_dict()
-        for path, editor in self.editors.items():
-            inner = values
-            *parents, last = path.split(".")
-            for part in parents:
-                inner = inner[part]
-            inner[last] = _value(editor, path)
+        for path, value in self.values().items():
+            _put(values, path, value)
         return self.config(**values)
+
+    def values(self) -> dict[str, Any]:
+        """Return what every editor holds, by its path.
+
+        Raises
+        ------
+        InputError
+            An editor's text cannot be read.
+        """
+        return {path: value_of(editor, path) for path, editor in self.editors.items()}
+
+    def show_values(self, values: Mapping[str, Any]) -> None:
+        """Show some values by their paths; those that can no longer be used are left as they are."""
+        usable = self.get()
+        for path, value in values.items():
+            editor = self.editors.get(path)
+            if editor is None or (isinstance(editor, QComboBox) and editor.findData(value) < 0):
+                continue  # a setting of another version, a model that was removed, a device of another machine
+            whole = usable.to_dict()
+            _put(whole, path, value)
+            with contextlib.suppress(InputError):
+                usable = self.config(**whole)
+        self.set(usable)
 
     def set(self, config: FrozenConfig) -> None:
         """Show a config in the editors."""
         values = config.to_dict()
         self._base = config
         for path, editor in self.editors.items():
-            inner: Any = values
-            for part in path.split("."):
-                inner = inner[part]
-            _show(editor, inner)
+            show_value(editor, _at(values, path))
 
     def set_choices(self, path: str, choices: list[tuple[str, str]]) -> None:
         """Offer other values for a setting that is chosen from a list; what is chosen stays chosen."""
@@ -128,7 +165,7 @@ class ConfigForm(QObject):
         box.clear()
         for one, text in choices:
             box.addItem(text, one)
-        _show(box, value)
+        show_value(box, value)
         box.blockSignals(blocked)
 
 
@@ -158,6 +195,14 @@ class _Decimal(QDoubleSpinBox):
         """Return the number without zeros at its end."""
         text, point = str(super().textFromValue(value)), self.locale().decimalPoint()
         return text.rstrip("0").removesuffix(point) if point in text else text
+
+
+def button(text: str, tooltip: str, slot: Callable[[], Any]) -> QPushButton:
+    """Return a button that says what it does, and does it."""
+    made = QPushButton(text)
+    made.setToolTip(f"<p>{tooltip}</p>")
+    made.clicked.connect(slot)
+    return made
 
 
 def combo(accessible_name: str, tooltip: str) -> QComboBox:
@@ -274,7 +319,43 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
     return annotation, optional
 
 
-def _value(editor: QWidget, path: str) -> Any:
+def _at(values: Any, path: str) -> Any:
+    """Return the value of a path in nested mappings."""
+    for part in path.split("."):
+        values = values[part]
+    return values
+
+
+def _put(values: Any, path: str, value: Any) -> None:
+    """Set the value of a path in nested mappings."""
+    *parents, last = path.split(".")
+    for part in parents:
+        values = values[part]
+    values[last] = value
+
+
+def _in_words(editor: QWidget, value: Any) -> str:
+    """Return a value as the editor shows it."""
+    if isinstance(editor, QComboBox):
+        index = editor.findData(value)
+        return str(editor.itemText(index) if index >= 0 else value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if value in (None, (), [], ""):
+        return "left to the program"
+    return str(value).removeprefix("(").removesuffix(")") if isinstance(value, tuple) else str(value)
+
+
+def value_of(editor: QWidget, path: str) -> Any:
+    """Return what an editor holds.
+
+    Raises
+    ------
+    InputError
+        It is text that cannot be read as a value.
+    """
     if isinstance(editor, QComboBox):
         return editor.currentData()
     if isinstance(editor, QCheckBox):
@@ -295,7 +376,8 @@ def _value(editor: QWidget, path: str) -> Any:
         raise InputError(path, f"'{text}' cannot be read", "Write a number, or several as [1, 2, 3]") from None
 
 
-def _show(editor: QWidget, value: Any) -> None:
+def show_value(editor: QWidget, value: Any) -> None:
+    """Show a value in an editor; one that a list of choices does not have is added to it."""
     if isinstance(editor, QComboBox):
         if editor.findData(value) < 0:  # such as a weights file, or a device of another machine
             editor.addItem(str(value), value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -120,7 +121,7 @@ RESULTS = (
     ResultKind(
         "jacobian",
         "Jacobian determinant",
-        "Local volume change (no unit): blue shrinks, white keeps, red grows; folds (0 or less) are magenta.",
+        "Local volume change (no unit): blue shrinks, white keeps, red grows; folds (0 or less) are black.",
     ),
     ResultKind(
         "consistency", "Inverse consistency (mm)", "How far a point ends from its start, there and back, in mm."
@@ -337,12 +338,26 @@ class ResultLayers(QObject):
             self._viewer.layers.selection.active = warped
 
 
+@contextmanager
+def still(viewer: Any) -> Iterator[None]:
+    """Keep the viewer's sliders at their place while layers are changed.
+
+    A layer that has its new data but not yet its new affine reaches too far for a moment: napari then keeps the
+    number of the slice, not its place, and another slice is shown.
+    """
+    before = tuple(viewer.dims.point)
+    yield
+    if len(before) == viewer.dims.ndim and before != tuple(viewer.dims.point):
+        viewer.dims.point = before
+
+
 def place_layer(viewer: Any, key: str, layer_data: LayerData) -> Layer:
     """Put a result layer into the viewer: into the layer of the last run if that is still there, else on top."""
     data, kwargs, kind = layer_data
     old = next((layer for layer in viewer.layers if own_result(layer) == key), None)
     if old is not None and old.ndim == len(kwargs["affine"]) - 1:
-        _update(old, data, kwargs)
+        with still(viewer):
+            _update(old, data, kwargs)
         return old
     layer = Layer.create(data, kwargs, kind)
     layer.metadata[KEY][IDENTITY] = str(layer.unique_id)

@@ -87,6 +87,7 @@ class Section(QCollapsible):
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.layout().setSpacing(2)
         self.toggleButton().setAccessibleName(title)
+        self.toggleButton().setToolTip(f"<p>Show or hide: {title[:1].lower()}{title[1:]}</p>")
         self.toggled.connect(self._show_arrow)
         self._show_arrow(False)
 
@@ -114,7 +115,7 @@ class SetupPage(QWidget):
         super().__init__()
         self.choices = RegistrationChoices(viewer, self)
         self.form = ConfigForm(ran.RegistrationConfig, _choices(), LABELS, self)
-        self.form.set(ran.RegistrationConfig(keep_levels=True))  # here one wants to look inside afterwards
+        self.form.start_from(ran.RegistrationConfig(keep_levels=True))  # here one wants to look inside afterwards
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         layout.setSpacing(8)
@@ -197,9 +198,11 @@ class SetupPage(QWidget):
         self.load_button.setToolTip("Read the settings from a YAML file, as the command line's --config does")
         self.export_button = QPushButton("Export settings…")
         self.export_button.setToolTip("Write these settings to a YAML file for here, Python or the command line")
+        self.reset_button = QPushButton("Defaults")
+        self.reset_button.setToolTip("<p>Show the settings that the form had at first, and remember those</p>")
         row = QHBoxLayout()
-        row.addWidget(self.load_button)
-        row.addWidget(self.export_button)
+        for button in (self.reset_button, self.load_button, self.export_button):
+            row.addWidget(button)
         return row
 
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any, ClassVar
 
-from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QFrame,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QProgressBar,
-    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
-
-import napari_ran as ran
-from napari_ran.errors import OutputError
 
 STAGES = {
     "check": ("Checking", 1),
@@ -49,6 +40,7 @@ class ProgressPanel(QWidget):
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setAccessibleName("Progress over all stages")
+        self.bar.setToolTip("<p>Share of the expected work that is done, in percent</p>")
         self.bar.setFormat("%p %")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -81,58 +73,6 @@ class ProgressPanel(QWidget):
         self.say(text)
 
 
-class MessagePanel(QFrame):
-    """An error in words: what is wrong with which argument, and the cure. The text can be selected and copied."""
-
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self.setObjectName("ran_message")
-        self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
-        self.text.setTextFormat(Qt.TextFormat.RichText)
-        self.text.setTextInteractionFlags(
-            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
-        )
-        self.text.setAccessibleName("Error message")
-        self.text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-        close = QToolButton()
-        close.setText("×")
-        close.setToolTip("Dismiss")
-        close.setAccessibleName("Dismiss the message")
-        close.clicked.connect(self.hide)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(8, 6, 4, 6)
-        layout.addWidget(self.text, 1)
-        layout.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
-        self.apply_theme()
-        self.hide()
-
-    def show_error(self, error: BaseException, titles: dict[str, str]) -> None:
-        """Show an exception: those meant for users as argument, problem and cure, others as they are."""
-        if isinstance(error, ran.InputError):
-            head, problem, cure = titles.get(error.argument, error.argument), error.problem, error.cure
-        elif isinstance(error, OutputError):
-            head, problem, cure = error.path, error.problem, error.cure
-        else:
-            head = "Unexpected error"
-            problem = f"{type(error).__name__}: {error}"
-            cure = "The details are in the terminal's log. Please report them"
-        sentence = cure if cure.endswith((".", "?", "!")) else f"{cure}."
-        parts = (html.escape(text) for text in (head, f"{problem[:1].upper()}{problem[1:]}", sentence))
-        self.text.setText("<b>{}</b><br>{}.<br><i>{}</i>".format(*parts))
-        self.show()
-
-    def apply_theme(self, event: Any = None) -> None:
-        """Take the viewer's error colour."""
-        theme = get_theme(self._viewer.theme)
-        self.setStyleSheet(
-            f"#ran_message {{ border: 1px solid {theme.error.as_hex()}; border-left: 4px solid {theme.error.as_hex()};"
-            f" border-radius: 3px; background: {theme.background.as_hex()}; }}"
-        )
-
-
 class ResultTable(QTableWidget):
     """A report's rows: name, before, after, unit."""
 
@@ -156,6 +96,7 @@ class ResultTable(QTableWidget):
         self.setAlternatingRowColors(False)
         self.setShowGrid(False)
         self.setAccessibleName("Result of the registration")
+        self.setToolTip("<p>Figures of the last result, each with its unit, before and after the registration</p>")
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

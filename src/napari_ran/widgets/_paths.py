@@ -42,6 +42,7 @@ class PathRow(QWidget):
     def _button(self, text: str, what: str, slot: Callable[[], None]) -> QPushButton:
         button = QPushButton(text)
         button.setAccessibleName(f"{self._name}: choose a {what}")
+        button.setToolTip(f"<p>Choose a {what} for: {self._name.lower()}</p>")
         button.clicked.connect(slot)
         return button
 

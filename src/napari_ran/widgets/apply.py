@@ -11,8 +11,11 @@ from napari_ran.carrying import CarryStep
 from napari_ran.widgets._combos import NONE
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import combo
+from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._pages import form_layout, scrolled
-from napari_ran.widgets._panels import MessagePanel, ProgressPanel
+from napari_ran.widgets._panels import ProgressPanel
+from napari_ran.widgets._remembered import FormMemory
+from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.applying.chosen import GridChoices, LayerList
 from napari_ran.widgets.applying.source import TransformChooser
@@ -31,6 +34,8 @@ class ApplyWidget(DockedWidget):
         The viewer whose layers are carried.
     """
 
+    help_page = "transforms.md"
+
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
@@ -42,6 +47,7 @@ class ApplyWidget(DockedWidget):
         self._notes: list[str] = []
         self._finished = 0
         self._build()
+        self.memory = FormMemory(self, "apply", editors={"direction": self.direction, "labels": self.labels})
         self._connect()
         self._on_direction()
         self._rest("")
@@ -71,6 +77,7 @@ class ApplyWidget(DockedWidget):
         layout.addWidget(self.progress)
         layout.addLayout(buttons)
         self.setMinimumWidth(360)
+        bind(self, run=self.run_button, stop=self.cancel_button)
 
     def _layers_group(self) -> QWidget:
         group = QGroupBox("Layers")
@@ -154,6 +161,7 @@ class ApplyWidget(DockedWidget):
             return
         self._carried = self.layers.ticked()
         self._notes, self._finished = [], 0
+        self.memory.keep()
         self.cancel_button.setEnabled(True)
         self.run_button.setEnabled(False)
         self.progress.bar.show()

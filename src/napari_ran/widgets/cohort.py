@@ -25,7 +25,8 @@ from napari_ran.io import load_image, load_labels
 from napari_ran.io.layers import LayerData, to_layer_data
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._layers import Look, difference_layer, own_result, place_layer, placed, window
-from napari_ran.widgets._panels import MessagePanel
+from napari_ran.widgets._message import MessagePanel
+from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets._worker import Task, Work, Worker
 
 COLUMNS = {
@@ -51,6 +52,8 @@ class CohortWidget(DockedWidget):
         The viewer that shows them.
     """
 
+    help_page = "cohorts.md"
+
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
@@ -63,10 +66,11 @@ class CohortWidget(DockedWidget):
     def _build(self) -> None:
         self.open_button = QPushButton("Open…")
         self.open_button.setToolTip("<p>The folder that napari-ran batch wrote its results to</p>")
-        self.title = QLabel("Open the folder of a cohort.")
+        self.title = QLabel("Open the folder that 'napari-ran batch' wrote.")
         self.title.setWordWrap(True)
         self.table = QTableWidget()
         self.table.setAccessibleName("Pairs")
+        self.table.setToolTip("<p>The pairs of the cohort; choose one to see it, click a head to sort</p>")
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -90,6 +94,7 @@ class CohortWidget(DockedWidget):
         layout.addWidget(self.status)
         layout.addLayout(bottom)
         self.setMinimumWidth(360)
+        bind(self, back=self.back_button, forward=self.next_button)
         self.open_button.clicked.connect(self._ask)
         self.back_button.clicked.connect(lambda: self.step(-1))
         self.next_button.clicked.connect(lambda: self.step(1))

@@ -25,10 +25,13 @@ from napari_ran.inputs import Inputs
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import combo
+from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._models import models
 from napari_ran.widgets._pages import Section, form_layout, scrolled
-from napari_ran.widgets._panels import MessagePanel, ProgressPanel
+from napari_ran.widgets._panels import ProgressPanel
 from napari_ran.widgets._paths import PathRow
+from napari_ran.widgets._remembered import FormMemory
+from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.comparison.kept import KeptFields
 from napari_ran.widgets.comparison.results import LOADED, ResultsPanel, row_of_widgets
@@ -44,6 +47,8 @@ class CompareWidget(DockedWidget):
         The viewer whose layers are registered.
     """
 
+    help_page = "compare.md"
+
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
@@ -53,6 +58,8 @@ class CompareWidget(DockedWidget):
         self._cases: list[Case] = []
         self._list_ndim = 3
         self._build()
+        chosen = {"affine": self.affine, "view": self.found.view, "measure": self.found.measure}
+        self.memory = FormMemory(self, "compare", editors=chosen)
         self._connect()
         self._on_source()
         self._rest("")
@@ -82,6 +89,7 @@ class CompareWidget(DockedWidget):
         layout.addWidget(self.progress)
         layout.addLayout(buttons)
         self.setMinimumWidth(380)
+        bind(self, run=self.run_button, stop=self.cancel_button)
 
     def _images_group(self) -> QWidget:
         group = QGroupBox("Images")
@@ -123,6 +131,7 @@ class CompareWidget(DockedWidget):
         group = QGroupBox("Systems")
         column = QVBoxLayout(group)
         self.systems = QListWidget()
+        self.systems.setSpacing(1)
         self.systems.setAccessibleName("Systems to compare")
         self.systems.setToolTip(
             "<p>Tick what is to be compared: networks alone or with the field optimised for this pair, no network, and "
@@ -169,7 +178,7 @@ class CompareWidget(DockedWidget):
             item.setCheckState(Qt.CheckState.Checked if wanted else Qt.CheckState.Unchecked)
             self.systems.addItem(item)
         self.systems.blockSignals(blocked)
-        height = self.systems.sizeHintForRow(0) * min(self.systems.count(), 10) + 12
+        height = (self.systems.sizeHintForRow(0) + 2) * min(self.systems.count(), 10) + 12
         self.systems.setFixedHeight(max(height, 60))
         self._count()
 
@@ -259,6 +268,7 @@ class CompareWidget(DockedWidget):
                 return
             self.found.begin(look)
             work = comparing_work(sources, wanted)
+        self.memory.keep()
         self.cancel_button.setEnabled(True)
         self.run_button.setEnabled(False)
         self.progress.show_event("check", 0, 1, "reading the images")

@@ -11,9 +11,11 @@ from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.models import RAN
+from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._pages import scrolled
-from napari_ran.widgets._panels import MessagePanel
+from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.ablation import AblationPage
 from napari_ran.widgets.inspection.export import ExportBar
@@ -30,6 +32,14 @@ from napari_ran.widgets.inspection.theory import TheoryPage
 from napari_ran.widgets.inspection.views import Choice, Picture
 
 WELCOME = "Register a pair with the Register widget, or choose a saved result."
+PAGES = {
+    "levels": "Step through the levels and choose what is shown of each",
+    "probe": "How the displacement of the voxel under the mouse came about",
+    "ablation": "Switch parts of the network off and see what changes",
+    "separability": "How often neighbouring points are moved differently, and across which boundary",
+    "design": "What the layout of the levels can and cannot reach",
+}
+"""What each page is for."""
 REST_MS = 120
 """Thumbnails and figures wait until the slider has rested for so long."""
 
@@ -48,6 +58,8 @@ class InspectWidget(DockedWidget):
     napari_viewer : napari.Viewer
         Where the layers are shown; its latest registration is inspected.
     """
+
+    help_page = "levels.md"
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
@@ -95,6 +107,7 @@ class InspectWidget(DockedWidget):
             ("Design", self.theory),
         ):
             self.tabs.addTab(scrolled(page), title)
+        explain_tabs(self.tabs, "Pages of Inspect", **PAGES)
         self.message = MessagePanel(self.viewer)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
@@ -103,6 +116,8 @@ class InspectWidget(DockedWidget):
         layout.addWidget(self.export)
         layout.addWidget(self.message)
         self.setMinimumWidth(360)
+        bind(self, back=self.levels.back, forward=self.levels.forward, play=self.levels.play_button)
+        bind_pages(self, self.tabs)
 
     def _connect(self) -> None:
         self.header.latest.triggered.connect(self.show_latest)

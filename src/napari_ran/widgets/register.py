@@ -8,16 +8,22 @@ from typing import Any
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
+from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._combos import RegistrationChoices
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._export import ExportDialog
 from napari_ran.widgets._layers import ResultLayers
+from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
-from napari_ran.widgets._panels import MessagePanel, ProgressPanel
+from napari_ran.widgets._panels import ProgressPanel
+from napari_ran.widgets._remembered import FormMemory
+from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, exporting_work, registration_work, saving_work
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.recent import recent_of
 
+SETUP_TIP = "Which images, and how they are registered"
+RESULT_TIP = "How the run goes, the figures of its result, and where to save it"
 WELCOME = "Open two images to begin (File > Open Sample has some)."
 
 
@@ -29,6 +35,8 @@ class RegisterWidget(DockedWidget):
     napari_viewer : napari.Viewer
         The viewer whose layers are registered.
     """
+
+    help_page = "quickstart.md"
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
@@ -42,6 +50,7 @@ class RegisterWidget(DockedWidget):
         self.worker = Worker(self)
         self.saver = Worker(self)
         self.placer = ResultLayers(napari_viewer, self)
+        self.memory = FormMemory(self, "register", self.form, self.setup.result_boxes)
         self._build()
         self._connect()
         self._show_state("ready")
@@ -53,6 +62,7 @@ class RegisterWidget(DockedWidget):
         self.tabs = QTabWidget()
         self.tabs.addTab(scrolled(self.setup), "Set up")
         self.tabs.addTab(scrolled(self.outcome), "Result")
+        explain_tabs(self.tabs, "Pages of Register", set_up=SETUP_TIP, result=RESULT_TIP)
         self.progress = ProgressPanel()
         self.message = MessagePanel(self.viewer)
         self.register_button = QPushButton("Register")
@@ -69,6 +79,8 @@ class RegisterWidget(DockedWidget):
         layout.addWidget(self.progress)
         layout.addLayout(buttons)
         self.setMinimumWidth(340)
+        bind(self, run=self.register_button, stop=self.cancel_button)
+        bind_pages(self, self.tabs)
 
     def _connect(self) -> None:
         self.register_button.clicked.connect(self.register)
@@ -77,6 +89,7 @@ class RegisterWidget(DockedWidget):
         self.outcome.save_button.clicked.connect(self._ask_where_to_save)
         self.outcome.export_button.clicked.connect(self._ask_how_to_export)
         self.outcome.inspect_button.clicked.connect(self.inspect)
+        self.setup.reset_button.clicked.connect(self.memory.reset)
         self.setup.load_button.clicked.connect(self._ask_what_to_load)
         self.setup.export_button.clicked.connect(self._ask_where_to_export)
         self.choices.changed.connect(self._images_changed)
@@ -93,6 +106,11 @@ class RegisterWidget(DockedWidget):
 
     # ---------------------------------------------------------------- running
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run goes on, or its layers are still being added."""
+        return self._state != "ready"
+
     def register(self) -> None:
         """Start a run with the chosen layers and settings."""
         self.message.hide()
@@ -102,6 +120,7 @@ class RegisterWidget(DockedWidget):
         except ran.InputError as error:
             self._complain(error)
             return
+        self.memory.keep()
         initial = self.setup.initial.text().strip()
         self.placer.stop()
         self.plot.clear()

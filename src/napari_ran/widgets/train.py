@@ -15,10 +15,14 @@ from napari_ran.train import TrainFailed, TrainFinished
 from napari_ran.train.checkpoint import has_checkpoint
 from napari_ran.train.process import TrainingProcess
 from napari_ran.train.wire import CONFIG
+from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._models import models
 from napari_ran.widgets._pages import scrolled
-from napari_ran.widgets._panels import MessagePanel, ProgressPanel
+from napari_ran.widgets._panels import ProgressPanel
+from napari_ran.widgets._remembered import FormMemory
+from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.training.models import ModelsPage
 from napari_ran.widgets.training.preview import GeneratedPreview
@@ -50,6 +54,8 @@ class TrainWidget(DockedWidget):
         The viewer whose layers can be learned from.
     """
 
+    help_page = "train-in-the-viewer.md"
+
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
@@ -59,6 +65,8 @@ class TrainWidget(DockedWidget):
         self.starter, self.saver, self.generated = Worker(self), Worker(self), GeneratedPreview(napari_viewer, self)
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
+        chosen = {"source": self.setup.source, "at_close": self.setup.at_close}
+        self.memory = FormMemory(self, "train", self.setup.form, chosen, leave_out=("name", "version"))
         self._build()
         self._connect()
         self._show_state("ready", WELCOME)
@@ -75,13 +83,23 @@ class TrainWidget(DockedWidget):
         self.tabs = QTabWidget()
         for page, title in ((self.setup, "Set up"), (self.page, "Progress"), (self.models, "Models")):
             self.tabs.addTab(scrolled(page), title)
+        explain_tabs(
+            self.tabs,
+            "Pages of Train",
+            set_up="What to learn from, how, and for how long",
+            progress="How the training goes, and those that went before",
+            models="Your models and the bundled ones, with their cards",
+        )
         self.progress = ProgressPanel()
         self.bar: QProgressBar = self.progress.bar
         self.bar.setAccessibleName("Share of the budget that is used up")
+        self.bar.setToolTip("<p>Share of the minutes or steps that is used up, in percent</p>")
         self.message = MessagePanel(self.viewer)
         self.start_button, self.pause_button, self.stop_button = (
             QPushButton(text) for text in ("Train", "Pause", "Stop")
         )
+        self.start_button.setToolTip("<p>Start a training with these settings, in a process of its own</p>")
+        self.pause_button.setToolTip("<p>Let the training wait after its step, or go on</p>")
         self.stop_button.setToolTip("End the training; the best weights so far become a model")
         self.resume_button = QPushButton("Resume")
         self.resume_button.setToolTip("<p>Let the training of this page go on from where it ended</p>")
@@ -96,6 +114,8 @@ class TrainWidget(DockedWidget):
         layout.addWidget(self.progress)
         layout.addLayout(row)
         self.setMinimumWidth(340)
+        bind(self, run=self.start_button, stop=self.stop_button)
+        bind_pages(self, self.tabs)
 
     def _connect(self) -> None:
         self.start_button.clicked.connect(self.start)
@@ -105,6 +125,7 @@ class TrainWidget(DockedWidget):
         self.page.runs.chosen.connect(self.attach)
         self.page.runs.deleted.connect(self._on_deleted)
         self.setup.at_close.activated.connect(self._tie)
+        self.setup.reset_button.clicked.connect(self._reset)
         self.setup.load_button.clicked.connect(self._ask_what_to_load)
         self.setup.save_button.clicked.connect(self._ask_where_to_save)
         self.setup.preview_button.clicked.connect(self.preview)
@@ -133,6 +154,7 @@ class TrainWidget(DockedWidget):
         except ran.RanError as error:
             self._complain(error)
             return
+        self.memory.keep()
         self._begin("Writing the data and starting the process…")
         self.starter.start(starting_work(config, folder, pairs, validation, self.setup.at_close.currentData()))
 
@@ -290,6 +312,11 @@ class TrainWidget(DockedWidget):
         self.generated.show_next(config.data.generated)
 
     # ---------------------------------------------------------------- files
+
+    def _reset(self) -> None:
+        """Show what the form showed at first, with a name that is free."""
+        self.memory.reset()
+        self.setup.offer_name()
 
     def load_settings(self, path: str | Path) -> None:
         """Show the settings of a YAML file."""

@@ -6,11 +6,13 @@ from typing import Any
 
 from napari.layers import Image, Layer
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QPainter, QPaintEvent
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from napari_ran.carrying import KINDS
 from napari_ran.widgets._combos import LayerChoices
 
+EMPTY = "Open the layers that are to follow: images, labels, points, shapes, tracks or surfaces"
 LINES = 8
 """Most lines of the list that are seen at once."""
 
@@ -61,6 +63,7 @@ class LayerList(QListWidget):
         super().__init__()
         self._viewer = viewer
         self.setAccessibleName("Layers to bring along")
+        self.setSpacing(1)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setToolTip(
@@ -82,8 +85,17 @@ class LayerList(QListWidget):
             item.setCheckState(_state(any(layer is one for one in ticked)))
             self.addItem(item)
         self.blockSignals(blocked)
-        self.setFixedHeight(max(self.sizeHintForRow(0), 18) * min(max(self.count(), 3), LINES) + 8)
+        self.setFixedHeight((max(self.sizeHintForRow(0), 18) + 2) * min(max(self.count(), 3), LINES) + 8)
         self.itemChanged.emit(None)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Draw the list; while it is empty, what makes it fill."""
+        super().paintEvent(event)
+        if self.count() == 0:
+            painter = QPainter(self.viewport())
+            painter.setPen(self.palette().placeholderText().color())
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(self.viewport().rect().adjusted(6, 2, -6, -2), flags, EMPTY)
 
     def ticked(self) -> list[Layer]:
         """Return what is ticked and still there, from the bottom up."""

@@ -43,6 +43,9 @@ def points_of(pairs: Mapping[str, Sequence[Compared]], kind: str) -> Points:
     return points
 
 
+TIP = "One box per system: median, quartiles and range, with a point for every label or pair of points"
+
+
 class BoxPlot(ThemedPlot):
     """How a measure is spread over the labels of the pairs: box, median, and a point for every label.
 
@@ -59,7 +62,7 @@ class BoxPlot(ThemedPlot):
         self.values: Points = {}
         self.marked = ""
         self._points: list[tuple[QPointF, str]] = []
-        super().__init__(viewer, "The labels of each system", parent=parent)
+        super().__init__(viewer, "The labels of each system", TIP, parent)
         self.setMouseTracking(True)
         self.setMinimumHeight(3 * LINE)
 
@@ -141,4 +144,4 @@ class BoxPlot(ThemedPlot):
         here = event.position()
         near = [(abs(p.x() - here.x()) + abs(p.y() - here.y()), words) for p, words in self._points]
         best = min(near, default=(99.0, ""))
-        self.setToolTip(best[1] if best[0] < 10 else "")
+        self.setToolTip(best[1] if best[0] < 10 else f"<p>{TIP}</p>")

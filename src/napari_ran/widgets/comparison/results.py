@@ -229,8 +229,8 @@ class ResultsPanel(QGroupBox):
     def _on_shown(self, largest: float) -> None:
         scale = {
             "difference": f"Blue to red: \N{MINUS SIGN}{largest:.3g} to {largest:.3g}, the same for all.",
-            "magnitude": f"Dark blue to red: 0 to {largest:.3g} mm, the same for all.",
-            "jacobian": "Blue shrinks, white keeps, red grows (0 to 2); folds are magenta.",
+            "magnitude": f"Dark blue to yellow: 0 to {largest:.3g} mm, the same for all.",
+            "jacobian": "Blue shrinks, white keeps, red grows (0 to 2); folds are black.",
         }
         self.scale.setText(scale.get(self.view.currentData(), ""))
         names = [found.name for found in self.results if found.field is not None]

@@ -96,6 +96,7 @@ class ComparisonTable(QTableWidget):
     def __init__(self) -> None:
         super().__init__(0, 1)
         self.setAccessibleName("What was measured")
+        self.setToolTip("<p>One row per system, with units in the heads; choose one to see its layer</p>")
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QProgressBar,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -28,7 +27,7 @@ from napari_ran.errors import OutputError
 from napari_ran.introspect.ablation import Ablated, AblationStep, Ablator
 from napari_ran.introspect.ablation_table import PARTS, AblationRow, AblationTable
 from napari_ran.models import Ablation
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.ablation_work import (
     ablatable,
@@ -97,6 +96,7 @@ class AblationPage(QWidget):
         self.intro.setWordWrap(True)
         self.matrix = WholeTable()
         self.matrix.setAccessibleName("Parts of the network by level")
+        self.matrix.setToolTip("<p>One row per level, one box per part; a part without its tick is switched off</p>")
         self.matrix.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.matrix.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.matrix.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -106,8 +106,7 @@ class AblationPage(QWidget):
         self.output_box.setChecked(True)
         self.output_box.setToolTip("<p>The last convolution; off, the field of the last level is the result.</p>")
         self.output_box.toggled.connect(self._changed)
-        self.reset_button = QPushButton("All on")
-        self.reset_button.clicked.connect(self.reset)
+        self.reset_button = button("All on", "Switch every part on again", self.reset)
         row = QHBoxLayout()
         row.addWidget(self.output_box, 1)
         row.addWidget(self.reset_button)
@@ -134,13 +133,12 @@ class AblationPage(QWidget):
         self.which = combo("Parts of the table", "What is switched off one by one for the table.")
         for title, parts in (("Every head", ("head",)), ("Every level", ("level",)), ("Everything", PARTS)):
             self.which.addItem(title, parts)
-        self.study_button = QPushButton("Make table")
-        self.study_button.setToolTip("<p>Switch each part off by itself, in the background, and list what changes</p>")
-        self.study_button.clicked.connect(self.start_study)
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.clicked.connect(self.cancel_study)
+        tip = "Switch each part off by itself, in the background, and list what changes"
+        self.study_button = button("Make table", tip, self.start_study)
+        self.cancel_button = button("Cancel", "Stop; the rows that are finished stay", self.cancel_study)
         self.progress = QProgressBar()
         self.progress.setAccessibleName("Progress of the table")
+        self.progress.setToolTip("<p>How many parts have been switched off so far</p>")
         self.progress.setFormat("%v of %m")
         self.table = QTableWidget(0, 5)
         self.table.setAccessibleName("What switching each part off changes")
@@ -156,8 +154,7 @@ class AblationPage(QWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         self.table.itemDoubleClicked.connect(self._row_wanted)
         self.table.setToolTip("<p>Mean change of the field in mm, and of the figures. Double-click to see it.</p>")
-        self.export_button = QPushButton("Export table…")
-        self.export_button.clicked.connect(self._ask_where)
+        self.export_button = button("Export table…", "Write the table to a CSV file", self._ask_where)
         row = QHBoxLayout()
         row.addWidget(self.which, 1)
         row.addWidget(self.study_button)

@@ -76,6 +76,7 @@ class BoundaryGroup(QGroupBox):
         self.text.setWordWrap(True)
         self.text.setAccessibleName("Slip and gap")
         self.export_button = QPushButton("Export boundary…")
+        self.export_button.setToolTip("<p>Write the motion along the boundary (mm) to a CSV file</p>")
         self.export_button.clicked.connect(self._ask_where)
         self.export_button.hide()
         sides, buttons = QHBoxLayout(), QHBoxLayout()

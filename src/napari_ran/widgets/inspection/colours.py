@@ -29,10 +29,16 @@ def coloured(values: NDArray[Any], colormap: Any, limits: tuple[float, float]) -
     return ramp(colormap)[(255 * scaled).astype(np.uint8)]
 
 
+_RIGHT, _UP = (0.35, 0.04, -0.35), (0.35, 0.35, 0.35)
+"""What going right (orange; left is blue) and up (light; down is dark) adds to a middle grey."""
+
+
 def wheel_channel(right: Any, up: Any, channel: int) -> Any:
-    """Return red (0), green (1) or blue (2) of a unit direction on the screen, 0 to 1: a smooth colour wheel."""
-    angle = 2 * np.pi * channel / 3
-    return 0.5 + 0.5 * (right * np.cos(angle) + up * np.sin(angle))
+    """Return red (0), green (1) or blue (2) of a unit direction on the screen, 0 to 1.
+
+    Orange and blue, light and dark are told apart by everybody; the hues of a rainbow are not.
+    """
+    return 0.5 + right * _RIGHT[channel] + up * _UP[channel]
 
 
 def ramp(colormap: Any) -> NDArray[np.uint8]:

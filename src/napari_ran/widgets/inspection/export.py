@@ -73,6 +73,7 @@ class ExportBar(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(8)
         self.bar.setAccessibleName("Progress of the report")
+        self.bar.setToolTip("<p>How much of the report is written</p>")
         self.words = QLabel()
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.LinksAccessibleByMouse)
         self.stop_button = QPushButton("Stop")

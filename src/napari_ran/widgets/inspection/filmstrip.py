@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QPixmap
-from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_ran.introspect.inspection import Inspection
+from napari_ran.widgets._forms import button
 from napari_ran.widgets._worker import Task, Work, Worker
 
 VIEWS = ("sagittal", "coronal", "axial")
@@ -83,8 +84,7 @@ class FilmstripWindow(QDialog):
         area = QScrollArea()
         area.setWidgetResizable(True)  # bars show up only where the picture is larger than the window
         area.setWidget(label)
-        save = QPushButton("Save…")
-        save.clicked.connect(self._ask)
+        save = button("Save…", "Write the filmstrip to a picture or a drawing", self._ask)
         row = QHBoxLayout()
         row.addStretch(1)
         row.addWidget(save)

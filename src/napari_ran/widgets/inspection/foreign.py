@@ -17,6 +17,7 @@ from napari_ran.data import DisplacementField
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io import load_field
 from napari_ran.io.layers import grid_of_layer
+from napari_ran.widgets._access import Spoken, explain_buttons
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import Source, own_result
 from napari_ran.widgets._worker import Task, Work
@@ -55,6 +56,7 @@ class FieldDialog(QDialog):
         self.file_button.clicked.connect(self._ask)
         self._fill(viewer)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
+        explain_buttons(buttons, "Read the field and show it in Inspect")
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         explanation = QLabel(EXPLANATION)
@@ -68,6 +70,7 @@ class FieldDialog(QDialog):
         form.addRow("Moving image", self.moving_box)
         form.addRow(buttons)
         self.setMinimumWidth(420)
+        Spoken(self)
 
     def _fill(self, viewer: Any) -> None:
         for box in (self.fixed_box, self.moving_box):

@@ -57,6 +57,7 @@ class KeptPoints(QWidget):
         caption.setWordWrap(True)  # or the page is wider than a narrow dock, which cuts it off
         self.table = self._new_table()
         remove = QPushButton("Remove")
+        remove.setToolTip("<p>Forget the selected points, or the last one when none is selected</p>")
         remove.clicked.connect(self.remove_selected)
         export = QPushButton("Export CSV…")
         export.setToolTip("<p>Write all contributions, masks and confidences of the kept points</p>")
@@ -74,6 +75,7 @@ class KeptPoints(QWidget):
     def _new_table(self) -> QTableWidget:
         table = WholeTable()
         table.setAccessibleName(CAPTION)
+        table.setToolTip("<p>A row for each point that was kept; choose one to see its path again</p>")
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.verticalHeader().hide()

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 import napari_ran as ran
 from napari_ran.data import Grid
 from napari_ran.io.geometry import lps
-from napari_ran.io.layers import KEY, napari_affine
+from napari_ran.io.layers import KEY, LENGTH_COLORMAP, napari_affine
 from napari_ran.io.units import millimetres
-from napari_ran.widgets._layers import IDENTITY, OWNER, own_result
+from napari_ran.widgets._layers import IDENTITY, OWNER, own_result, still
 from napari_ran.widgets.inspection.colours import coloured
 from napari_ran.widgets.inspection.values import Vectors
 from napari_ran.widgets.inspection.views import STYLES, Picture
@@ -203,7 +203,9 @@ class InspectLayers:
             return
         self._arrows = state
         data, lengths = sample_arrows(picture, stride, axis, index)
-        colours = np.concatenate([coloured(lengths, "turbo", picture.legend.limits) / 255, np.ones((len(data), 1))], 1)
+        colours = np.concatenate(
+            [coloured(lengths, LENGTH_COLORMAP, picture.legend.limits) / 255, np.ones((len(data), 1))], 1
+        )
         width = 0.22 * max(min(step * s for step, s in zip(stride, picture.grid.spacing, strict=True)), 1e-6)
         style = {"edge_width": width / float(picture.grid.spacing.min()), "vector_style": "arrow"}
         look = f"{picture.choice.stage}/{stride}"
@@ -254,6 +256,13 @@ class InspectLayers:
             layer = None
         if layer is None:
             return self._create(content, affine, units)
+        with still(self._viewer):
+            self._change(layer, content, affine, units)
+        return layer
+
+    @staticmethod
+    def _change(layer: Layer, content: Content, affine: NDArray[np.float64], units: tuple[Any, ...]) -> None:
+        """Give a layer other data, another place and another look."""
         if layer.data is not content.data:
             layer.data = content.data
         # the same colours again would upload the lines a second time
@@ -269,7 +278,6 @@ class InspectLayers:
             for attribute, value in content.style.items():
                 if not isinstance(value, int | float | str) or getattr(layer, attribute) != value:
                     setattr(layer, attribute, value)
-        return layer
 
     def _create(self, content: Content, affine: NDArray[np.float64], units: tuple[Any, ...]) -> Layer:
         """Add the layer of a slot at its place among the others; what the user has selected stays selected."""

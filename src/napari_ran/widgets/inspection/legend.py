@@ -27,7 +27,7 @@ class LegendWidget(ThemedPlot):
     """
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(viewer, "Legend", parent=parent)
+        super().__init__(viewer, "Legend", "What the colours in the viewer mean, with units", parent)
         self.legend = Legend()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -89,7 +89,7 @@ class LegendWidget(ThemedPlot):
         line = self.fontMetrics().height()
         texts = (
             self.legend.title,
-            "Hue: where the point goes",
+            "Colour: where the point goes",
             f"Strength: 0 to {self.legend.limits[1]:.1f} mm",
         )
         for row, text in enumerate(texts):

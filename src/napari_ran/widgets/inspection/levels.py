@@ -147,6 +147,7 @@ class LevelsPage(QWidget):
         self.quantities.setGridSize(QSize(100, THUMBNAIL + 52))
         self.quantities.setFixedHeight(2 * (THUMBNAIL + 40) + 8)
         self.quantities.setAccessibleName("Quantity")
+        self.quantities.setToolTip("<p>What is shown of the stage; grey where this stage has no such thing</p>")
         font = self.quantities.font()
         font.setPointSizeF(0.78 * font.pointSizeF() if font.pointSizeF() > 0 else 7)
         self.quantities.setFont(font)
@@ -320,6 +321,14 @@ class LevelsPage(QWidget):
             if self.quantity in self._session.inspection.available(stage, self.direction):
                 self.slider.setValue(stage)
                 return
+
+    def back(self) -> None:
+        """Go to the stage before."""
+        self.slider.setValue(self.slider.value() - 1)
+
+    def forward(self) -> None:
+        """Go to the next stage."""
+        self.slider.setValue(self.slider.value() + 1)
 
     def stop(self) -> None:
         """Stop playing."""

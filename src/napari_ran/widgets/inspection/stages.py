@@ -22,6 +22,8 @@ class StageMarks(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setAccessibleName("Stages under the slider")
+        self.setToolTip("<p>Levels from coarse to fine, then the output (out) and the instance optimisation (fit)</p>")
         self._marks: list[str] = []
         self._current = -1
         self.setFixedHeight(self.fontMetrics().height() + 1)

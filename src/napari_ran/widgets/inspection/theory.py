@@ -90,6 +90,7 @@ class TheoryPage(QWidget):
         form.addRow("Image size", self.shape_edit)
         self.table = WholeTable(0, len(HEADS))
         self.table.setAccessibleName("Levels of the layout")
+        self.table.setToolTip("<p>One row per level; the capture range is in voxels of the image</p>")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.table.setShowGrid(False)

@@ -140,7 +140,7 @@ def contour_lines(
 
 
 def direction_colours(vectors: Displaced, plane: tuple[int, int], largest: float) -> Values:
-    """Return RGBA bytes: hue from the direction on the screen, opacity from the length, up to `largest` mm."""
+    """Return RGBA bytes: colour from the direction on the screen, opacity from the length, up to `largest` mm."""
     ndim = vectors.grid.ndim
     towards = torch.as_tensor(lps(ndim)[:, None] * np.array(vectors.grid.affine[:-1, :-1]), dtype=torch.float32)
 

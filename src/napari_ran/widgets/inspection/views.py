@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_ran.data import Grid
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.lookup import Lookup
-from napari_ran.io.layers import FOLD_COLOUR
+from napari_ran.io.layers import FOLD_COLOUR, LENGTH_COLORMAP
 from napari_ran.widgets.inspection import values as made_of
 from napari_ran.widgets.inspection.colours import coloured, head_colours, ramp
 from napari_ran.widgets.inspection.limits import Limits, Shares
@@ -197,13 +197,13 @@ def _vector_picture(inspection: Inspection, choice: Choice, lookup: Lookup, know
         colours = made_of.direction_colours(vectors, choice.plane, largest)
         return Picture(choice, "colour", Volume(vectors.grid.shape, colours, np.uint8, 4), vectors.grid, wheel)
     limits = (0.0, known.of(choice.quantity, choice.direction, True)[1])
-    bar = Legend("bar", "Length", "mm", limits, "turbo")
+    bar = Legend("bar", "Length", "mm", limits, LENGTH_COLORMAP)
     if choice.style == "arrows":
         return Picture(choice, "arrows", vectors, vectors.grid, bar)
     if choice.style == "contours":
         fine = made_of.Resampled(vectors, _image_grid(inspection, vectors.grid))
         return _contour_picture(choice, made_of.lengths(fine), fine.grid, bar)
-    style = {"colormap": "turbo", "contrast_limits": limits, "blending": "translucent", "opacity": 0.6}
+    style = {"colormap": LENGTH_COLORMAP, "contrast_limits": limits, "blending": "translucent", "opacity": 0.6}
     return Picture(choice, "map", Volume(vectors.grid.shape, made_of.lengths(vectors)), vectors.grid, bar, style)
 
 
@@ -243,7 +243,7 @@ def _scalar_picture(inspection: Inspection, choice: Choice, lookup: Lookup, limi
     title = quantity.title if lookup.channels == 1 else f"{quantity.title}, channel {number}"
     legend = Legend("bar", title, quantity.unit if quantity.unit != "1" else "", limits, look["colormap"])
     if choice.style == "contours":
-        return _contour_picture(choice, values, lookup.grid, replace(legend, colormap="turbo"))
+        return _contour_picture(choice, values, lookup.grid, replace(legend, colormap=LENGTH_COLORMAP))
     style = look | {"contrast_limits": limits}
     return Picture(choice, "map", Volume(lookup.grid.shape, values), lookup.grid, legend, style)
 
@@ -269,7 +269,7 @@ def _contour_picture(choice: Choice, values: made_of.Values, grid: Grid, legend:
     step = nice_step((high - low) / CONTOURS)
     axes = made_of.plane_axes(grid.ndim, choice.plane)
     lines = made_of.contour_lines(values, grid.shape, axes, step, low, low - max(high - low, 1e-6))
-    colors = np.concatenate([ramp("turbo") / 255.0, np.ones((256, 1))], 1).tolist()
+    colors = np.concatenate([ramp(LENGTH_COLORMAP) / 255.0, np.ones((256, 1))], 1).tolist()
     colormap = {"name": "napari-ran contours", "colors": colors, "low_color": [0.0, 0.0, 0.0, 0.0]}
     style = {"colormap": colormap, "contrast_limits": (low, high), "blending": "translucent", "opacity": 1.0}
     legend = replace(legend, title=f"{legend.title}, a line every {step:g}")

@@ -66,7 +66,7 @@ class CurvePlot(ThemedPlot):
         self.line: float | None = None
         self.goal: float | None = None
         self.marked: int | None = None
-        super().__init__(viewer, title, parent=parent)
+        super().__init__(viewer, title, f"{empty}. The dashed lines: doing nothing, and optimising alone", parent)
         self.setMinimumHeight(150)
 
     def clear(self) -> None:

@@ -53,7 +53,9 @@ class ModelsPage(QWidget):
         super().__init__()
         self._cards: dict[str, ModelCard] = {}
         self.list = QListWidget()
+        self.list.setSpacing(1)
         self.list.setAccessibleName("Models")
+        self.list.setToolTip("<p>Your own models and the bundled ones; the card of the chosen one is below</p>")
         self.card = QLabel()
         self.card.setWordWrap(True)
         self.card.setTextFormat(Qt.TextFormat.RichText)
@@ -62,6 +64,8 @@ class ModelsPage(QWidget):
         self.rename_button, self.export_button, self.remove_button = (
             QPushButton(text) for text in ("Rename…", "Export…", "Remove…")
         )
+        self.rename_button.setToolTip("<p>Give a model of yours another name</p>")
+        self.remove_button.setToolTip("<p>Delete a model of yours for good; bundled ones stay</p>")
         self.export_button.setToolTip("Copy the model with its card to a file that others can use")
         row = QHBoxLayout()
         for button in (self.rename_button, self.export_button, self.remove_button):
@@ -96,7 +100,8 @@ class ModelsPage(QWidget):
             item.setData(Qt.ItemDataRole.UserRole, name)
             self.list.addItem(item)
         row = max(self.list.sizeHintForRow(0), self.list.fontMetrics().height())
-        self.list.setFixedHeight(row * min(max(self.list.count(), _FEWEST), _MOST) + 2 * self.list.frameWidth() + 4)
+        rows = min(max(self.list.count(), _FEWEST), _MOST)
+        self.list.setFixedHeight((row + 2) * rows + 2 * self.list.frameWidth() + 4)
         self.choose(before)
 
     def choose(self, name: str) -> None:

@@ -83,6 +83,7 @@ class ReplayPanel(QGroupBox):
         self.play_button.setAccessibleName("Play the snapshots")
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName("Snapshot of the training")
+        self.slider.setToolTip("<p>Weights of this step of the training, from the first to the last that was kept</p>")
         self.slider.setPageStep(1)
         self.label = QLabel()
         self.label.setWordWrap(True)

@@ -78,6 +78,14 @@ PLAIN = {
 }
 """Settings in plain sight; all others, but for the version, are in the advanced part."""
 
+HELPS = {
+    "data.shape": "Images are brought to this many voxels before the network, such as [96, 80, 128]. Empty: their own. "
+    "Half the resolution trains several times as fast.",
+    "objective.dice": "Weak supervision: how much the overlap of labels counts beside the likeness of the images. 0 "
+    "trains without labels.",
+}
+"""What is said of a setting here, where its general explanation is not enough."""
+
 TEXTS = {
     "objective.compare": [
         ("ncc", "local correlation (NCC)"),
@@ -128,7 +136,9 @@ class TrainSetup(QWidget):
         self.source.currentIndexChanged.connect(self._show_source)
         self.form.editors["model.start"].currentIndexChanged.connect(self._show_start)
         self.form.editors["budget.minutes"].setSpecialValueText("no limit")
-        self.form.set(first_settings())
+        self.form.start_from(first_settings())
+        for path, text in HELPS.items():
+            self.form.explain(path, text)
         self._show_source()
         self._show_start()
 
@@ -209,10 +219,6 @@ class TrainSetup(QWidget):
             form.addRow(part)
         self.form.add_to(form, "data.shape")
         self.form.editors["data.shape"].setPlaceholderText("the images' own")
-        self.form.editors["data.shape"].setToolTip(
-            "<p>Images are brought to this many voxels before the network, such as [96, 80, 128]. Empty: their own. "
-            "Half the resolution trains several times as fast.</p>"
-        )
         return group
 
     def _files_rows(self) -> QWidget:
@@ -232,10 +238,6 @@ class TrainSetup(QWidget):
     def _method_group(self) -> QWidget:
         group = QGroupBox("Method")
         self.form.add_to(form_layout(group), *PLAIN["method"])
-        self.form.editors["objective.dice"].setToolTip(
-            "<p>Weak supervision: how much the overlap of labels counts beside the likeness of the images. 0 trains "
-            "without labels.</p>"
-        )
         return group
 
     def _budget_group(self) -> QWidget:
@@ -274,9 +276,11 @@ class TrainSetup(QWidget):
         self.save_button.setToolTip(
             "<p>Write the YAML file that 'napari-ran train' takes, with the layers beside it</p>"
         )
+        self.reset_button = QPushButton("Defaults")
+        self.reset_button.setToolTip("<p>Show the settings that the form had at first, and remember those</p>")
         row = QHBoxLayout()
-        row.addWidget(self.load_button)
-        row.addWidget(self.save_button)
+        for button in (self.reset_button, self.load_button, self.save_button):
+            row.addWidget(button)
         return row
 
     def _show_source(self) -> None:
