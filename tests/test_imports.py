@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = SOURCE / "napari_ran"
 LAYERS = [  # a module imports from earlier lines only, or from its own sub-package
     ["errors", "events", "types", "steps", "_version"],
-    ["writing"],
+    ["parsing", "writing"],
     ["config", "functional"],
     ["data", "theory", "device", "measure"],
     ["losses", "transform", "report", "memory"],

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_ran.errors import OutputError, RanError
+from napari_ran.errors import OutputError, RanError, brief
 
 _PART = ".part"
 _ABANDONED = 3600.0
@@ -83,7 +83,7 @@ def reason_of(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     # ITK puts the cause last, behind "itk::ERROR: Class(0x...): "
-    return lines[-1].split("): ", 1)[-1].rstrip(".")
+    return brief(lines[-1].split("): ", 1)[-1].rstrip("."))
 
 
 def _put(made: Path, target: Path) -> None:

@@ -27,6 +27,7 @@ from napari_ran.cases import (
 )
 from napari_ran.config import FrozenConfig, RegistrationConfig
 from napari_ran.errors import InputError, RanError
+from napari_ran.parsing import parse_json
 from napari_ran.registration import Run
 from napari_ran.writing import replacing
 
@@ -70,7 +71,7 @@ class Outcome(FrozenConfig):
 def finished_outcome(case: Case, root: Path, config: RegistrationConfig) -> Outcome | None:
     """Return how a pair ended that was registered before from the same files with the same settings, or None."""
     try:
-        content = json.loads((_folder(case, root) / RECORD).read_text(encoding="utf-8"))
+        content = parse_json((_folder(case, root) / RECORD).read_text(encoding="utf-8"))
         same = content["key"] == case_key(case, Registering(config))
         return Outcome(**content["outcome"]) if same else None
     except (OSError, ValueError, KeyError, TypeError, InputError):
@@ -131,7 +132,7 @@ def _register(case: Case, folder: Path, config: RegistrationConfig) -> CaseScore
 
 def original_files(folder: str | Path) -> dict[str, Path]:
     """Return the files that a finished pair was made of by what they are, such as ``fixed`` or ``moving_labels``."""
-    content = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    content = parse_json((Path(folder) / RECORD).read_text(encoding="utf-8"))
     return {name: Path(file["path"]) for name, file in content["provenance"]["files"].items()}
 
 

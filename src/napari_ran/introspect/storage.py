@@ -39,6 +39,7 @@ from napari_ran.io import (
 from napari_ran.io.checkpoints import ModelCard, load_network, save_weights
 from napari_ran.io.folders import filling
 from napari_ran.models import DirectionOutput, Levelled, LevelOutput, ModelOutput
+from napari_ran.parsing import parse_json
 
 if TYPE_CHECKING:
     from napari_ran.introspect.inspection import Inspection
@@ -233,7 +234,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _read_index(path: Path) -> dict[str, Any]:
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(str(path), f"the file cannot be read ({_reason(error)})", AGAIN) from error
     if not isinstance(index, dict) or index.get("format") != "napari-ran levels":

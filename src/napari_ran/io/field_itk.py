@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 from napari_ran.io.geometry import array_from_itk, grid_from_itk, itk_image, lps, quiet_itk
+from napari_ran.io.itk_files import read_by_itk
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".hdf", ".tfm", ".xfm", ".mat", ".txt")
 """What SimpleITK reads as a transform; ``.mat`` is ANTs' affine."""
@@ -80,8 +81,7 @@ def read_transform(path: Path, fixed: Grid | None) -> DisplacementField:
 
 def read_image(path: Path) -> DisplacementField:
     """Read an image of vectors in mm, LPS."""
-    with quiet_itk():
-        image = sitk.ReadImage(str(path))
+    image = read_by_itk(path)
     if image.GetNumberOfComponentsPerPixel() != image.GetDimension():
         parts, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
         problem = f"expected an image of vectors, got {parts} value{'s' * (parts != 1)} per voxel in {ndim}-D"

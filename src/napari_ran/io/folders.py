@@ -1,30 +1,49 @@
-"""Write several files into one folder, all or none."""
+"""Write several files into one folder, all or none, whatever ends the program meanwhile.
+
+The files are made in a passing folder beside the target. If the target is there already, they then take their places one
+by one; a note in the target says so until all have, so that whoever comes next, `settled`, can finish what a killed
+process has begun.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from napari_ran.errors import OutputError
+from napari_ran.errors import InputError, OutputError
+from napari_ran.owners import elsewhere, exclusively, identity, living
+from napari_ran.parsing import parse_json
+
+NOTE = ".unfinished"
+"""In a folder whose files are being replaced: where the new ones are, and what is to go."""
+
+_OWNER, _NEW, _OLD = "owner", "new", "old"
+_ABANDONED = 86400.0
+"""Seconds after which a passing folder of another machine is taken for abandoned."""
 
 
 @contextmanager
-def filling(folder: str | Path, obsolete: Iterable[str] = ()) -> Iterator[Path]:
+def filling(folder: str | Path, obsolete: Iterable[str] | Callable[[Path], Iterable[str]] = ()) -> Iterator[Path]:
     """Yield an empty folder; when the block ends without an error, the files that were put there move to `folder`.
 
-    Files of the same names are replaced, others stay.
+    Files of the same names are replaced, others stay. Of several processes that fill one folder at the same time, each
+    waits until the one before it is through: what is there at the end is of one of them.
 
     Parameters
     ----------
     folder : path
         Where it all goes; made if needed.
-    obsolete : iterable of str
+    obsolete : iterable of str, or callable
         Paths of files and folders inside `folder` that are removed unless they were written anew, and with them the
-        folders that this leaves empty.
+        folders that this leaves empty. A function is asked for them, given the folder, when it is their turn.
 
     Raises
     ------
@@ -34,20 +53,112 @@ def filling(folder: str | Path, obsolete: Iterable[str] = ()) -> Iterator[Path]:
     target = Path(folder)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise _output_error(target, error) from error
+    delivered = False
     try:
-        (new := staging / "new").mkdir()
+        (staging / _OWNER).write_text(identity(), encoding="utf-8")
+        (new := staging / _NEW).mkdir()
         yield new
-        if target.exists():
-            _Exchange(target, staging / "old").take(new, sorted(obsolete))
-        else:
-            os.replace(new, target)
+        _deliver(new, target, staging, obsolete)
+        delivered = True
     except OSError as error:
         raise error if isinstance(error, OutputError) else _output_error(target, error) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if delivered or not _noted(target, staging):
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def settled(folder: str | Path) -> Path:
+    """Return a folder after what a killed process left half done in it, if anything, has been finished.
+
+    Raises
+    ------
+    InputError
+        It cannot be finished: its files are of two results.
+    """
+    target = Path(folder)
+    if not (target / NOTE).is_file():
+        return target
+    with exclusively(target.parent):
+        _settle(target)
+    return target
+
+
+def _deliver(new: Path, target: Path, staging: Path, obsolete: Iterable[str] | Callable[[Path], Iterable[str]]) -> None:
+    """Move what was made to its place, one process at a time."""
+    with exclusively(target.parent):
+        _settle(target)
+        if not target.exists():
+            os.replace(new, target)
+            return
+        names = sorted(name for name in (obsolete(target) if callable(obsolete) else obsolete))
+        names = [name for name in names if (target / name).exists()]
+        if not target.is_dir():
+            raise NotADirectoryError(20, os.strerror(20))
+        _write_note(target, {"staging": staging.name, "obsolete": names})
+        try:
+            _Exchange(target, staging / _OLD).take(new, names)
+        finally:  # it is done, or undone
+            (target / NOTE).unlink(missing_ok=True)
+
+
+def _settle(target: Path) -> None:
+    """Finish an exchange whose process has ended; the caller keeps others out."""
+    note = target / NOTE
+    if not note.is_file():
+        return
+    problem = "a program was ended while it replaced the files here, so that they are of two results"
+    try:
+        said = parse_json(note.read_text(encoding="utf-8"))
+        staging, names = str(said["staging"]), [str(name) for name in said["obsolete"]]
+        outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+        place = target.parent / staging
+        if outside or not _staging_of(target).fullmatch(staging) or not (place / _NEW).is_dir():
+            raise ValueError(f"there is nothing in {staging}")
+        left = [name for name in names if not (place / _OLD / name).exists()]  # the others are gone already
+        _Exchange(target, place / _OLD).take(place / _NEW, left)
+        note.unlink()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cure = f"Write the result again into another folder, or remove {NOTE} to use what there is"
+        raise InputError(str(target), f"{problem} ({error})", cure) from None
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _write_note(target: Path, said: dict[str, object]) -> None:
+    part = target / f"{NOTE}.part"
+    with part.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(said))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, target / NOTE)
+
+
+def _noted(target: Path, staging: Path) -> bool:
+    """Whether a folder still needs what is in a passing one."""
+    try:
+        return bool(parse_json((target / NOTE).read_text(encoding="utf-8"))["staging"] == staging.name)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _staging_of(target: Path) -> re.Pattern[str]:
+    return re.compile(rf"\.{re.escape(target.name)}-[a-z0-9_]{{8}}")
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the passing folders of killed processes that the target does not need."""
+    pattern = _staging_of(target)
+    for place in [one for one in target.parent.iterdir() if pattern.fullmatch(one.name)]:
+        with contextlib.suppress(OSError):  # its process has just finished
+            owner = place / _OWNER
+            said = owner.read_text(encoding="utf-8") if owner.is_file() else ""
+            young = time.time() - place.stat().st_mtime < _ABANDONED
+            unknown = young and (not said or elsewhere(said))
+            if living(said) is None and not unknown and not _noted(target, place):
+                shutil.rmtree(place, ignore_errors=True)
 
 
 class _Exchange:
@@ -74,7 +185,7 @@ class _Exchange:
             for path in sorted(new.rglob("*")):
                 if not path.is_dir():
                     self._place(path, self.target / path.relative_to(new))
-        except OSError:
+        except BaseException:  # an interrupt of the keyboard too
             for here, there in reversed(self._moved):
                 os.replace(there, here)
                 self._remove_empty(there.parent)
@@ -117,3 +228,6 @@ def _output_error(path: Path, error: OSError) -> OutputError:
         f"the result could not be written ({error.strerror or error})",
         "Choose another folder, or free some space",
     )
+
+
+__all__ = ["NOTE", "filling", "settled"]

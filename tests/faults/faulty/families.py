@@ -32,7 +32,7 @@ from . import samples
 Reader = Callable[[Path], Any]
 
 
-class Unsound(Exception):
+class UnsoundError(Exception):
     """A reader returned what it should have refused."""
 
 
@@ -46,11 +46,11 @@ class Family:
 
 
 def sound(value: Any) -> Any:
-    """Return what a reader returned, or raise `Unsound` if it is not what it must be."""
+    """Return what a reader returned, or raise `UnsoundError` if it is not what it must be."""
     if isinstance(value, Grid):
         _finite(value.affine, value.spacing, np.linalg.inv(value.affine))
         if min(value.shape) < 1 or (value.spacing <= 0).any():
-            raise Unsound(f"a grid of {value}")
+            raise UnsoundError(f"a grid of {value}")
     elif isinstance(value, Image | DisplacementField | Labels):
         sound(value.grid)
         _finite(value.tensor)
@@ -65,18 +65,18 @@ def sound(value: Any) -> Any:
     elif isinstance(value, Surface):
         _finite(value.vertices)
         if value.faces.min() < 0 or value.faces.max() >= len(value.vertices):
-            raise Unsound("faces without vertices")
+            raise UnsoundError("faces without vertices")
     elif isinstance(value, torch.nn.Module):
         _finite(*value.state_dict().values())
     elif isinstance(value, ran.config.FrozenConfig) and type(value)(**value.to_dict()) != value:
-        raise Unsound(f"settings that are not equal to themselves: {value}")
+        raise UnsoundError(f"settings that are not equal to themselves: {value}")
     return value
 
 
 def _finite(*values: Any) -> None:
     for value in values:
         if not bool(torch.isfinite(torch.as_tensor(np.asarray(value, dtype=float))).all()):
-            raise Unsound("a value that is not finite")
+            raise UnsoundError("a value that is not finite")
 
 
 def _field(**options: Any) -> Reader:
@@ -95,7 +95,7 @@ def _continued(path: Path) -> Any:
     """Go on with a training by two steps from what its folder has."""
     events = list(fit(samples.tiny_training(budget={"steps": 5}), path, resume=True))
     if not isinstance(events[-1], TrainFinished) or events[-1].step != 5:
-        raise Unsound(f"a training that ends with {events[-1]}")
+        raise UnsoundError(f"a training that ends with {events[-1]}")
     _finite(*torch.load(_payload(path / "last.ckpt"), weights_only=True)["average"].values())
     return events
 
@@ -154,8 +154,6 @@ FAMILIES: dict[str, Family] = {
     "settings, YAML": Family(samples.settings_file, ("register.yaml", "train.yaml", "cluster.yaml"), _CONFIGS),
     "list, CSV": Family(samples.cases_file, ("cases.csv",), (read_cases, read_outcomes)),
     "list, Learn2Reg": Family(samples.cases_file, ("dataset.json",), (read_cases,)),
-    "results with levels": Family(
-        samples.result_folder, ("result",), (_inspection, ran.Transform.load, _provenance)
-    ),
+    "results with levels": Family(samples.result_folder, ("result",), (_inspection, ran.Transform.load, _provenance)),
 }
 """By name. A sample is read by each of its readers in turn."""

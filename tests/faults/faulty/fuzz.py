@@ -63,7 +63,11 @@ def _watch(family: str, folder: Path, first: int, count: int, tally: Tally) -> i
     here = Path(__file__).resolve()
     paths = [str(here.parents[1]), str(here.parents[3] / "src"), os.environ.get("PYTHONPATH", "")]
     command = [sys.executable, "-m", "faulty.worker", family, str(folder), str(first), str(count)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(folder)}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "XDG_DATA_HOME": str(folder),
+    }
     worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     assert worker.stdout is not None
     current, patience = None, SECONDS * 4

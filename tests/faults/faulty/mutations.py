@@ -152,10 +152,7 @@ def of_safetensors(data: bytes, rng: Random) -> bytes:
         return of_bytes(data, rng)
     (length,) = struct.unpack_from("<Q", data)
     header = data[8 : 8 + length]
-    if rng.random() < 0.5:
-        header = _of_tensor_list(header, rng)
-    else:
-        header = of_text(header, rng)
+    header = _of_tensor_list(header, rng) if rng.random() < 0.5 else of_text(header, rng)
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
 

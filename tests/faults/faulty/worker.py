@@ -57,7 +57,7 @@ def _case(family: str, originals: Path, place: Path, seed: int) -> dict[str, Any
     """Damage a copy of one sample and read it: refused in our own words, sound, or a defect."""
     from napari_ran.errors import RanError
 
-    from .families import FAMILIES, Unsound, sound
+    from .families import FAMILIES, UnsoundError, sound
     from .mutations import damaged
 
     rng = Random(seed)
@@ -75,7 +75,7 @@ def _case(family: str, originals: Path, place: Path, seed: int) -> dict[str, Any
             found["end"] = "memory"
         elif len(str(error)) > 2000:
             found |= {"end": "words"}
-    except Unsound as error:
+    except UnsoundError as error:
         found |= {"end": "unsound", "words": str(error)[:300]}
     except MemoryError as error:
         found |= {"end": "memory", "words": str(error)[:300]}
