@@ -14,6 +14,7 @@ PACKAGE = SOURCE / "napari_ran"
 LAYERS = [  # a module imports from earlier lines only, or from its own sub-package
     ["errors", "events", "types", "steps", "_version"],
     ["parsing", "writing"],
+    ["owners"],
     ["config", "functional"],
     ["data", "theory", "device", "measure"],
     ["losses", "transform", "report", "memory"],

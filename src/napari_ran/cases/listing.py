@@ -205,7 +205,7 @@ def learn2reg_cases(path: Path) -> list[Case]:
 def _labels_of(path: Path, methods: Any) -> tuple[int, ...]:
     """Return the labels that a Learn2Reg file wants scored."""
     listed = [one for one in methods if isinstance(one, dict)] if isinstance(methods, list) else []
-    labels = next((one["labels"] for one in listed if one.get("metric") == "dice" and one.get("labels")), [])
+    labels: Any = next((one["labels"] for one in listed if one.get("metric") == "dice" and one.get("labels")), [])
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise InputError(str(path), f"the labels are {brief(repr(labels))}", "Give a list of whole numbers")
     return tuple(labels)

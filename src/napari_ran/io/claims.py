@@ -52,7 +52,7 @@ def refuse_claim(shape: Sequence[int], itemsize: int, holds: int | None) -> None
     voxels = math.prod(int(n) for n in shape)
     words = " x ".join(str(int(n)) for n in shape)
     if holds is not None and voxels * itemsize > holds:
-        problem = f"the header claims {words} voxels, more than a file of this size can hold"
+        problem = f"the file cannot be read (its header claims {words} voxels, more than fit into its size)"
         raise InputError("image", problem, "It is truncated or damaged: export or download it again")
     needed, free = voxels * max(itemsize, 4), free_memory(torch.device("cpu"))
     if needed > free:
@@ -70,9 +70,10 @@ def refuse_numpy(stream: IO[bytes], size: int) -> None:
     ValueError
         It is no such file.
     """
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
+    of = np.lib.format
+    version = of.read_magic(stream)  # type: ignore[no-untyped-call]
+    read = of.read_array_header_1_0 if version == (1, 0) else of.read_array_header_2_0
+    shape, _, dtype = read(stream)  # type: ignore[no-untyped-call]
     if any(n < 0 for n in shape):
         raise ValueError(f"a shape of {shape}")
     refuse_claim(shape, dtype.itemsize, size)
@@ -93,6 +94,25 @@ def refuse_header(path: Path) -> None:
         _refuse_nrrd(head)
     elif path.suffix.lower() in (".mha", ".mhd"):
         _refuse_meta_image(head)
+
+
+def refuse_hdf5(path: Path) -> None:
+    """Refuse an HDF5 file to which bytes have been added: its library follows addresses in it wherever they lead now.
+
+    Raises
+    ------
+    InputError
+        The file is longer than it says.
+    """
+    with path.open("rb") as file:
+        head = file.read(52)
+    signed = head.startswith(b"\x89HDF\r\n\x1a\n") and len(head) == 52
+    place = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8]) if signed else None  # where it says where it ends
+    if place is not None:
+        said, size = int.from_bytes(head[place : place + 8], "little"), path.stat().st_size
+        if said < size:
+            problem = f"the file cannot be read (it says that it ends after {said:,} of its {size:,} bytes)"
+            raise InputError("field", problem, "It is damaged: export or download it again")
 
 
 def detached(path: Path) -> bool:
@@ -125,4 +145,4 @@ def _refuse_meta_image(head: bytes) -> None:
             return
 
 
-__all__ = ["PACKED", "detached", "refuse_claim", "refuse_header", "refuse_numpy"]
+__all__ = ["PACKED", "detached", "refuse_claim", "refuse_hdf5", "refuse_header", "refuse_numpy"]

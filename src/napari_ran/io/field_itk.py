@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
+from napari_ran.io.claims import refuse_hdf5
 from napari_ran.io.geometry import array_from_itk, grid_from_itk, itk_image, lps, quiet_itk
 from napari_ran.io.itk_files import read_by_itk
 
@@ -60,6 +61,7 @@ def write_image(field: DisplacementField, path: Path) -> None:
 
 def read_transform(path: Path, fixed: Grid | None) -> DisplacementField:
     """Read any transform that SimpleITK reads, on the grid `fixed`, or on that of its own displacement field."""
+    refuse_hdf5(path)
     with quiet_itk():
         transform = sitk.ReadTransform(str(path)).Downcast()
     if fixed is None:

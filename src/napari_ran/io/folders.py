@@ -1,8 +1,8 @@
 """Write several files into one folder, all or none, whatever ends the program meanwhile.
 
-The files are made in a passing folder beside the target. If the target is there already, they then take their places one
-by one; a note in the target says so until all have, so that whoever comes next, `settled`, can finish what a killed
-process has begun.
+The files are made in a passing folder: beside the target, which it then becomes, or inside one that is there already,
+where they then take their places one by one. A note in the target says so until all have, so that whoever comes next,
+`settled`, can finish what a killed process has begun.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def filling(folder: str | Path, obsolete: Iterable[str] | Callable[[Path], Itera
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        # inside what is there: beside it may be another disk, where a target is a mount point
+        around = target if target.is_dir() else target.parent
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=around))
     except OSError as error:
         raise _output_error(target, error) from error
     delivered = False
@@ -98,7 +100,7 @@ def _deliver(new: Path, target: Path, staging: Path, obsolete: Iterable[str] | C
         names = [name for name in names if (target / name).exists()]
         if not target.is_dir():
             raise NotADirectoryError(20, os.strerror(20))
-        _write_note(target, {"staging": staging.name, "obsolete": names})
+        _write_note(target, staging, names)
         try:
             _Exchange(target, staging / _OLD).take(new, names)
         finally:  # it is done, or undone
@@ -115,8 +117,9 @@ def _settle(target: Path) -> None:
         said = parse_json(note.read_text(encoding="utf-8"))
         staging, names = str(said["staging"]), [str(name) for name in said["obsolete"]]
         outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
-        place = target.parent / staging
-        if outside or not _staging_of(target).fullmatch(staging) or not (place / _NEW).is_dir():
+        places = [around / staging for around in (target, target.parent)]
+        place = next((one for one in places if (one / _NEW).is_dir()), None)
+        if outside or not _staging_of(target).fullmatch(staging) or place is None:
             raise ValueError(f"there is nothing in {staging}")
         left = [name for name in names if not (place / _OLD / name).exists()]  # the others are gone already
         _Exchange(target, place / _OLD).take(place / _NEW, left)
@@ -127,10 +130,10 @@ def _settle(target: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _write_note(target: Path, said: dict[str, object]) -> None:
-    part = target / f"{NOTE}.part"
+def _write_note(target: Path, staging: Path, obsolete: Sequence[str]) -> None:
+    part = staging / NOTE
     with part.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(said))
+        file.write(json.dumps({"staging": staging.name, "obsolete": list(obsolete)}))
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, target / NOTE)
@@ -151,7 +154,8 @@ def _staging_of(target: Path) -> re.Pattern[str]:
 def _remove_abandoned(target: Path) -> None:
     """Remove the passing folders of killed processes that the target does not need."""
     pattern = _staging_of(target)
-    for place in [one for one in target.parent.iterdir() if pattern.fullmatch(one.name)]:
+    around = [target.parent, *([target] if target.is_dir() else [])]
+    for place in [one for folder in around for one in folder.iterdir() if pattern.fullmatch(one.name)]:
         with contextlib.suppress(OSError):  # its process has just finished
             owner = place / _OWNER
             said = owner.read_text(encoding="utf-8") if owner.is_file() else ""

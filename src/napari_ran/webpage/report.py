@@ -97,7 +97,7 @@ def _report(
         page.note(inspection.note)
     files = len(inspection.stages) * len(inspection.directions) * len(set(formats))
     total, done = len(SECTIONS) + files + int(ablation) + 1, 0
-    with filling(folder, obsolete=written_before(folder)) as new:
+    with filling(folder, obsolete=written_before) as new:
         for name, section in SECTIONS.items():
             yield ReportStep(done, total, name)
             section(inspection, page)
