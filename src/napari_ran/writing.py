@@ -18,6 +18,11 @@ _PART = ".part"
 _ABANDONED = 3600.0
 """Seconds after which a part belongs to a process that was killed: no file here takes that long to write."""
 
+_SWAPPED = 10.0
+"""Seconds after which an exchange of folders was cut short: it takes two renamings."""
+
+_ASIDE = ".old"
+
 
 @contextmanager
 def replacing(
@@ -91,7 +96,7 @@ def _put(made: Path, target: Path) -> None:
     if not (made.is_dir() and target.is_dir()):
         os.replace(made, target)
         return
-    aside = made.with_name(f"{made.name}.old")  # in the passing folder, with which it goes
+    aside = made.with_name(f"{made.name}{_ASIDE}")  # in the passing folder, with which it goes
     os.replace(target, aside)
     try:
         os.replace(made, target)
@@ -106,10 +111,14 @@ def _flush(path: Path) -> None:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove the parts of this file that killed processes left behind."""
+    """Remove the parts of this file that killed processes left behind, and bring back what they had put aside."""
     for part in target.parent.glob(f".{glob.escape(target.name)}-*{_PART}"):
         try:
-            if time.time() - part.stat().st_mtime > _ABANDONED:
+            age, aside = time.time() - part.stat().st_mtime, part / f"{target.name}{_ASIDE}"
+            if age > _SWAPPED and aside.exists() and not target.exists():
+                whole = part / target.name  # complete, or nothing would have been put aside for it
+                os.replace(whole if whole.exists() else aside, target)
+            if age > _ABANDONED:
                 shutil.rmtree(part, ignore_errors=True)
         except OSError:  # its writer has just finished
             continue

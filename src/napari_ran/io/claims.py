@@ -104,15 +104,19 @@ def refuse_hdf5(path: Path) -> None:
     InputError
         The file is longer than it says.
     """
+    said, size = hdf5_end(path), path.stat().st_size
+    if said is not None and said < size:
+        problem = f"the file cannot be read (it says that it ends after {said:,} of its {size:,} bytes)"
+        raise InputError("field", problem, "It is damaged: export or download it again")
+
+
+def hdf5_end(path: Path) -> int | None:
+    """Return after how many bytes an HDF5 file says that it ends; None if it is no such file."""
     with path.open("rb") as file:
         head = file.read(52)
     signed = head.startswith(b"\x89HDF\r\n\x1a\n") and len(head) == 52
-    place = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8]) if signed else None  # where it says where it ends
-    if place is not None:
-        said, size = int.from_bytes(head[place : place + 8], "little"), path.stat().st_size
-        if said < size:
-            problem = f"the file cannot be read (it says that it ends after {said:,} of its {size:,} bytes)"
-            raise InputError("field", problem, "It is damaged: export or download it again")
+    place = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8]) if signed else None
+    return None if place is None else int.from_bytes(head[place : place + 8], "little")
 
 
 def detached(path: Path) -> bool:
@@ -145,4 +149,4 @@ def _refuse_meta_image(head: bytes) -> None:
             return
 
 
-__all__ = ["PACKED", "detached", "refuse_claim", "refuse_hdf5", "refuse_header", "refuse_numpy"]
+__all__ = ["PACKED", "detached", "hdf5_end", "refuse_claim", "refuse_hdf5", "refuse_header", "refuse_numpy"]

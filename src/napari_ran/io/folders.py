@@ -29,6 +29,9 @@ _OWNER, _NEW, _OLD = "owner", "new", "old"
 _ABANDONED = 86400.0
 """Seconds after which a passing folder of another machine is taken for abandoned."""
 
+_MADE = 1.0
+"""Seconds after which one that does not say whose it is was left by a process that was killed."""
+
 
 @contextmanager
 def filling(folder: str | Path, obsolete: Iterable[str] | Callable[[Path], Iterable[str]] = ()) -> Iterator[Path]:
@@ -59,18 +62,22 @@ def filling(folder: str | Path, obsolete: Iterable[str] | Callable[[Path], Itera
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=around))
     except OSError as error:
         raise _output_error(target, error) from error
-    delivered = False
+    delivered, new = False, staging / _NEW
     try:
         (staging / _OWNER).write_text(identity(), encoding="utf-8")
-        (new := staging / _NEW).mkdir()
+        new.mkdir()
         yield new
         _deliver(new, target, staging, obsolete)
         delivered = True
+    except OutputError as error:  # the passing folder's name says nothing to anyone
+        path = Path(error.path)
+        place = target / path.relative_to(new) if path.is_relative_to(new) else path
+        raise OutputError(str(place), error.problem, error.cure) from error
     except OSError as error:
-        raise error if isinstance(error, OutputError) else _output_error(target, error) from error
+        raise _output_error(target, error) from error
     finally:
         if delivered or not _noted(target, staging):
-            shutil.rmtree(staging, ignore_errors=True)
+            _discard(staging)
 
 
 def settled(folder: str | Path) -> Path:
@@ -127,7 +134,7 @@ def _settle(target: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         cure = f"Write the result again into another folder, or remove {NOTE} to use what there is"
         raise InputError(str(target), f"{problem} ({error})", cure) from None
-    shutil.rmtree(place, ignore_errors=True)
+    _discard(place)
 
 
 def _write_note(target: Path, staging: Path, obsolete: Sequence[str]) -> None:
@@ -147,6 +154,13 @@ def _noted(target: Path, staging: Path) -> bool:
         return False
 
 
+def _discard(staging: Path) -> None:
+    """Remove a passing folder; its owner's name goes last, so that what a kill leaves of it is known as abandoned."""
+    for part in (_NEW, _OLD):
+        shutil.rmtree(staging / part, ignore_errors=True)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
 def _staging_of(target: Path) -> re.Pattern[str]:
     return re.compile(rf"\.{re.escape(target.name)}-[a-z0-9_]{{8}}")
 
@@ -159,10 +173,10 @@ def _remove_abandoned(target: Path) -> None:
         with contextlib.suppress(OSError):  # its process has just finished
             owner = place / _OWNER
             said = owner.read_text(encoding="utf-8") if owner.is_file() else ""
-            young = time.time() - place.stat().st_mtime < _ABANDONED
-            unknown = young and (not said or elsewhere(said))
+            age = time.time() - place.stat().st_mtime
+            unknown = age < (_ABANDONED if elsewhere(said) else 0 if said else _MADE)
             if living(said) is None and not unknown and not _noted(target, place):
-                shutil.rmtree(place, ignore_errors=True)
+                _discard(place)
 
 
 class _Exchange:

@@ -80,7 +80,7 @@ class TrainLog:
 
 def _cut(path: Path, steps_done: int) -> None:
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         with replacing(path, "the log") as part:  # what is in it must not be lost to a kill or a full disk
             part.write_text("".join(_until(lines, steps_done)), encoding="utf-8")
 

@@ -38,11 +38,12 @@ class UnsoundError(Exception):
 
 @dataclass(frozen=True)
 class Family:
-    """Files of one kind: who makes a sound one under which names, and who reads it."""
+    """Files of one kind: who makes a sound one under which names, who reads it, and the memory that may take."""
 
     make: Callable[[Path, str], Path]
     names: tuple[str, ...]
     readers: tuple[Reader, ...]
+    memory: int = 2**30
 
 
 def sound(value: Any) -> Any:
@@ -131,7 +132,8 @@ FAMILIES: dict[str, Family] = {
     "MHA": Family(samples.image_file, ("a.mha",), _IMAGES),
     "MHA, raw": Family(samples.itk_file, ("raw.mha",), _IMAGES),
     "PNG": Family(samples.itk_file, ("a.png",), _IMAGES),
-    "DICOM": Family(samples.dicom_folder, ("series",), _IMAGES[:2]),
+    # GDCM makes room for whatever length a DICOM element claims, which is less than 4 GiB
+    "DICOM": Family(samples.dicom_folder, ("series",), _IMAGES[:2], 2**32),
     "TIFF": Family(samples.tiff_file, ("ome.tif", "imagej.tif", "plain.tif"), _IMAGES),
     "OME-Zarr": Family(samples.zarr_folder, ("a.ome.zarr", "a-05.ome.zarr"), _IMAGES),
     "field, ITK .h5": Family(samples.field_file, ("a.h5", "composite.h5"), _FIELDS),

@@ -1,11 +1,11 @@
 """A process that damages and reads file after file, and says how each case ended; `fuzz` watches over it.
 
-``python -m faulty.worker FAMILY FOLDER FIRST COUNT``: one line of JSON before every case, and one after it.
+``python -m faulty.worker FOLDER PLAN``: the plan is JSON, a list of families with the first seed and the number of
+cases of each. A line of JSON comes before every case, and one after it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -22,8 +22,8 @@ SPACE = 3 * 2**30
 
 
 def main() -> None:
-    """Work through the seeds that the command line names."""
-    family, folder, first, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    """Work through the cases that the command line names."""
+    folder, plan = Path(sys.argv[1]), json.loads(sys.argv[2])
     said = os.fdopen(os.dup(1), "w", buffering=1)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)  # native readers print
@@ -32,19 +32,26 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    originals = folder / "sound"
+    _limit_space()
+    for family, first, count in plan:
+        originals = _samples(family, folder)
+        for seed in range(first, first + count):
+            print(json.dumps({"begins": seed, "family": family}), file=said)
+            print(json.dumps(_case(family, originals, folder / "damaged", seed)), file=said)
+
+
+def _samples(family: str, folder: Path) -> Path:
+    """Return the folder with a family's sound samples, made if they are not there."""
     from .families import FAMILIES
 
-    chosen = FAMILIES[family]
-    if not originals.exists():
-        (folder / "making").mkdir()
-        for name in chosen.names:
-            chosen.make(folder / "making", name)
-        (folder / "making").rename(originals)
-    _limit_space()
-    for seed in range(first, first + count):
-        print(json.dumps({"begins": seed}), file=said)
-        print(json.dumps(_case(family, originals, folder / "damaged", seed)), file=said)
+    place, making = folder / family.replace(" ", "-"), folder / "making"
+    if not place.exists():
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        for name in FAMILIES[family].names:
+            FAMILIES[family].make(making, name)
+        making.rename(place)
+    return place
 
 
 def _limit_space() -> None:
@@ -65,7 +72,8 @@ def _case(family: str, originals: Path, place: Path, seed: int) -> dict[str, Any
     name, reader = names[seed % len(names)], readers[seed // len(names) % len(readers)]
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(originals, place)
-    found: dict[str, Any] = {"seed": seed, "sample": name, "damage": damaged(place / name, rng)}
+    found: dict[str, Any] = {"family": family, "seed": seed, "damage": f"{name}: {damaged(place / name, rng)}"}
+    held = _most_held()
     try:
         sound(reader(place / name))
         found["end"] = "read"
@@ -83,9 +91,14 @@ def _case(family: str, originals: Path, place: Path, seed: int) -> dict[str, Any
         where = traceback.extract_tb(error.__traceback__)
         lines = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in where[-4:]]
         found |= {"end": "exception", "words": f"{type(error).__name__}: {str(error)[:200]} ({' '.join(lines)})"}
-    with contextlib.suppress(OSError):
-        found["resident"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if (more := _most_held() - held) > FAMILIES[family].memory:
+        found |= {"end": "memory", "words": f"{more / 2**30:.1f} GiB were taken"}
     return found
+
+
+def _most_held() -> int:
+    """Return the most bytes of memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _ran_out(error: BaseException | None) -> bool:
