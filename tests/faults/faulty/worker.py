@@ -24,7 +24,8 @@ SPACE = 3 * 2**30
 def main() -> None:
     """Work through the cases that the command line names."""
     folder, plan = Path(sys.argv[1]), json.loads(sys.argv[2])
-    said = os.fdopen(os.dup(1), "w", buffering=1)
+    said, errors = os.fdopen(os.dup(1), "w", buffering=1), os.fdopen(os.dup(2), "w", buffering=1)
+    sys.excepthook = lambda *found: traceback.print_exception(*found, file=errors)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)  # native readers print
     os.dup2(null, 2)
