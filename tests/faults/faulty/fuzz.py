@@ -63,7 +63,7 @@ def _watch(plan: Plan, folder: Path, tallies: dict[str, Tally]) -> Plan:
     more = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(folder)}
     command = [sys.executable, "-m", "faulty.worker", str(folder), json.dumps(plan)]
     current: dict[str, Any] | None = None
-    patience = SECONDS * 4
+    inside, patience = False, SECONDS * 4
     with (folder / "errors.txt").open("w+b") as errors:
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=os.environ | more)
         assert worker.stdout is not None
@@ -74,19 +74,22 @@ def _watch(plan: Plan, folder: Path, tallies: dict[str, Tally]) -> Plan:
                 if not line:
                     break
                 said = json.loads(line)
-                current, patience = (said if "begins" in said else None), SECONDS
-                if "end" in said:
+                if "begins" in said:
+                    current, inside, patience = said, True, SECONDS
+                else:
+                    inside, patience = False, SECONDS * 4  # samples may be made now
                     tallies[said["family"]].add(said)
             if ready and worker.wait() == 0:
                 return []
             if current is None:
                 errors.seek(0)
-                raise RuntimeError(f"the worker stopped between cases: {errors.read().decode()[-2000:]}")
+                raise RuntimeError(f"the worker did not begin: {errors.read().decode()[-2000:]}")
         finally:
             worker.kill()
             worker.wait()
             worker.stdout.close()
-    end = f"crash by signal {-worker.returncode}" if ready else "hang"
+    end = f"crash with code {worker.returncode}" if ready else "hang"
+    end += "" if inside else " after the case"
     family, seed = current["family"], current["begins"]
     tallies[family].add({"end": end, "seed": seed, "family": family})
     place = next(number for number, part in enumerate(plan) if part[0] == family)
