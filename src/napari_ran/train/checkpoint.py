@@ -73,7 +73,7 @@ def read_checkpoint(path: Path) -> State:
     except Exception as error:  # what was not written by `write_state` makes it raise nearly anything
         problem = f"the checkpoint holds what is not read ({brief(str(error).splitlines()[0])})"
         raise InputError(str(path), problem, "Choose another") from None
-    if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
+    if not isinstance(state, dict) or not (type(state.get("step")) is int and 0 <= state["step"] < 2**53):
         raise InputError(str(path), "the checkpoint does not say its step", "Choose another")
     _refuse_values(path, state)
     return state

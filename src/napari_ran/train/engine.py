@@ -254,6 +254,8 @@ class _Run:
         try:
             before = TrainConfig(**state["config"]).to_dict()
             counters = {name: type(getattr(self, name))(state[name]) for name in _COUNTERS}
+            if not 0 <= counters["seconds"] < math.inf or math.isnan(counters["lowest"]):
+                raise ValueError("its counters are no numbers")
             self.optimisation.load(state)
         except Exception as error:  # a state of other parts makes PyTorch raise nearly anything
             reason = brief(next(iter(str(error).splitlines()), type(error).__name__))
