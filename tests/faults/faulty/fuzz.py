@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SECONDS = 30.0
+SECONDS = 120.0
 """What a case may take, on a machine that does other things too."""
 
 SURVIVED = ("read", "refused")
@@ -63,7 +63,7 @@ def _watch(plan: Plan, folder: Path, tallies: dict[str, Tally]) -> Plan:
     more = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(folder)}
     command = [sys.executable, "-m", "faulty.worker", str(folder), json.dumps(plan)]
     current: dict[str, Any] | None = None
-    inside, patience = False, SECONDS * 4
+    inside, patience = False, SECONDS * 2
     with (folder / "errors.txt").open("w+b") as errors:
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=os.environ | more)
         assert worker.stdout is not None
@@ -77,7 +77,7 @@ def _watch(plan: Plan, folder: Path, tallies: dict[str, Tally]) -> Plan:
                 if "begins" in said:
                     current, inside, patience = said, True, SECONDS
                 else:
-                    inside, patience = False, SECONDS * 4  # samples may be made now
+                    inside, patience = False, SECONDS * 2  # samples may be made now
                     tallies[said["family"]].add(said)
             if ready and worker.wait() == 0:
                 return []
