@@ -79,7 +79,7 @@ def replacing(
         raise OutputError(str(path), f"{what} could not be written ({reason})", cure or space) from error
     finally:
         if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
+            _discard(made)
 
 
 def reason_of(error: BaseException) -> str:
@@ -103,6 +103,15 @@ def _put(made: Path, target: Path) -> None:
     except OSError:
         os.replace(aside, target)
         raise
+
+
+def _discard(made: Path) -> None:
+    """Remove a passing folder, into which threads of a writer that has failed may still put files for a moment."""
+    for _ in range(20):
+        shutil.rmtree(made, ignore_errors=True)
+        if not made.exists():
+            return
+        time.sleep(0.05)
 
 
 def _flush(path: Path) -> None:
