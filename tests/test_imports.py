@@ -13,7 +13,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = SOURCE / "napari_ran"
 LAYERS = [  # a module imports from earlier lines only, or from its own sub-package
     ["errors", "events", "types", "steps", "deprecation", "documentation", "_version"],
-    ["writing"],
+    ["parsing", "writing"],
+    ["owners"],
     ["config", "functional"],
     ["data", "theory", "device", "measure", "footprint"],
     ["losses", "transform", "report", "memory"],

@@ -96,3 +96,16 @@ def test_what_killed_writers_left_is_removed_when_it_is_old(kept: Path) -> None:
     with replacing(kept) as part:
         part.write_text("new")
     assert sorted(kept.parent.iterdir()) == sorted([kept, young, other])
+
+
+def test_a_folder_that_a_killed_process_had_put_aside_comes_back(tmp_path: Path) -> None:
+    target, part = tmp_path / "a.zarr", tmp_path / ".a.zarr-abcdefgh.part"
+    (part / "a.zarr.old").mkdir(parents=True)
+    (part / "a.zarr.old" / "kept").touch()
+    os.utime(part, (time.time() - 60, time.time() - 60))
+    with pytest.raises(OutputError), replacing(target):
+        raise OSError(errno.ENOSPC, "")
+    assert (target / "kept").exists()
+    with replacing(target) as made:
+        made.mkdir()
+    assert list(target.iterdir()) == []

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import psutil
 import torch
 
 from napari_ran.errors import DeviceError
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -61,4 +68,12 @@ def free_memory(device: torch.device) -> int:
     """Return how many bytes can be allocated on a device now (for MPS and the CPU, the system's available memory)."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return min(int(psutil.virtual_memory().available), _allowed())
+
+
+def _allowed() -> int:
+    """Return how many bytes this process may still take, where a cluster's queue or ``ulimit -v`` limits it."""
+    if resource is None:
+        return sys.maxsize
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else max(0, limit - int(psutil.Process().memory_info().vms))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_LONGEST = 1500
+"""Letters of a part of an error: damaged files put whole pages of junk into it."""
+
 
 class RanError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -51,5 +54,13 @@ class OutputError(RanError, OSError):
         super().__init__(_sentence(path, problem, cure))
 
 
+def brief(text: str, longest: int = 300) -> str:
+    """Return a text, its middle left out where it is longer than anyone would read."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest * 2 // 3]} … {text[-longest // 4 :]}"
+
+
 def _sentence(subject: str, problem: str, cure: str) -> str:
+    subject, problem, cure = (brief(part, _LONGEST) for part in (subject, problem, cure))
     return f"{subject}: {problem}. {cure}" + ("" if cure.endswith(("?", ".", "!")) else ".")

@@ -14,6 +14,7 @@ from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks, S
 from napari_ran.errors import InputError
 from napari_ran.inversion import invert_field, invert_points
 from napari_ran.io import load_field, save_field
+from napari_ran.io.folders import settled
 from napari_ran.transform import check_dimension, compose_to, warp_image, warp_labels
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Transform:
         folder = Path(source).expanduser()
         if not folder.is_dir():
             return cls(load_field(source, format, fixed=fixed, moving=moving), None, moving)
+        settled(folder)
         if not (folder / "field.h5").exists():
             raise InputError(str(source), "there is no field.h5 in this folder", "Give the folder of a registration")
         back = folder / "inverse_field.h5"

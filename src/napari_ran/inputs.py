@@ -14,6 +14,7 @@ from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.evaluate import check_labels, check_landmarks
 from napari_ran.io import load_field, load_image, load_labels, load_landmarks
+from napari_ran.io.folders import settled
 from napari_ran.preprocess import Initial
 
 
@@ -95,6 +96,7 @@ def _initial(source: DisplacementField | ArrayLike | str | Path, fixed: Grid, mo
         folder = Path(source).expanduser()
         path = folder / "field.h5" if folder.is_dir() else folder
         try:
+            settled(folder)
             source = load_field(path, fixed=fixed, moving=moving)
         except InputError as error:
             raise InputError("initial", f"{error.argument}: {error.problem}", error.cure) from error

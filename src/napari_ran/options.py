@@ -8,11 +8,10 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import yaml
-
 import napari_ran as ran
 from napari_ran.config import FrozenConfig
 from napari_ran.errors import InputError
+from napari_ran.parsing import TextError, parse_yaml
 
 INSTANCE_OPTIONS = {"instance": "mode", "similarity": "similarity"}
 """Options that set a value of the nested instance config; ``--set instance.KEY=VALUE`` reaches its other values."""
@@ -85,8 +84,8 @@ def assign_all(values: dict[str, Any], assignments: Sequence[str], example: str)
 def _value(text: str) -> Any:
     """Read a number, a word or a list as a settings file would."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except TextError:
         return text  # the config refuses it by name
 
 

@@ -105,7 +105,7 @@ class Registration:
         OutputError
             A file could not be written; the folder is as it was before.
         """
-        with filling(folder, obsolete=storage.left_over(folder)) as new:
+        with filling(folder, obsolete=storage.left_over) as new:
             self._write(new)
         return Path(folder)
 

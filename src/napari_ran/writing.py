@@ -12,11 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_ran.errors import OutputError, RanError
+from napari_ran.errors import OutputError, RanError, brief
 
 _PART = ".part"
 _ABANDONED = 3600.0
 """Seconds after which a part belongs to a process that was killed: no file here takes that long to write."""
+
+_SWAPPED = 10.0
+"""Seconds after which an exchange of folders was cut short: it takes two renamings."""
+
+_ASIDE = ".old"
 
 
 @contextmanager
@@ -74,7 +79,7 @@ def replacing(
         raise OutputError(str(path), f"{what} could not be written ({reason})", cure or space) from error
     finally:
         if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
+            _discard(made)
 
 
 def reason_of(error: BaseException) -> str:
@@ -83,7 +88,7 @@ def reason_of(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     # ITK puts the cause last, behind "itk::ERROR: Class(0x...): "
-    return lines[-1].split("): ", 1)[-1].rstrip(".")
+    return brief(lines[-1].split("): ", 1)[-1].rstrip("."))
 
 
 def _put(made: Path, target: Path) -> None:
@@ -91,7 +96,7 @@ def _put(made: Path, target: Path) -> None:
     if not (made.is_dir() and target.is_dir()):
         os.replace(made, target)
         return
-    aside = made.with_name(f"{made.name}.old")  # in the passing folder, with which it goes
+    aside = made.with_name(f"{made.name}{_ASIDE}")  # in the passing folder, with which it goes
     os.replace(target, aside)
     try:
         os.replace(made, target)
@@ -100,16 +105,29 @@ def _put(made: Path, target: Path) -> None:
         raise
 
 
+def _discard(made: Path) -> None:
+    """Remove a passing folder, into which threads of a writer that has failed may still put files for a moment."""
+    for _ in range(20):
+        shutil.rmtree(made, ignore_errors=True)
+        if not made.exists():
+            return
+        time.sleep(0.05)
+
+
 def _flush(path: Path) -> None:
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove the parts of this file that killed processes left behind."""
+    """Remove the parts of this file that killed processes left behind, and bring back what they had put aside."""
     for part in target.parent.glob(f".{glob.escape(target.name)}-*{_PART}"):
         try:
-            if time.time() - part.stat().st_mtime > _ABANDONED:
+            age, aside = time.time() - part.stat().st_mtime, part / f"{target.name}{_ASIDE}"
+            if age > _SWAPPED and aside.exists() and not target.exists():
+                whole = part / target.name  # complete, or nothing would have been put aside for it
+                os.replace(whole if whole.exists() else aside, target)
+            if age > _ABANDONED:
                 shutil.rmtree(part, ignore_errors=True)
         except OSError:  # its writer has just finished
             continue

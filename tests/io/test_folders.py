@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from napari_ran.errors import OutputError
 from napari_ran.io import folders
-from napari_ran.io.folders import filling
+from napari_ran.io.folders import NOTE, filling, settled
 
 
 def write(folder: Path, **files: str) -> None:
@@ -95,3 +97,82 @@ def test_an_error_inside_the_block_leaves_everything_as_it_was(target: Path) -> 
     with pytest.raises(KeyError):
         fail()
     assert content(target) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the process that is ended is forked")
+@pytest.mark.parametrize("which", range(1, 13))
+def test_a_process_that_ends_in_the_middle_mixes_nothing(target: Path, which: int) -> None:
+    before, made = content(target), {"a": "new a", "sub/c": "new c", "sub/f": "new f", "zone": "z"}
+    after = {"b": "theirs", "sub/d": "theirs", **made}
+
+    def fill() -> None:
+        with filling(target, obsolete=["gone/deep/e", "zone"]) as new:
+            write(new, a="new a", sub__c="new c", sub__f="new f", zone="z")
+
+    child = os.fork()
+    if not child:
+        moves, replace = [], os.replace
+
+        def ending(here: Path, there: Path) -> None:
+            moves.append(here)
+            if len(moves) == which:
+                os._exit(0)
+            replace(here, there)
+
+        os.replace = ending  # type: ignore[assignment]
+        try:
+            fill()
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    found = content(settled(target))
+    assert {name: text for name, text in found.items() if not name.startswith(".")} in (before, after)
+    assert (found.keys() == after.keys()) or which <= 1 or which > 8
+    fill()
+    assert content(target) == after
+    assert [path.name for path in target.parent.iterdir()] == ["out"]
+
+
+def test_an_interrupt_in_the_middle_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch, target: Path) -> None:
+    before, replace, moves = content(target), os.replace, []
+
+    def interrupted(here: Path, there: Path) -> None:
+        moves.append(here)
+        if len(moves) == 4:
+            raise KeyboardInterrupt
+        replace(here, there)
+
+    monkeypatch.setattr(folders.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), filling(target) as new:
+        write(new, a="new a", sub__c="new c")
+    assert content(target) == before
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_makes_is_not(target: Path) -> None:
+    with filling(target) as living:
+        dead = target / ".out-deadbeef"
+        (dead / "new").mkdir(parents=True)
+        (dead / "owner").write_text('{"pid": 1, "started": 0.0, "host": "' + os.uname().nodename + '"}')
+        young, other = target.parent / ".out-madejust", target.parent / ".out-b-someones"
+        young.mkdir()
+        other.mkdir()
+        os.utime(other, (1, 1))
+        with filling(target) as new:
+            write(new, a="second")
+        assert not dead.exists()
+        assert young.exists()
+        assert other.exists()
+        assert living.exists()
+        os.utime(young, (time.time() - 9, time.time() - 9))
+        write(living, a="first")
+    assert content(target)["a"] == "first"
+    with filling(target) as new:
+        write(new, a="third")
+    assert sorted(path.name for path in target.parent.iterdir()) == [".out-b-someones", "out"]
+    assert not (target / NOTE).exists()
+
+
+def test_an_error_names_the_place_that_was_wanted(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as found, filling(tmp_path / "out") as new:
+        raise OutputError(str(new / "field.h5"), "the file could not be written", "Free some space")
+    assert found.value.path == str(tmp_path / "out" / "field.h5")

@@ -129,7 +129,7 @@ def test_provenance_names_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text('{"complete": tr', encoding="utf-8")
     (tmp_path / "settings.yaml").write_bytes(b"\xff\xfe: [")
     found = provenance(tmp_path)
-    assert found["Report of the registration"] == "report.json cannot be read (JSONDecodeError)"
+    assert found["Report of the registration"] == "report.json cannot be read (TextError)"
     assert found["Settings"].startswith("settings.yaml cannot be read")
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from napari_ran.errors import InputError
+from napari_ran.errors import InputError, brief
 from napari_ran.io.files import stem_of
+from napari_ran.parsing import parse_json
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,19 @@ def _case(path: Path, line: int, row: dict[str, str], cure: str) -> Case:
 
 def _check_files(path: Path, cases: list[Case]) -> None:
     named = [getattr(case, key) for case in cases for key in FILES]
-    missing = list(dict.fromkeys(str(file) for file in named if file is not None and not file.exists()))
+    missing = list(dict.fromkeys(str(file) for file in named if file is not None and not _there(file)))
     if missing:
         listed = ", ".join(missing)
         many = "a file is" if len(missing) == 1 else f"{len(missing)} files are"
         raise InputError(str(path), f"{many} missing: {listed}", "Mend the list, or bring the files")
+
+
+def _there(path: Path) -> bool:
+    """Whether a file or folder is there; a name that none can have is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 PAIRS = ("eval_pairs", "registration_val", "registration_test")
@@ -175,18 +183,19 @@ def learn2reg_cases(path: Path) -> list[Case]:
     ``landmarksTr`` or else ``keypointsTr``, in voxels.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        content: Any = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(str(path), f"the file is not JSON ({error})", "Give a CSV file, or Learn2Reg's JSON") from None
     listed = next((content[key] for key in PAIRS if isinstance(content, dict) and content.get(key)), None)
     if not isinstance(listed, list):
         raise InputError(str(path), f"it has none of {', '.join(PAIRS)}", "Give a file of Learn2Reg with pairs in it")
-    methods = content.get("evaluation_methods") or []
-    labels = next((tuple(one["labels"]) for one in methods if one.get("metric") == "dice" and one.get("labels")), ())
+    labels = _labels_of(path, content.get("evaluation_methods") or [])
     cases = []
     for pair in listed:
-        if not isinstance(pair, dict) or not {"fixed", "moving"} <= set(pair):
-            raise InputError(str(path), f"a pair is {pair!r}", "Give every pair a 'fixed' and a 'moving' image")
+        if not isinstance(pair, dict) or not all(isinstance(pair.get(side), str) for side in ("fixed", "moving")):
+            raise InputError(
+                str(path), f"a pair is {brief(repr(pair))}", "Give every pair a 'fixed' and a 'moving' image"
+            )
         fixed, moving = (path.parent / pair[side] for side in ("fixed", "moving"))
         both = {
             f"{side}_{kind}": _twin(image, *folders)
@@ -200,11 +209,20 @@ def learn2reg_cases(path: Path) -> list[Case]:
     return cases
 
 
+def _labels_of(path: Path, methods: Any) -> tuple[int, ...]:
+    """Return the labels that a Learn2Reg file wants scored."""
+    listed = [one for one in methods if isinstance(one, dict)] if isinstance(methods, list) else []
+    labels: Any = next((one["labels"] for one in listed if one.get("metric") == "dice" and one.get("labels")), [])
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise InputError(str(path), f"the labels are {brief(repr(labels))}", "Give a list of whole numbers")
+    return tuple(labels)
+
+
 def _twin(image: Path, *folders: str) -> Path | None:
     """Return the file of the same name in the folder that is called after one of `folders`, if there is one."""
     for folder in folders:
         place = image.parent.parent / image.parent.name.replace("images", folder)
         name = f"{stem_of(image)}.csv" if folder in ("landmarks", "keypoints") else image.name
-        if place != image.parent and (place / name).is_file():
+        if place != image.parent and _there(place / name):
             return place / name
     return None

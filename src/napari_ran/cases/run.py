@@ -19,9 +19,13 @@ from napari_ran.data import DisplacementField, Grid, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.io import load_field, load_image, load_labels
+from napari_ran.parsing import parse_json
 from napari_ran.steps import relay
 from napari_ran.transform import compose_to
 from napari_ran.writing import replacing
+
+_LONGEST_NAME = 60
+"""Letters of a case's name in its file's: each may take four bytes, of which a file's name has 255."""
 
 CASES = "cases"
 """Folder of the finished cases."""
@@ -218,13 +222,14 @@ def case_key(case: Case, solver: Solver, paper: bool = False) -> str:
 
 def _finished(place: Path, key: str) -> CaseScore | None:
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
+        content = parse_json(place.read_text(encoding="utf-8"))
         return CaseScore(**content["score"]) if content["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None
 
 
 def file_name(name: str) -> str:
-    """Return a name as a file can have it; different names stay different."""
-    plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+    """Return a name as a file can have it, inside its folder; different names stay different."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:_LONGEST_NAME]
+    plain = "_" * len(plain) if not plain.strip(".") else plain  # . and .. are other folders
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -27,11 +27,14 @@ from napari_ran.cases import (
 )
 from napari_ran.config import FrozenConfig, RegistrationConfig
 from napari_ran.errors import InputError, RanError
+from napari_ran.introspect.storage import left_over
+from napari_ran.io.folders import filling, settled
+from napari_ran.parsing import parse_json
 from napari_ran.registration import Run
-from napari_ran.writing import replacing
+from napari_ran.results import Registration
 
 RECORD = "pair.json"
-"""Written last into a pair's folder: who has it is finished."""
+"""Comes into a pair's folder with its results: who has it is finished."""
 
 
 class Outcome(FrozenConfig):
@@ -70,7 +73,7 @@ class Outcome(FrozenConfig):
 def finished_outcome(case: Case, root: Path, config: RegistrationConfig) -> Outcome | None:
     """Return how a pair ended that was registered before from the same files with the same settings, or None."""
     try:
-        content = json.loads((_folder(case, root) / RECORD).read_text(encoding="utf-8"))
+        content = parse_json((settled(_folder(case, root)) / RECORD).read_text(encoding="utf-8"))
         same = content["key"] == case_key(case, Registering(config))
         return Outcome(**content["outcome"]) if same else None
     except (OSError, ValueError, KeyError, TypeError, InputError):
@@ -100,16 +103,16 @@ def register_case(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        (folder / RECORD).unlink(missing_ok=True)
         key, config = case_key(case, Registering(config)), _on_this_worker(config)
-        score = _register(case, folder, config)
+        registration, score = _register(case, config)
         seconds = time.perf_counter() - began
         outcome = Outcome(
             name=case.name, status="done", folder=str(folder), seconds=seconds, attempt=attempt, score=score
         )
         record = {"key": key, "outcome": outcome.to_dict(), "provenance": _provenance(case, started)}
-        with replacing(folder / RECORD, "the record of a pair") as part:
-            part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        with filling(folder, obsolete=left_over) as new:  # the record comes with its results, never alone
+            registration.save(new)
+            (new / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     except Exception as error:  # whatever it is, it must not cost the other pairs
         text = str(error) if isinstance(error, RanError) else f"{type(error).__name__}: {error}"
         seconds = time.perf_counter() - began
@@ -118,20 +121,18 @@ def register_case(
     return outcome
 
 
-def _register(case: Case, folder: Path, config: RegistrationConfig) -> CaseScore:
+def _register(case: Case, config: RegistrationConfig) -> tuple[Registration, CaseScore]:
     inputs = load_case(case)
     run = Run(inputs, config)
     for _ in run:
         pass
     registration = run.result()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    registration.save(folder)
-    return measure_case(case, inputs, solved_by(registration))
+    return registration, measure_case(case, inputs, solved_by(registration))
 
 
 def original_files(folder: str | Path) -> dict[str, Path]:
     """Return the files that a finished pair was made of by what they are, such as ``fixed`` or ``moving_labels``."""
-    content = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    content = parse_json((Path(folder) / RECORD).read_text(encoding="utf-8"))
     return {name: Path(file["path"]) for name, file in content["provenance"]["files"].items()}
 
 

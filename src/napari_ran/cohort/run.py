@@ -14,6 +14,7 @@ from napari_ran.cohort.pair import Outcome, finished_outcome, register_case
 from napari_ran.cohort.summary import write_pairs, write_summary
 from napari_ran.config import RegistrationConfig
 from napari_ran.errors import InputError
+from napari_ran.train.lock import locked
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,18 @@ def register_cohort(
     Raises
     ------
     InputError
-        Two pairs would have one folder, or there is no cluster.
+        Two pairs would have one folder, another process registers a cohort in this one, or there is no cluster.
     """
     work = Work(cases, Path(folder).expanduser().absolute(), config or RegistrationConfig())
     _refuse_shared_folders(cases)
+    with locked(work.root, "registering a cohort"):
+        yield from _all(work, cluster or ClusterConfig(), retries)
+    return work.listed()
+
+
+def _all(work: Work, cluster: ClusterConfig, retries: int) -> Generator[CohortStep, None, None]:
+    """Register what was not finished before."""
+    cases = work.cases
     for case in cases:
         if (found := finished_outcome(case, work.root, work.config)) is not None:
             work.outcomes[case.name] = found
@@ -110,10 +119,9 @@ def register_cohort(
     yield work.step(f"{len(work.outcomes)} of {len(cases)} were finished before" if work.outcomes else "starting")
     try:
         if left:
-            yield from _run(work, left, cluster or ClusterConfig(), retries)
+            yield from _run(work, left, cluster, retries)
     finally:
         write_summary(work.listed(), work.root)
-    return work.listed()
 
 
 def _run(work: Work, left: list[Case], cluster: ClusterConfig, retries: int) -> Generator[CohortStep, None, None]:

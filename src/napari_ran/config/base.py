@@ -9,7 +9,8 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_ran.errors import InputError
+from napari_ran.errors import InputError, brief
+from napari_ran.parsing import TextError, parse_yaml
 from napari_ran.writing import replacing
 
 
@@ -61,14 +62,13 @@ class FrozenConfig(BaseModel):
         """
         path = Path(source)
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = parse_yaml(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(
                 "config", f"cannot read {path} ({error.strerror})", "Give the path of a YAML file"
             ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError("config", f"{path} is not valid YAML ({reason})", "Export the settings again") from None
+        except (TextError, UnicodeDecodeError) as error:
+            raise InputError("config", f"{path} is not valid YAML ({error})", "Export the settings again") from None
         if values is None:
             values = {}
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -93,7 +93,8 @@ def _readable(config: type[BaseModel], error: ValidationError) -> InputError:
         name = nested.argument if place in ("", nested.argument) else f"{place}.{nested.argument}"
         return InputError(name, nested.problem, nested.cure)
     problem = detail["msg"].removeprefix("Value error, ")
-    return InputError(key, f"{problem[0].lower()}{problem[1:]}, got {detail['input']!r}", "Correct this value")
+    came = brief(repr(detail["input"]))
+    return InputError(key, f"{problem[0].lower()}{problem[1:]}, got {came}", "Correct this value")
 
 
 def _keys_at(config: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
@@ -20,6 +20,13 @@ def layout(q: int, levels: int = 5) -> tuple[tuple[int, ...], tuple[int, ...]]:
     last = levels - 1
     pools = tuple(2 ** (last - max(k, q)) for k in range(levels))
     return pools, tuple(2 ** max(q - k, 0) for k in range(levels))
+
+
+Channels = Annotated[int, Field(gt=0, le=4096)]
+"""How wide a layer may be: more is a damaged file or an attack, not a network."""
+
+Steps = Annotated[int, Field(gt=0, le=256)]
+"""A pool size or a dilation."""
 
 
 class RANConfig(FrozenConfig):
@@ -66,16 +73,16 @@ class RANConfig(FrozenConfig):
     """
 
     ndim: Literal[2, 3] = 3
-    pools: tuple[PositiveInt, ...] = Field((4, 4, 4, 2, 1), min_length=1)
-    dilations: tuple[PositiveInt, ...] = (4, 2, 1, 1, 1)
-    encoder_channels: tuple[PositiveInt, ...] = Field((8, 8, 16, 32), min_length=1)
-    decoder_channels: tuple[PositiveInt, ...] = (32, 32, 32, 16, 8)
-    skips: tuple[tuple[PositiveInt, ...], ...] = ((3, 4), (4,), (3,), (2,), (1,))
-    skip_channels: PositiveInt | None = 16
-    block_dilation: PositiveInt = 3
-    heads: PositiveInt = 6
-    regressor_width: int = Field(18, ge=2)
-    head_width: PositiveInt = 27
+    pools: tuple[Steps, ...] = Field((4, 4, 4, 2, 1), min_length=1, max_length=16)
+    dilations: tuple[Steps, ...] = (4, 2, 1, 1, 1)
+    encoder_channels: tuple[Channels, ...] = Field((8, 8, 16, 32), min_length=1, max_length=10)
+    decoder_channels: tuple[Channels, ...] = (32, 32, 32, 16, 8)
+    skips: tuple[Annotated[tuple[PositiveInt, ...], Field(max_length=64)], ...] = ((3, 4), (4,), (3,), (2,), (1,))
+    skip_channels: Channels | None = 16
+    block_dilation: Steps = 3
+    heads: Channels = 6
+    regressor_width: int = Field(18, ge=2, le=4096)
+    head_width: Channels = 27
     confidence: bool = True
     feedback: bool = True
     shared: bool = True

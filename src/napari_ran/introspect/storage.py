@@ -37,8 +37,9 @@ from napari_ran.io import (
     save_landmarks,
 )
 from napari_ran.io.checkpoints import ModelCard, load_network, save_weights
-from napari_ran.io.folders import filling
+from napari_ran.io.folders import filling, settled
 from napari_ran.models import DirectionOutput, Levelled, LevelOutput, ModelOutput
+from napari_ran.parsing import parse_json
 
 if TYPE_CHECKING:
     from napari_ran.introspect.inspection import Inspection
@@ -73,7 +74,7 @@ def save(inspection: Inspection, folder: str | Path) -> Path:
         A file could not be written; the folder is as it was before.
     """
     source = inspection.source
-    with filling(folder, obsolete=left_over(folder)) as new:
+    with filling(folder, obsolete=left_over) as new:
         if isinstance(source, TraceSource):
             _write(source.trace, new / FOLDER, inspection.name, inspection.labels, inspection.landmarks)
         elif isinstance(source, FieldSource):
@@ -118,6 +119,7 @@ def load(folder: str | Path) -> dict[str, Any]:
         return {"source": FieldSource(load_field(path)), "name": path.name, "note": FOREIGN}
     if not path.is_dir():
         raise InputError(str(folder), "there is no such folder", "Give the folder of a saved registration")
+    settled(path)
     for place in (path, path / FOLDER):
         if (place / INDEX).exists():
             return _read(place)
@@ -233,7 +235,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _read_index(path: Path) -> dict[str, Any]:
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(str(path), f"the file cannot be read ({_reason(error)})", AGAIN) from error
     if not isinstance(index, dict) or index.get("format") != "napari-ran levels":

@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from napari_ran.config import FrozenConfig, RANConfig
-from napari_ran.errors import InputError
+from napari_ran.errors import InputError, brief
 from napari_ran.models import RAN, Network, PairNetwork, create_system
+from napari_ran.parsing import parse_json
 from napari_ran.writing import replacing
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
@@ -140,18 +141,24 @@ def load_network(name_or_path: str | Path) -> TrainedRAN | PairNetwork:
     """
     path = _find(name_or_path)
     structure, card = _read_header(path)
+    if isinstance(structure, RANConfig):
+        with torch.device("meta"):  # nothing is allocated before the file is known to hold just this network
+            expected = RAN(structure).state_dict()
+    else:
+        expected = structure.state_dict()
+    try:
+        with safe_open(path, framework="pt") as file:
+            _check_shapes(path, expected, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except (OSError, SafetensorError) as error:
+        raise _refused(path, f"is truncated or damaged ({brief(str(error))})") from None
+    _check_values(path, tensors)
     model: TrainedRAN | PairNetwork
     if isinstance(structure, RANConfig):
         model = TrainedRAN(structure, card)
     else:
         model = structure
         model.card = card
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
-    except (OSError, SafetensorError) as error:
-        raise _refused(path, f"is truncated or damaged ({error})") from None
-    _check_tensors(path, model, tensors)
     model.load_state_dict(tensors)
     return model.eval()
 
@@ -200,13 +207,13 @@ def _read_header(path: Path) -> tuple[RANConfig | PairNetwork, ModelCard]:
     except OSError as error:
         raise _refused(path, f"cannot be read ({error.strerror or error})") from None
     except SafetensorError as error:
-        raise _refused(path, f"is not a safetensors file, or is truncated ({error})") from None
+        raise _refused(path, f"is not a safetensors file, or is truncated ({brief(str(error))})") from None
     kind = "system" if "system" in metadata else "config"
     missing = [key for key in (kind, "card") if key not in metadata]
     if missing:
         raise _refused(path, f"has no '{missing[0]}' in its metadata, so it was not written by this package")
     try:
-        values, card = json.loads(metadata[kind]), ModelCard(**json.loads(metadata["card"]))
+        values, card = parse_json(metadata[kind]), ModelCard(**parse_json(metadata["card"]))
         if kind == "config":
             return RANConfig(**values), card
         network = create_system(**values)
@@ -217,17 +224,21 @@ def _read_header(path: Path) -> tuple[RANConfig | PairNetwork, ModelCard]:
         raise _refused(path, f"holds metadata that cannot be used ({str(error).rstrip('.')})") from None
 
 
-def _check_tensors(path: Path, model: Network, tensors: dict[str, torch.Tensor]) -> None:
-    expected = model.state_dict()
-    missing, foreign = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+def _check_shapes(path: Path, expected: dict[str, torch.Tensor], found: dict[str, Any]) -> None:
+    """Refuse tensors that are not those of the network, by the file's list of them."""
+    missing, foreign = expected.keys() - found.keys(), found.keys() - expected.keys()
     if missing or foreign:
         kind, name = ("lacks", min(missing)) if missing else ("holds the foreign", min(foreign))
         raise _refused(path, f"{kind} tensor '{name}' ({len(missing)} missing, {len(foreign)} foreign)")
     for name, value in expected.items():
-        found = tensors[name]
-        if found.shape != value.shape:
-            raise _refused(path, f"holds tensor '{name}' of shape {tuple(found.shape)}, not {tuple(value.shape)}")
-        if not found.is_floating_point() or not bool(torch.isfinite(found).all()):
+        shape = tuple(found[name].get_shape())
+        if shape != tuple(value.shape):
+            raise _refused(path, f"holds tensor '{name}' of shape {shape}, not {tuple(value.shape)}")
+
+
+def _check_values(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    for name, value in tensors.items():
+        if not value.is_floating_point() or not bool(torch.isfinite(value.float()).all()):
             raise _refused(path, f"holds values in tensor '{name}' that are not finite numbers")
 
 

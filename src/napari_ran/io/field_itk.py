@@ -8,6 +8,9 @@ alone.
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
+from napari_ran.io.claims import hdf5_end, refuse_hdf5
 from napari_ran.io.geometry import array_from_itk, grid_from_itk, itk_image, lps, quiet_itk
+from napari_ran.io.itk_files import read_by_itk
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".hdf", ".tfm", ".xfm", ".mat", ".txt")
 """What SimpleITK reads as a transform; ``.mat`` is ANTs' affine."""
+
+_OVERHEAD = 24_000
+"""Bytes of an HDF5 file beside its numbers."""
 
 IMAGE_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 
@@ -37,8 +45,9 @@ def write_transform(field: DisplacementField, path: Path, affine: ArrayLike | No
     affine : (D + 1, D + 1) array, optional
         Fixed world to moving world in mm (RAS): its part of the whole, applied after the displacement.
     """
+    _refuse_full_disk(path, 8 * field.tensor.numel() + _OVERHEAD)
     if affine is None:
-        sitk.WriteTransform(sitk.DisplacementFieldTransform(_vectors(field)), str(path))
+        _write(sitk.DisplacementFieldTransform(_vectors(field)), path)
         return
     matrix = np.asarray(affine, dtype=np.float64)
     sign = lps(field.grid.ndim)
@@ -49,7 +58,19 @@ def write_transform(field: DisplacementField, path: Path, affine: ArrayLike | No
     whole = sitk.CompositeTransform(field.grid.ndim)
     whole.AddTransform(linear)
     whole.AddTransform(displacement)  # the last one that is added is the first one that is applied
-    sitk.WriteTransform(whole, str(path))
+    _write(whole, path)
+
+
+def _write(transform: sitk.Transform, path: Path) -> None:
+    sitk.WriteTransform(transform, str(path))
+    if hdf5_end(path) != path.stat().st_size:  # the library tells nobody when the last of it did not reach the disk
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _refuse_full_disk(path: Path, needed: int) -> None:
+    """Say that there is no space before the HDF5 library does, over a hundred lines of the terminal."""
+    if shutil.disk_usage(path.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_image(field: DisplacementField, path: Path) -> None:
@@ -59,6 +80,7 @@ def write_image(field: DisplacementField, path: Path) -> None:
 
 def read_transform(path: Path, fixed: Grid | None) -> DisplacementField:
     """Read any transform that SimpleITK reads, on the grid `fixed`, or on that of its own displacement field."""
+    refuse_hdf5(path)
     with quiet_itk():
         transform = sitk.ReadTransform(str(path)).Downcast()
     if fixed is None:
@@ -80,8 +102,7 @@ def read_transform(path: Path, fixed: Grid | None) -> DisplacementField:
 
 def read_image(path: Path) -> DisplacementField:
     """Read an image of vectors in mm, LPS."""
-    with quiet_itk():
-        image = sitk.ReadImage(str(path))
+    image = read_by_itk(path)
     if image.GetNumberOfComponentsPerPixel() != image.GetDimension():
         parts, ndim = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
         problem = f"expected an image of vectors, got {parts} value{'s' * (parts != 1)} per voxel in {ndim}-D"

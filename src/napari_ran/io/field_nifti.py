@@ -27,7 +27,7 @@ from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 from napari_ran.io.field_itk import from_vectors
 from napari_ran.io.geometry import lps
-from napari_ran.io.images import nifti_image
+from napari_ran.io.images import nifti_image, refuse_claim_of
 
 LEARN2REG_UNIT = "displacement in voxels along the array axes ijk (Learn2Reg)"
 """What the header of a Learn2Reg field says of its numbers."""
@@ -105,7 +105,7 @@ def read_slicer(path: Path) -> DisplacementField:
 
 
 def _world_vectors(path: Path) -> tuple[NDArray[np.float64], Grid]:
-    file = nib.load(path, mmap=False)
+    file = _load(path)
     shape = file.shape
     flat = len(shape) == 5 and shape[2:4] == (1, 1) and shape[4] == 2
     if len(shape) != 5 or shape[3] != 1 or shape[4] != (2 if flat else 3):
@@ -117,7 +117,7 @@ def _world_vectors(path: Path) -> tuple[NDArray[np.float64], Grid]:
 
 def read_learn2reg(path: Path) -> DisplacementField:
     """Read voxels of the field's grid."""
-    file = nib.load(path, mmap=False)
+    file = _load(path)
     shape, intent = file.shape, file.header.get_intent()[0]
     if len(shape) not in (3, 4) or shape[-1] != len(shape) - 1 or intent in ("vector", "displacement vector"):
         raise InputError(
@@ -131,7 +131,7 @@ def read_learn2reg(path: Path) -> DisplacementField:
 
 def read_fsl(path: Path, moving: Grid) -> DisplacementField:
     """Read a relative warp whose input space is the moving image's grid."""
-    file = nib.load(path, mmap=False)
+    file = _load(path)
     shape, code = file.shape, int(file.header["intent_code"])
     if len(shape) != 4 or shape[-1] != 3 or code in (2007, 2008, 2009):
         problem = f"expected a relative warp (X, Y, Z, 3), got {shape} with intent code {code}"
@@ -162,6 +162,12 @@ def _fsl_pair(fixed: Grid, moving: Grid) -> tuple[NDArray[np.float64], NDArray[n
         if grid.ndim != 3:
             raise InputError(name, f"FSL's fields are 3-D, this is {grid.ndim}-D", "Choose another format")
     return fsl_matrix(fixed), fsl_matrix(moving)
+
+
+def _load(path: Path) -> Any:
+    file = nib.load(path, mmap=False)
+    refuse_claim_of(file)
+    return file
 
 
 def _grid(shape: tuple[int, ...], affine: NDArray[Any]) -> Grid:

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from napari_ran.data import Grid, Image, Labels
 from napari_ran.errors import InputError
+from napari_ran.io.claims import PACKED, refuse_claim
 from napari_ran.io.damage import left_out
 from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
+from napari_ran.io.itk_files import read_by_itk
 from napari_ran.io.tiff_images import SUFFIXES as TIFF_SUFFIXES
 from napari_ran.io.tiff_images import read_tiff
 from napari_ran.io.zarr_images import is_zarr, open_zarr
@@ -197,6 +199,7 @@ def _refusals_named(path: str | Path) -> Iterator[None]:
 
 def _read_nibabel(path: Path, dtype: type[np.floating[Any]] | None) -> _Raw:
     file, grid, warnings = _open_nibabel(path)
+    refuse_claim_of(file)
     values = np.asarray(file.dataobj, dtype=dtype).reshape(grid.shape)
     return _Raw(values, grid, warnings, {"format": type(file).__name__})
 
@@ -208,6 +211,14 @@ def _open_nibabel(path: Path) -> tuple[Any, Grid, list[str]]:
     affine, warnings = nifti_affine(file)
     grid, tilted = squeeze(tuple(file.shape), affine, str(path))
     return file, grid, warnings + ([tilted] if tilted else [])
+
+
+def refuse_claim_of(file: Any) -> None:
+    """Refuse voxels that a file of nibabel claims and cannot have."""
+    place = file.file_map["image"].filename
+    size = Path(place).stat().st_size
+    packed = str(place).lower().endswith((".gz", ".mgz", ".bz2", ".zst"))
+    refuse_claim(file.shape, file.get_data_dtype().itemsize, size * PACKED if packed else size)
 
 
 def nifti_affine(file: Any) -> tuple[NDArray[np.float64], list[str]]:
@@ -270,14 +281,9 @@ def _read_tiff(path: Path) -> _Raw:
 
 
 def _read_itk(path: Path) -> _Raw:
-    with quiet_itk():
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        _refuse_pixels(reader.GetNumberOfComponents(), sitk.GetPixelIDValueAsString(reader.GetPixelID()))
-        image = reader.Execute()
+    image = read_by_itk(path, _refuse_pixels_of)
     raw = _from_itk(image, str(path))
-    raw.metadata["format"] = reader.GetImageIO() or suffix_of(path).lstrip(".").upper()
+    raw.metadata["format"] = suffix_of(path).lstrip(".").upper()
     if suffix_of(path) in _WITHOUT_SIZE and set(image.GetSpacing()) == {1.0}:
         raw.warnings.append("The file does not say its voxel size: 1 mm is assumed along every axis.")
     if image.HasMetaDataKey("0008|0060"):
@@ -333,6 +339,10 @@ def _from_itk(image: sitk.Image, source: str) -> _Raw:
         affine = np.delete(np.delete(affine, slice(3, -1), 0), slice(3, -1), 1)
     grid, tilted = squeeze(image.GetSize(), affine, source)
     return _Raw(array_from_itk(image).reshape(grid.shape), grid, [tilted] if tilted else [])
+
+
+def _refuse_pixels_of(reader: sitk.ImageFileReader) -> None:
+    _refuse_pixels(reader.GetNumberOfComponents(), sitk.GetPixelIDValueAsString(reader.GetPixelID()))
 
 
 def _refuse_pixels(components: int, kind: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 
 from napari_ran.data import Grid, Landmarks
 from napari_ran.errors import InputError
+from napari_ran.io.claims import refuse_numpy
 from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import lps
+from napari_ran.parsing import parse_json
 from napari_ran.writing import replacing
 
 _FORMATS = "CSV with columns x, y, z (mm, RAS), Slicer .fcsv or .mrk.json, elastix or plain text, or .npy"
@@ -160,7 +161,7 @@ def _read_fcsv(path: Path) -> Found:
 
 def _read_markups(path: Path) -> Found:
     """Slicer's markups: the control points of every list in the file, each list in its own coordinate system."""
-    content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    content: Any = parse_json(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or not isinstance(content.get("markups"), list):
         raise InputError("landmarks", "the file is JSON but not a Slicer markups file", f"Give {_FORMATS}")
     points: list[NDArray[np.float64]] = []
@@ -184,4 +185,6 @@ def _system(text: str) -> str:
 
 
 def _read_numpy(path: Path) -> Found:
-    return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64), "ras"
+    with path.open("rb") as file:
+        refuse_numpy(file, path.stat().st_size)
+        return np.asarray(np.load(file, allow_pickle=False), dtype=np.float64), "ras"

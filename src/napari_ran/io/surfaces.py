@@ -17,6 +17,7 @@ import numpy as np
 
 from napari_ran.data import Surface
 from napari_ran.errors import InputError
+from napari_ran.io.claims import refuse_numpy
 from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
 from napari_ran.io.geometry import lps
 from napari_ran.writing import replacing
@@ -25,6 +26,13 @@ Space = Literal["lps", "ras"]
 
 SUFFIXES = (".stl", ".obj", ".ply", ".vtk", ".vtu", ".off", ".npz")
 """Endings of files of surfaces."""
+
+_COUNTS = {
+    ".ply": re.compile(rb"^element\s+\S+\s+(\d+)", re.MULTILINE),
+    ".vtk": re.compile(rb"^(?:POINTS|CELLS|CELL_TYPES|POLYGONS|LINES|VERTICES|TRIANGLE_STRIPS)\s+(\d+)", re.MULTILINE),
+    ".off": re.compile(rb"\A\s*(?:OFF\s+)?(\d+)"),
+}
+"""How many of something a file says that it has."""
 
 _NOTE = re.compile(rb"SPACE=(LPS|RAS)", re.IGNORECASE)
 
@@ -50,7 +58,10 @@ def load_surface(path: str | Path, space: Space | None = None) -> Surface:
         raise InputError(str(path), f"cannot read a surface from a '{suffix}' file", f"Give {', '.join(SUFFIXES)}")
     try:
         if suffix == ".npz":
-            with np.load(found) as file:
+            with np.load(found, allow_pickle=False) as file:
+                for member in file.zip.infolist():
+                    with file.zip.open(member) as stream:
+                        refuse_numpy(stream, member.file_size)
                 vertices, faces = np.array(file["vertices"], dtype=float), np.array(file["faces"])
             sign = np.ones(3)
         else:
@@ -66,11 +77,31 @@ def load_surface(path: str | Path, space: Space | None = None) -> Surface:
 def _by_meshio(path: Path) -> tuple[np.ndarray, np.ndarray]:
     import meshio
 
+    _refuse_claims(path)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         mesh = meshio.read(path)
     triangles = [cells.data for cells in mesh.cells if cells.type == "triangle"]
     points = np.asarray(mesh.points, dtype=float)
     return points, np.concatenate(triangles) if triangles else np.empty((0, 3), dtype=int)
+
+
+def _refuse_claims(path: Path) -> None:
+    """Refuse what meshio would search without end, or make room for before it has seen it.
+
+    Every vertex and every triangle takes at least a byte.
+    """
+    content = path.read_bytes()
+    if suffix_of(path) == ".ply" and b"end_header" not in content:
+        raise InputError("surface", "the file ends within its header", "Export or download it again")
+    if (counts := _COUNTS.get(suffix_of(path))) is not None:
+        for found in counts.finditer(content):
+            _refuse_claim(int(found.group(1)[:20]), len(content))
+
+
+def _refuse_claim(claimed: int, most: int) -> None:
+    if claimed > most:
+        problem = f"the header claims {claimed:,} of something, more than there is room for"
+        raise InputError("surface", problem, "It is truncated or damaged: export or download it again")
 
 
 def _noted(path: Path) -> str | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_ran.data import Grid
 from napari_ran.errors import InputError
+from napari_ran.io.claims import PACKED, refuse_claim
 from napari_ran.io.damage import refuse_cut_tiff
 from napari_ran.io.geometry import lps, quiet_itk, squeeze
 from napari_ran.io.units import known_length
@@ -65,6 +66,7 @@ def read_tiff(path: Path) -> TiffImage:
         sizes, warnings = _sizes(file, axes)
         if len(file.series) > 1:
             warnings.append(f"The file holds {len(file.series)} images: the first is read.")
+        _refuse_claim_of(series, path)
         values = _values(path, series, shape)
     space = [letter for letter in "XYZ" if letter in axes]
     rest = [letter for letter in "TCS" if letter in axes]
@@ -90,6 +92,13 @@ def _axes(series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
     if "X" not in axes or "Y" not in axes or len(set(axes)) != len(axes):
         raise InputError("image", f"its axes {axes} are not those of an image", "Save it as an OME-TIFF")
     return axes, shape
+
+
+def _refuse_claim_of(series: TiffPageSeries, path: Path) -> None:
+    """Refuse voxels that cannot be in the file; of compressions that pack more than deflate nothing is known."""
+    most = {1: 1, 5: 4096, 8: PACKED, 32946: PACKED, 32773: 128}.get(int(series.keyframe.compression))
+    holds = None if most is None else most * path.stat().st_size
+    refuse_claim(series.shape, series.dtype.itemsize if series.dtype is not None else 1, holds)
 
 
 def _values(path: Path, series: TiffPageSeries, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from napari_ran.data import Grid, Image
 from napari_ran.errors import InputError
 from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
-from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
-from napari_ran.io.images import NIBABEL_SUFFIXES, nifti_affine, nifti_image
+from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, squeeze
+from napari_ran.io.images import NIBABEL_SUFFIXES, nifti_affine, nifti_image, refuse_claim_of
+from napari_ran.io.itk_files import read_by_itk
 from napari_ran.io.tiff_images import SUFFIXES as TIFF_SUFFIXES
 from napari_ran.io.tiff_images import read_tiff
 from napari_ran.io.zarr_images import is_zarr, open_zarr
@@ -107,12 +108,13 @@ def load_volumes(path: str | Path) -> Volumes:
             return Volumes(tiff.values, tiff.grid, stem_of(path), tiff.rest.replace("S", "C"))
         if suffix_of(found) in NIBABEL_SUFFIXES:
             file = nib.load(found, mmap=False)
+            _refuse_kind(file.get_data_dtype())
+            refuse_claim_of(file)
             affine, _ = nifti_affine(file)
             spatial, rest = tuple(file.shape[:3]), tuple(file.shape[3:])
             values = np.asanyarray(file.dataobj)
         else:
-            with quiet_itk():
-                itk = sitk.ReadImage(str(found))
+            itk = read_by_itk(found)
             affine = affine_from_itk(itk)
             values = np.asarray(array_from_itk(itk))
             spatial, rest = tuple(itk.GetSize()), values.shape[itk.GetDimension() :]

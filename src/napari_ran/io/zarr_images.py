@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -193,6 +193,8 @@ def _open(path: Path) -> ZarrImage:
         raise InputError("image", f"it is OME-Zarr of version {version}", _CURE)
     data_sets = image["datasets"]
     names = [str(data_set["path"]) for data_set in data_sets]
+    if outside := [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
+        raise InputError("image", f"its resolution '{outside[0]}' lies outside its folder", _CURE)
     chosen = 0 if level is None else names.index(level)
     array = zarr.open_array(str(group / names[chosen]), mode="r")
     if array.dtype.kind not in "biuf":

@@ -108,6 +108,7 @@ def convolution(
         stride=stride,
         padding=dilation * (kernel // 2),
         dilation=dilation,
+        device=torch.get_default_device(),
     )
     return layer
 
@@ -115,7 +116,12 @@ def convolution(
 def doubling(ndim: int, channels_in: int, channels_out: int) -> nn.Module:
     """Return a transposed convolution that doubles the resolution."""
     layer: nn.Module = skip_init(  # type: ignore[no-untyped-call]
-        {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[ndim], channels_in, channels_out, 2, stride=2
+        {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[ndim],
+        channels_in,
+        channels_out,
+        2,
+        stride=2,
+        device=torch.get_default_device(),
     )
     return layer
 
@@ -235,6 +241,8 @@ class Decoder(nn.Module):
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw all values of a module: He normal convolutions, Glorot transposed ones, zero biases, neutral norms."""
     for part in module.modules():
+        if any(value.is_meta for value in part.parameters(recurse=False)):
+            continue  # only its shapes are wanted
         if isinstance(part, nn.ConvTranspose2d | nn.ConvTranspose3d):
             nn.init.xavier_uniform_(part.weight, generator=generator)
         elif isinstance(part, nn.Conv2d | nn.Conv3d):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from napari_ran.errors import InputError
+from napari_ran.errors import InputError, brief
 from napari_ran.writing import replacing
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -68,8 +68,24 @@ def read_checkpoint(path: Path) -> State:
         raise InputError(str(path), "the file is not a checkpoint of this package", "Choose another")
     if hashlib.sha256(memoryview(content)[head:]).digest() != content[len(_FORMAT) : head]:
         raise InputError(str(path), "the checkpoint is damaged: it is not what was written", "Choose another")
-    state: State = torch.load(io.BytesIO(content[head:]), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(content[head:]), map_location="cpu", weights_only=True)
+    except Exception as error:  # what was not written by `write_state` makes it raise nearly anything
+        problem = f"the checkpoint holds what is not read ({brief(str(error).splitlines()[0])})"
+        raise InputError(str(path), problem, "Choose another") from None
+    if not isinstance(state, dict) or not (type(state.get("step")) is int and 0 <= state["step"] < 2**53):
+        raise InputError(str(path), "the checkpoint does not say its step", "Choose another")
+    _refuse_values(path, state)
     return state
+
+
+def _refuse_values(path: Path, state: State) -> None:
+    """Refuse weights that are no numbers: a training that goes on from them never recovers."""
+    for part in ("model", "average"):
+        held = state.get(part)
+        for name, value in held.items() if isinstance(held, dict) else ():
+            if not isinstance(value, torch.Tensor) or not bool(torch.isfinite(value).all()):
+                raise InputError(str(path), f"the checkpoint holds no finite numbers in '{name}'", "Choose another")
 
 
 def newest_checkpoint(folder: Path) -> tuple[State, str | None]:

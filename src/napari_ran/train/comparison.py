@@ -15,6 +15,7 @@ from napari_ran import functional as F
 from napari_ran.config import InstanceConfig, TrainConfig
 from napari_ran.instance import optimise_field
 from napari_ran.models import ModelOutput
+from napari_ran.parsing import parse_json
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.events import Validation
 from napari_ran.train.launch import network_for
@@ -63,7 +64,7 @@ def compare_with_instance(folder: Path) -> Generator[Compared, None, Validation]
 def comparison_of(folder: Path, config: TrainConfig) -> Validation | None:
     """Return what was found for these validation pairs and this objective, or None."""
     try:
-        kept = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
+        kept = parse_json((folder / COMPARISON).read_text(encoding="utf-8"))
         return Validation(**kept["validation"]) if kept["of"] == _what(config) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

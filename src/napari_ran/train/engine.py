@@ -21,7 +21,7 @@ from torch import nn
 
 from napari_ran.config import TrainConfig
 from napari_ran.config.training import BudgetSettings
-from napari_ran.errors import InputError, OutputError
+from napari_ran.errors import InputError, OutputError, brief
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
 from napari_ran.train.keeping import best_name, keep_pair, keep_snapshot, save_best
@@ -251,19 +251,22 @@ class _Run:
         state, note = newest_checkpoint(self.folder)
         if note:
             self.notes.append(note)
-        before = TrainConfig(**state["config"]).to_dict()
-        changed = [name for name, value in self.config.to_dict().items() if before[name] != value and name != "budget"]
-        if changed:
-            self.notes.append(f"Going on with settings that differ from those of the first part: {', '.join(changed)}.")
         try:
+            before = TrainConfig(**state["config"]).to_dict()
+            counters = {name: type(getattr(self, name))(state[name]) for name in _COUNTERS}
+            if not 0 <= counters["seconds"] < math.inf or math.isnan(counters["lowest"]):
+                raise ValueError("its counters are no numbers")
             self.optimisation.load(state)
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # a state of other parts makes PyTorch raise nearly anything
+            reason = brief(next(iter(str(error).splitlines()), type(error).__name__))
             raise InputError(
                 "folder", f"its checkpoint is of another network ({reason})", "Choose another folder"
             ) from None
-        for name in _COUNTERS:
-            setattr(self, name, state[name])
+        changed = [name for name, value in self.config.to_dict().items() if before[name] != value and name != "budget"]
+        if changed:
+            self.notes.append(f"Going on with settings that differ from those of the first part: {', '.join(changed)}.")
+        for name, value in counters.items():
+            setattr(self, name, value)
         self.saved = self.step
 
     def _measured(self, network: nn.Module | None) -> Validation:

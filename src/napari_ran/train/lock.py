@@ -1,50 +1,35 @@
-"""Which process is training in a folder."""
+"""Which process is at work in a folder."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_ran.errors import InputError, OutputError
+from napari_ran.owners import exclusively, identity, living
 
 LOCK = "run.lock"
 
 
 def running_process(folder: Path) -> int | None:
-    """Return the number of the process that trains in this folder, or None; a dead one's lock does not count."""
+    """Return the number of the process that works in this folder, or None; a dead one's lock does not count."""
     try:
         return living((folder / LOCK).read_text(encoding="utf-8"))
-    except OSError:
-        return None
-
-
-def identity() -> str:
-    """Return what tells this process from any other, one that is later given its number included."""
-    import psutil
-
-    return json.dumps({"pid": os.getpid(), "started": psutil.Process().create_time()})
-
-
-def living(text: str) -> int | None:
-    """Return the number of the process of an `identity`, or None if it has ended."""
-    import psutil
-
-    try:
-        found = json.loads(text)
-        process = psutil.Process(int(found["pid"]))
-        same = abs(process.create_time() - float(found["started"])) < 2
-        alive = same and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return int(found["pid"]) if alive else None
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+    except (OSError, UnicodeDecodeError):
         return None
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in this folder.
+def locked(folder: Path, doing: str = "training") -> Iterator[None]:
+    """Keep other processes from working in this folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if needed.
+    doing : str
+        What is done there, for the error's sentence.
 
     Raises
     ------
@@ -55,15 +40,19 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        other = running_process(folder)
-        if other is not None:
-            raise InputError("folder", f"process {other} is training in {folder}", "Stop it or choose another folder")
-        (folder / LOCK).write_text(identity(), encoding="utf-8")
+        with exclusively(folder):  # of two that look at the same time, one sees the other's lock
+            other = running_process(folder)
+            if other is not None:
+                raise InputError(
+                    "folder", f"process {other} is {doing} in {folder}", "Stop it or choose another folder"
+                )
+            (folder / LOCK).write_text(identity(), encoding="utf-8")
     except OSError as error:
-        if isinstance(error, InputError):
-            raise
         raise OutputError(str(folder), f"may not be written to ({error.strerror})", "Choose another folder") from error
     try:
         yield
     finally:
         (folder / LOCK).unlink(missing_ok=True)
+
+
+__all__ = ["LOCK", "identity", "living", "locked", "running_process"]

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from napari_ran.train.events import TrainStarted, TrainStep, Validated
 from napari_ran.train.objective import TERMS
+from napari_ran.writing import replacing
 
 STEPS, VALIDATIONS = "log.csv", "validation.csv"
 
@@ -79,8 +80,9 @@ class TrainLog:
 
 def _cut(path: Path, steps_done: int) -> None:
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        path.write_text("".join(_until(lines, steps_done)), encoding="utf-8")
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        with replacing(path, "the log") as part:  # what is in it must not be lost to a kill or a full disk
+            part.write_text("".join(_until(lines, steps_done)), encoding="utf-8")
 
 
 def _until(lines: list[str], steps_done: int) -> Iterable[str]:

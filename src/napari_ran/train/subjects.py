@@ -6,7 +6,6 @@ Nothing is read here but lists; the images follow when they are needed.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -17,6 +16,7 @@ from napari_ran.config.training import DataSettings
 from napari_ran.data import Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.io.files import existing, stem_of, suffix_of
+from napari_ran.parsing import parse_json
 
 _SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".tif", ".tiff", ".png")
 
@@ -209,7 +209,7 @@ def _from_folder(path: Path, labels: Path | None) -> Cohort:
 def _from_learn2reg(path: Path) -> Cohort:
     """Learn2Reg's JSON: ``training`` lists images (with labels, keypoints), ``training_paired_images`` pairs."""
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        content: Any = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(str(path), f"the file is not JSON ({error})", "Give the data set's JSON file") from None
     entries = content.get("training") if isinstance(content, dict) else None

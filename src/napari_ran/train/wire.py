@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_ran.config import TrainConfig
+from napari_ran.parsing import parse_json
 from napari_ran.train.events import (
     TrainEvent,
     TrainFailed,
@@ -43,7 +44,7 @@ def encode(event: TrainEvent) -> str:
 def decode(line: str) -> TrainEvent | None:
     """Return the event of a line; None where the line is damaged or of an event that this version does not know."""
     try:
-        values: dict[str, Any] = json.loads(line)
+        values: dict[str, Any] = parse_json(line)
         kind = _KINDS[values.pop("event")]
         for name in _PATHS:
             if isinstance(values.get(name), str):

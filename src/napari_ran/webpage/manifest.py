@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
+from napari_ran.parsing import parse_json
+
 MANIFEST = "report-files.json"
 KEY = "files of this report"
 
@@ -22,7 +24,7 @@ def written_before(folder: str | Path) -> list[str]:
     """
     root = Path(folder)
     try:
-        listed = json.loads((root / MANIFEST).read_text(encoding="utf-8"))[KEY]
+        listed = parse_json((root / MANIFEST).read_text(encoding="utf-8"))[KEY]
     except (OSError, ValueError, LookupError, TypeError):
         return []
     names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from napari_ran.errors import InputError
 from napari_ran.introspect.ablation import AblationStep, ablation_study
 from napari_ran.introspect.ablation_table import Part
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io.folders import filling
 from napari_ran.models import RAN
+from napari_ran.parsing import parse_json, parse_yaml
 from napari_ran.steps import last, relay
 from napari_ran.webpage.files import FORMATS, Format, write_arrays
 from napari_ran.webpage.manifest import list_files, written_before
@@ -108,7 +107,7 @@ def _report(
         page.note(inspection.note)
     files = len(inspection.stages) * len(inspection.directions) * len(set(formats))
     total, done = len(SECTIONS) + files + int(ablation) + 1, 0
-    with filling(folder, obsolete=written_before(folder)) as new:
+    with filling(folder, obsolete=written_before) as new:
         for name, section in SECTIONS.items():
             yield ReportStep(done, total, name)
             section(inspection, page)
@@ -136,15 +135,15 @@ def provenance(folder: str | Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     readers: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
-        ("Report of the registration", "report.json", json.loads),
-        ("Settings", "settings.yaml", yaml.safe_load),
+        ("Report of the registration", "report.json", parse_json),
+        ("Settings", "settings.yaml", parse_yaml),
     )
     for name, file, read in readers:
         path = Path(folder) / file
         if path.is_file():
             try:
                 found[name] = read(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError, yaml.YAMLError) as error:
+            except (OSError, ValueError) as error:
                 found[name] = f"{file} cannot be read ({type(error).__name__})"
     return found
 

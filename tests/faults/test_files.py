@@ -1,0 +1,36 @@
+"""Damaged files of every kind end in words or in something sound: no crash, no hang, no stray exception or memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faulty.families import FAMILIES
+from faulty.fuzz import fuzz
+
+
+def check(first: int, count: int, folder: Path) -> None:
+    tallies = fuzz([(family, first, count) for family in FAMILIES], folder)
+    assert {family: tally.defects for family, tally in tallies.items() if tally.defects} == {}
+    assert all(tally.tried == count for tally in tallies.values())
+    ends = sum((tally.ends for tally in tallies.values()), start=type(next(iter(tallies.values())).ends)())
+    assert ends["refused"] > count  # the damage reaches the readers
+    assert ends["read"] > count
+
+
+def test_two_hundred_damaged_files(tmp_path: Path) -> None:
+    check(0, 10, tmp_path)
+
+
+@pytest.mark.slow
+def test_eight_hundred_more(tmp_path: Path) -> None:
+    check(10_000, 40, tmp_path)
+
+
+def test_what_was_found_before(tmp_path: Path) -> None:
+    """Cases that once crashed, hung or took memory, by family and seed."""
+    found = {"NRRD": 26, "NRRD, raw": 6, "MHA, raw": 140, "field, ITK .h5": 102, "surfaces": 93, "weights": 116}
+    plan = [(family, seed, 1) for family, seed in found.items()]
+    tallies = fuzz([*plan, ("surfaces", 94, 1), ("checkpoints", 45, 1), ("list, Learn2Reg", 6, 1)], tmp_path)
+    assert [case for tally in tallies.values() for case in tally.defects] == []
+    assert sum(tally.tried for tally in tallies.values()) == 9
