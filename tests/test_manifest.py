@@ -52,7 +52,7 @@ def test_the_widgets_are_in_both_menus(manifest: npe2.PluginManifest) -> None:
         "napari-ran.cohort",
     ]
     assert [widget.command for widget in contributions.widgets] == widgets
-    listed = [item.command for item in contributions.menus["/napari/layers/register"]]
+    listed = [item.command for item in contributions.menus["napari/layers/register"]]
     assert listed == widgets
 
 
