@@ -228,11 +228,13 @@ class ResidualAligner(nn.Module):
         heads = widened(heads).view(heads.shape[0], self.heads, -1, *heads.shape[2:])
         scores = shared.scores_out(rectified(self.scores_norm(shared.scores_in(joint)), self.slope))
 
+        attributes = self._attributes(joint, shared)
+        del joint
         new_logits = self._logits(scores, logits, shared)
         masks = torch.softmax(widened(new_logits), dim=1)
         confidence = self._confidence(scores)
         previous = None if logits is None else self._confidence(logits)
-        return Proposal(heads, new_logits, masks, confidence, previous, self._attributes(joint, shared))
+        return Proposal(heads, new_logits, masks, confidence, previous, attributes)
 
     def _settle(
         self,
