@@ -61,23 +61,20 @@ class Newcomer:
 
     # ---------------------------------------------------------------- menus and widgets
 
-    def entries(self, menu: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-        """Yield every entry of the menu bar with the titles that lead to it."""
-        bar = self.viewer.window._qt_window.menuBar() if menu is None else menu
-        for action in bar.actions():
-            titles = (*path, action.text().replace("&", ""))
-            if action.menu() is None:
-                yield titles, action
-            else:
+    def entries(self, wanted: tuple[str, ...], menu: Any = None) -> Iterator[tuple[str, Any]]:
+        """Yield the title and the action of every entry below a menu, such as ``("Layers", "Register")``."""
+        for action in (self.viewer.window._qt_window.menuBar() if menu is None else menu).actions():
+            title = action.text().replace("&", "")
+            if action.menu() is None and not wanted:
+                yield title, action
+            elif action.menu() is not None and title in (wanted[:1] or (title,)):
                 action.menu().aboutToShow.emit()  # napari fills some menus when they are opened
-                yield from self.entries(action.menu(), titles)
+                yield from self.entries(wanted[1:], action.menu())
 
     def choose(self, menu: str, title: str) -> None:
         """Choose an entry by its title and the menu of the manifest, such as ``napari/layers/register``."""
         wanted = tuple(name.capitalize() for name in menu.split("/")[1:])
-        found = [
-            action for path, action in self.entries() if path[: len(wanted)] == wanted and path[-1].startswith(title)
-        ]
+        found = [action for name, action in self.entries(wanted) if name.startswith(title)]
         if len(found) != 1:
             raise SystemExit(f"the menu {menu} has {len(found)} entries '{title}'")
         found[0].trigger()
@@ -120,7 +117,7 @@ class Newcomer:
 
     def open_samples(self) -> None:
         """Open every sample from the File menu's list."""
-        offered = [path[-1] for path, _ in self.entries() if path[:2] == ("File", "Open Sample")]
+        offered = [title for title, _ in self.entries(("File", "Open Sample"))]
         for sample in self.given["sample_data"]:
             if sample.display_name not in offered:
                 raise SystemExit(f"File > Open Sample does not offer '{sample.display_name}'")
