@@ -18,6 +18,7 @@ from PIL import Image as Picture
 from screenshots import Photographer
 
 from napari_ran.contributions import _pair_layers
+from napari_ran.io.layers import napari_affine
 from napari_ran.synthetic import sliding_phantom
 from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.inspection.views import Choice
@@ -93,7 +94,8 @@ def film(camera: Photographer) -> None:
     frames = []
     for stage in range(len(stages)):
         choose(camera, inspect, stage)
-        fill(camera, inspect, tiles, stage)
+        fill(inspect, tiles, stage)
+        look_from_the_front(camera)
         camera.wait(1.2)
         frames.append(Picture.fromarray(window.screenshot(flash=False)).convert("RGB"))
     save(frames, camera.folder / "levels.png")
@@ -114,7 +116,7 @@ def lay_out(camera: Photographer, inspect: Any) -> dict[str, Any]:
     fixed, moving, warped = inspect.layers.find("ground"), layers[MOVING], inspect.layers.find("map")
     picture = field(inspect, 0)
     displacement = camera.viewer.add_image(
-        np.asarray(picture.data), affine=warped.affine, units=warped.units, **picture.style
+        np.asarray(picture.data), affine=napari_affine(picture.grid), units=warped.units, **picture.style
     )
     shown = {"fixed": fixed, "moving": moving, "warped": warped, "displacement": displacement}
     for layer in [one for one in layers if not any(one is kept for kept in shown.values())]:
@@ -137,13 +139,11 @@ def field(inspect: Any, stage: int) -> Any:
     return inspect.session.picture(Choice("field", stage, style="magnitude", plane=inspect.levels.choice.plane), True)
 
 
-def fill(camera: Photographer, inspect: Any, tiles: dict[str, Any], stage: int) -> None:
+def fill(inspect: Any, tiles: dict[str, Any], stage: int) -> None:
     """Put a stage's displacement into its tile."""
-    picture = field(inspect, stage)
-    layer = tiles["displacement"]
-    layer.data = np.asarray(picture.data)
+    picture, layer = field(inspect, stage), tiles["displacement"]
+    layer.data, layer.affine = np.asarray(picture.data), napari_affine(picture.grid)
     layer.contrast_limits = picture.legend.limits
-    layer.affine = tiles["warped"].affine
 
 
 def save(frames: list[Picture.Image], path: Path) -> None:
