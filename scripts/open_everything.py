@@ -183,12 +183,12 @@ class Newcomer:
         from napari.settings import get_plugin_settings
 
         found = get_plugin_settings(NAME)
-        for section in self.given.get("configurations", ()):
+        for key, section in self.given.get("configurations", {}).items():
             for name, prop in section.properties.items():
-                value = getattr(getattr(found, section.key), name)
+                value = getattr(getattr(found, key), name)
                 if not prop.title:
-                    raise SystemExit(f"the setting {section.key}.{name} has no title")
-                self.tried("setting", f"{section.key}.{name}", repr(value))
+                    raise SystemExit(f"the setting {key}.{name} has no title")
+                self.tried("setting", f"{key}.{name}", repr(value))
 
 
 def example() -> tuple[Any, Any]:

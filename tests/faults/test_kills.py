@@ -81,7 +81,7 @@ def test_a_batch_that_is_killed_and_a_second_one(tmp_path: Path) -> None:
     end = time.monotonic() + 120
     while time.monotonic() < end and not (out / "pairs.csv").exists():
         time.sleep(0.01)
-    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    second = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=120)
     assert second.returncode == 2
     assert f"process {batch.pid} is registering a cohort in" in second.stderr
     time.sleep(0.5)
@@ -89,7 +89,7 @@ def test_a_batch_that_is_killed_and_a_second_one(tmp_path: Path) -> None:
     batch.wait()
     kept = {path: path.stat().st_mtime_ns for path in (out / "pairs").glob("*/pair.json")}
     assert kept
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    again = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=300)
     assert again.returncode == 0, again.stderr
     assert [row["status"] for row in read_outcomes(out)] == ["done"] * 3
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # what was finished is not made again

@@ -29,6 +29,7 @@ MOST_AXES = 10
 
 _HEADER = 1 << 20
 _FREE_TEXT = re.compile(rb"^(#|content:|[^:]+:=)", re.IGNORECASE)
+_DATA_FILE = re.compile(rb"^\s*ElementDataFile\s*=(.*)$", re.IGNORECASE | re.DOTALL)
 _NDIMS = re.compile(rb"^\s*NDims\s*=\s*(\S*)", re.IGNORECASE)
 
 
@@ -86,14 +87,14 @@ def refuse_header(path: Path) -> None:
     Raises
     ------
     InputError
-        A line is too long, or there are too many axes.
+        A line is too long, there are too many axes, or the file with the voxels is not there.
     """
     with path.open("rb") as file:
         head = file.read(_HEADER)
     if head.startswith(b"NRRD"):
         _refuse_nrrd(head)
     elif path.suffix.lower() in (".mha", ".mhd"):
-        _refuse_meta_image(head)
+        _refuse_meta_image(head, path.parent)
 
 
 def refuse_hdf5(path: Path) -> None:
@@ -137,16 +138,32 @@ def _refuse_nrrd(head: bytes) -> None:
             raise InputError("header", problem, "It is damaged: export or download the file again")
 
 
-def _refuse_meta_image(head: bytes) -> None:
-    for line in head.splitlines():
+def _refuse_meta_image(head: bytes, folder: Path) -> None:
+    for line in head.split(b"\n"):
         found = _NDIMS.match(line)
         if found:
             text = found.group(1)
             if not (text.isdigit() and len(text) < 3 and 1 <= int(text) <= MOST_AXES):
                 said = text[:20].decode("latin-1")
                 raise InputError("header", f"NDims is '{said}', expected 2 or 3", "Repair the file's header")
-        if line.lower().startswith(b"elementdatafile"):
-            return
+        found = _DATA_FILE.match(line)
+        if found:
+            return _refuse_missing(found.group(1).strip(), folder)
+    return None
+
+
+def _refuse_missing(name: bytes, folder: Path) -> None:
+    """Refuse voxels in a file that is not there: ITK's reader corrupts the memory of the process over some names."""
+    try:
+        text = name.decode("utf-8") if len(name) < LONGEST_LINE else ""
+        several = text.upper().startswith("LIST") or "%" in text
+        there = text.upper() == "LOCAL" or several or (folder / text).is_file()
+    except (ValueError, OSError):
+        there = False
+    if not there:
+        said = name[:40].decode("utf-8", errors="replace")
+        problem = f"its voxels are said to lie in '{said}', which is not there"
+        raise InputError("header", problem, "Put that file beside it, or export or download both again")
 
 
 __all__ = ["PACKED", "detached", "hdf5_end", "refuse_claim", "refuse_hdf5", "refuse_header", "refuse_numpy"]

@@ -16,7 +16,7 @@ def refuse_cut_tiff(path: Path) -> None:
     Raises
     ------
     InputError
-        A page is said to lie beyond the end of the file.
+        A page is said to lie beyond the end of the file, or the pages lead back to an earlier one.
     """
     with path.open("rb") as file:
         head = file.read(16)
@@ -27,7 +27,9 @@ def refuse_cut_tiff(path: Path) -> None:
         count_format, entry, offset_format = ("Q", 20, "Q") if big else ("H", 12, "I")
         (offset,) = struct.unpack_from(f"{order}{offset_format}", head, 8 if big else 4)
         seen: set[int] = set()
-        while offset and offset not in seen:
+        while offset:
+            if offset in seen:
+                raise _unreadable(path, f"after page {len(seen)} it leads back to an earlier one")
             seen.add(offset)
             file.seek(offset)
             try:
@@ -35,11 +37,11 @@ def refuse_cut_tiff(path: Path) -> None:
                 file.seek(entries * entry, os.SEEK_CUR)
                 (offset,) = struct.unpack(f"{order}{offset_format}", file.read(struct.calcsize(offset_format)))
             except struct.error:  # fewer bytes than that were left
-                raise InputError(
-                    str(path),
-                    f"the file cannot be read (it ends within page {len(seen)})",
-                    "Export or download it again",
-                ) from None
+                raise _unreadable(path, f"it ends within page {len(seen)}") from None
+
+
+def _unreadable(path: Path, why: str) -> InputError:
+    return InputError(str(path), f"the file cannot be read ({why})", "Export or download it again")
 
 
 def left_out(folder: Path, used: Iterable[str]) -> list[str]:

@@ -85,6 +85,9 @@ def _cut(path: Path, steps_done: int) -> None:
             part.write_text("".join(_until(lines, steps_done)), encoding="utf-8")
 
 
+_MOST_DIGITS = 19  # no step has more; thousands of them would be refused with an error
+
+
 def _until(lines: list[str], steps_done: int) -> Iterable[str]:
     """Keep the header and the whole rows up to a step; a killed process may have left half a row.
 
@@ -93,7 +96,7 @@ def _until(lines: list[str], steps_done: int) -> Iterable[str]:
     yield from lines[:1]
     for line in lines[1:] if steps_done else ():
         first = line.split(",", 1)[0]
-        if line.endswith("\n") and first.isdigit() and int(first) <= steps_done:
+        if line.endswith("\n") and first.isdecimal() and len(first) < _MOST_DIGITS and int(first) <= steps_done:
             yield line
 
 
