@@ -104,3 +104,9 @@ def test_bad_grids_are_refused(shape: tuple[int, ...], affine: np.ndarray, messa
 def test_bad_spacing_is_refused() -> None:
     with pytest.raises(InputError, match="positive millimetres"):
         Grid.from_spacing((4, 4)).with_spacing(0)
+
+
+def test_an_affine_beyond_all_measure_is_refused() -> None:
+    Grid((4, 5, 6), np.diag([1e15, 1, 1, 1]))
+    with pytest.raises(InputError, match="the matrix holds 1e\\+308, more millimetres than anything is away"):
+        Grid((4, 5, 6), np.diag([1, 1e308, 1, 1]))

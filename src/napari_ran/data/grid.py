@@ -13,6 +13,9 @@ from napari_ran.errors import InputError
 SINGULAR = 1e-12
 """Smallest accepted |determinant| of the direction part, relative to the spacing's product."""
 
+FARTHEST = 1e15
+"""Largest accepted number of an affine in mm; squares of larger ones would not stay finite for long."""
+
 SAME_VOXELS = 0.01
 """Two grids are equal when no corner differs by more than this, in voxels: headers are stored with rounded numbers."""
 
@@ -34,7 +37,8 @@ class Grid:
     Raises
     ------
     InputError
-        The dimension is not 2 or 3, an axis is empty, or the affine is singular, not finite or of another size.
+        The dimension is not 2 or 3, an axis is empty, or the affine is singular, not finite, beyond all
+        measure or of another size.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +60,9 @@ class Grid:
             )
         if not np.isfinite(affine).all():
             raise InputError("affine", "the matrix holds NaN or infinite values", "Repair the file's header")
+        if (largest := np.abs(affine).max()) > FARTHEST:
+            problem = f"the matrix holds {largest:.3g}, more millimetres than anything is away"
+            raise InputError("affine", problem, "Repair the file's header")
         lengths = np.linalg.norm(affine[:-1, :-1], axis=0)
         if not lengths.all() or abs(np.linalg.det(affine[:-1, :-1])) < SINGULAR * lengths.prod():
             raise InputError(

@@ -26,6 +26,7 @@ NOTE = ".unfinished"
 """In a folder whose files are being replaced: where the new ones are, and what is to go."""
 
 _OWNER, _NEW, _OLD = "owner", "new", "old"
+_GONE = ".gone"
 _ABANDONED = 86400.0
 """Seconds after which a passing folder of another machine is taken for abandoned."""
 
@@ -155,10 +156,12 @@ def _noted(target: Path, staging: Path) -> bool:
 
 
 def _discard(staging: Path) -> None:
-    """Remove a passing folder; its owner's name goes last, so that what a kill leaves of it is known as abandoned."""
-    for part in (_NEW, _OLD):
-        shutil.rmtree(staging / part, ignore_errors=True)
-    shutil.rmtree(staging, ignore_errors=True)
+    """Remove a passing folder, under a name by which what a kill leaves of it is known as rubbish."""
+    gone = staging if staging.name.endswith(_GONE) else staging.with_name(staging.name + _GONE)
+    with contextlib.suppress(OSError):
+        staging.rename(gone)
+    for folder in (staging, gone):  # threads of a failed writer may still make files under the old name
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _staging_of(target: Path) -> re.Pattern[str]:
@@ -169,7 +172,12 @@ def _remove_abandoned(target: Path) -> None:
     """Remove the passing folders of killed processes that the target does not need."""
     pattern = _staging_of(target)
     around = [target.parent, *([target] if target.is_dir() else [])]
-    for place in [one for folder in around for one in folder.iterdir() if pattern.fullmatch(one.name)]:
+    for place in [
+        one for folder in around for one in folder.iterdir() if pattern.fullmatch(one.name.removesuffix(_GONE))
+    ]:
+        if place.name.endswith(_GONE):
+            _discard(place)
+            continue
         with contextlib.suppress(OSError):  # its process has just finished
             owner = place / _OWNER
             said = owner.read_text(encoding="utf-8") if owner.is_file() else ""

@@ -92,7 +92,7 @@ class Workplace:
 
 def left_behind(folder: Path) -> str:
     """Return the passing files and folders that are left in a folder, as a problem."""
-    passing = re.compile(r"\..*-[a-z0-9_]{8}(\.part)?")
+    passing = re.compile(r"\..*-[a-z0-9_]{8}(\.part|\.gone)?")
     found = [str(path.relative_to(folder)) for path in folder.rglob(".*") if passing.fullmatch(path.name)]
     return f"left behind: {', '.join(found)}" if found else ""
 
