@@ -33,9 +33,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    _limit_space()
+    samples = {family: _samples(family, folder) for family, _, _ in plan}
+    _limit_space()  # once all is loaded that makes samples
     for family, first, count in plan:
-        originals = _samples(family, folder)
+        originals = samples[family]
         for seed in range(first, first + count):
             print(json.dumps({"begins": seed, "family": family}), file=said)
             print(json.dumps(_case(family, originals, folder / "damaged", seed)), file=said)
