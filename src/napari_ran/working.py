@@ -18,10 +18,13 @@ from napari_ran.models import Levelled, ModelOutput, Network
 from napari_ran.preprocess import PreparedPair
 
 INVERSE_ITERATIONS = 20
-LAST_ITERATIONS = 5
+"""Enough wherever the field has an inverse; where it folds or leaves the grid, more would not help."""
+
 LARGE = 500_000
 """Voxels from which on an inverse is found at half the resolution first, and then in few iterations."""
-"""Enough wherever the field has an inverse; where it folds or leaves the grid, more would not help."""
+
+LAST_ITERATIONS = 5
+"""Iterations at the full resolution after that."""
 
 
 @dataclass(eq=False)

@@ -172,9 +172,8 @@ def _remove_abandoned(target: Path) -> None:
     """Remove the passing folders of killed processes that the target does not need."""
     pattern = _staging_of(target)
     around = [target.parent, *([target] if target.is_dir() else [])]
-    for place in [
-        one for folder in around for one in folder.iterdir() if pattern.fullmatch(one.name.removesuffix(_GONE))
-    ]:
+    passing = [one for folder in around for one in folder.iterdir()]
+    for place in [one for one in passing if pattern.fullmatch(one.name.removesuffix(_GONE))]:
         if place.name.endswith(_GONE):
             _discard(place)
             continue
