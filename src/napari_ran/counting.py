@@ -15,11 +15,15 @@ from napari_ran.footprint import Ledger, recorded, resident
 from napari_ran.instance import optimise_network
 from napari_ran.memory import has_glibc
 from napari_ran.models import Network, create_model
+from napari_ran.models.blocks import SLAB, slabs_of
 from napari_ran.precision import autocast_to
 from napari_ran.steps import last
 
 KEPT_BY_ALLOCATOR = 1.15
 """What other allocators than glibc's take beyond the tensors; an allowance that has not been measured."""
+
+_MOST_SLABS = 4
+"""Slabs in which the grid of the count is divided at the most; its rows are too few for more."""
 
 COUNTED_ON = {2: (128, 128), 3: (32, 32, 32)}
 """Grid on which a network's tensors are counted, by dimension."""
@@ -44,8 +48,10 @@ def pass_bytes(
     precision : {"fp32", "bf16", "fp16"}
         What it computes in.
     """
-    voxels, ledger = _record_of(_Structure(model), keep_levels, precision, both)
-    return _scaled(ledger, _padded(shape, model.multiple) / voxels, device)
+    padded = _padded(shape, model.multiple)
+    slabs = min(_MOST_SLABS, round(padded / SLAB)) if padded >= SLAB else 0
+    voxels, ledger = _record_of(_Structure(model), keep_levels, precision, both, slabs)
+    return _scaled(ledger, padded / voxels, device)
 
 
 def fit_bytes(model: Network | None, config: RegistrationConfig, shape: Sequence[int], device: torch.device) -> int:
@@ -76,14 +82,15 @@ class _Structure:
 
 
 @lru_cache(maxsize=32)
-def _record_of(structure: _Structure, keep_levels: bool, precision: str, both: bool) -> tuple[int, Ledger]:
+def _record_of(structure: _Structure, keep_levels: bool, precision: str, both: bool, slabs: int) -> tuple[int, Ledger]:
     model, images = _counting(structure.model)
+    voxels = _padded(images[0].shape[2:], model.multiple)
 
     def compute() -> object:
-        with torch.no_grad(), autocast_to(precision, torch.device("cpu")):
+        with torch.no_grad(), autocast_to(precision, torch.device("cpu")), slabs_of(voxels // slabs if slabs else SLAB):
             return model(*images, keep_levels=keep_levels, both=both)
 
-    return _padded(images[0].shape[2:], model.multiple), recorded(compute)
+    return voxels, recorded(compute)
 
 
 @lru_cache(maxsize=32)

@@ -16,6 +16,7 @@ from napari_ran.models.blocks import (
     rectified,
     repeat,
     set_centre_tap,
+    slabs_of,
     widened,
 )
 
@@ -144,11 +145,12 @@ def test_slab_by_slab_is_the_same_as_all_at_once(ndim: int) -> None:
         sizes.append(x.shape[2])
         return layers[1](layers[0](x * factor[:, None]))
 
-    with torch.no_grad():
+    with torch.no_grad(), slabs_of(x[0, 0].numel() // 3):
         expected = twice(x, factor, None)
-        found = in_slabs(twice, [x, factor, None], ndim, reach=2, voxels=x[0, 0].numel() // 3)
+        found = in_slabs(twice, [x, factor, None], ndim, reach=2)
     assert sizes[1:] == [9 + 2, 10 + 4, 10 + 2]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    twice_with_gradients = in_slabs(twice, [x, factor, None], ndim, reach=2, voxels=x[0, 0].numel() // 3)
+    with slabs_of(x[0, 0].numel() // 3):
+        twice_with_gradients = in_slabs(twice, [x, factor, None], ndim, reach=2)
     assert sizes[-1] == 29
     assert twice_with_gradients.requires_grad

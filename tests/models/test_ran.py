@@ -13,7 +13,7 @@ from napari_ran.errors import InputError
 from napari_ran.functional import upsample_field, warp
 from napari_ran.models import RAN, DirectionOutput, LevelStep, create_model
 from napari_ran.models.aligner import ResidualAligner
-from napari_ran.models.blocks import SLAB
+from napari_ran.models.blocks import SLAB, slabs_of
 from napari_ran.theory import capture_ranges
 
 SHAPES = {2: (33, 40), 3: (14, 16, 20)}
@@ -427,3 +427,23 @@ def test_a_large_image_gives_the_same_field_in_slabs_as_with_gradients() -> None
     with torch.no_grad():
         torch.testing.assert_close(model(moving, fixed).field, whole, atol=1e-4, rtol=1e-4)
     assert whole.std() > 0.1
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_one_direction_at_a_time_gives_the_same_fields(ndim: int, pairs: int) -> None:
+    model = RAN(RANConfig.preset("RAN3", ndim)).eval()  # type: ignore[arg-type]
+    images = torch.rand((2, pairs, 1, *(32, 48, 32)[:ndim]), generator=torch.Generator().manual_seed(3))
+    batches: list[int] = []
+    last = model.aligners[-1]
+    last.register_forward_hook(lambda module, given, found: batches.append(len(found.field)))
+    with torch.no_grad():
+        usual = model(*images)
+        with slabs_of(images[0, 0].numel()):
+            parts, alone = model(*images), model(*images, both=False)
+            kept = model(*images, keep_levels=True)
+    assert batches == [2 * pairs] + [1] * 2 * pairs + [1] * pairs + [2 * pairs]
+    for found in (parts, kept):
+        torch.testing.assert_close(found.field, usual.field, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found.inverse_field, usual.inverse_field, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone.field, usual.field, atol=1e-5, rtol=1e-5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from itertools import pairwise
 
 import torch
@@ -22,6 +23,8 @@ _POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 SLAB = 2**18
 """Voxels that a part of the network computes at a time where it need not compute all at once."""
+
+_slab = ContextVar("slab", default=SLAB)
 
 _TRUNCATED_STD = 0.87962566  # standard deviation of a unit normal cut off at two
 
@@ -46,9 +49,22 @@ def rectified(x: Tensor, slope: float) -> Tensor:
     return F.leaky_relu_(x, slope)
 
 
-def in_slabs(
-    function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int, voxels: int = SLAB
-) -> Tensor:
+@contextmanager
+def slabs_of(voxels: int) -> Iterator[None]:
+    """Let parts of the network compute another number of voxels than `SLAB` at a time."""
+    token = _slab.set(voxels)
+    try:
+        yield
+    finally:
+        _slab.reset(token)
+
+
+def is_large(x: Tensor) -> bool:
+    """Whether a grid (B, C, *S) has enough voxels for its parts to be computed one after another, which needs less."""
+    return not torch.is_grad_enabled() and x[0, 0].numel() >= _slab.get()
+
+
+def in_slabs(function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int) -> Tensor:
     """Apply a function of tensors that share their last `ndim` axes, slab by slab along the first of these.
 
     What the function makes on the way is then never there as a whole. Gradients would need all of it, so that with
@@ -64,12 +80,10 @@ def in_slabs(
         Number of axes in S.
     reach : int
         In voxels.
-    voxels : int
-        About how many make a slab.
     """
     axis = -ndim
     shape = next(tensor.shape[axis:] for tensor in tensors if tensor is not None)
-    count = min(round(shape.numel() / voxels), shape[0] // (4 * reach))
+    count = min(round(shape.numel() / _slab.get()), shape[0] // (4 * reach))
     if torch.is_grad_enabled() or count < 2:
         return function(*tensors)
     made, ends = [], [shape[0] * number // count for number in range(count + 1)]

@@ -22,6 +22,7 @@ from napari_ran.models.blocks import (
     convolution,
     full_precision,
     initialise,
+    is_large,
     precision,
     repeat,
     set_centre_tap,
@@ -193,19 +194,25 @@ class RAN(nn.Module):
         # levels that are off up to the end need not run, unless they are to be kept
         needed = self.config.levels if keep_levels else max(off.levels_left(self.config.levels), start, 1)
         for level in range(start, needed):
-            fixed_only = slice(encoded.pairs if not both and level == last else 0, None)
             own = self._features(level, features, encoded.stages) if known is None else known.features
-            other = torch.cat([own[encoded.pairs :], own[: encoded.pairs]])[fixed_only]
-            if carried is not None:
-                carried = (carried.doubled() if self.doubles(level) else carried).take(fixed_only)
-            if known is not None:
-                known = known.take(fixed_only)
-
-            found = self._align(level, own[fixed_only], other, carried, off, known)
-            features, carried, known = found.refined, Carried(found.field, found.logits), None
-            if keep_levels:
-                kept.append(self._record(level, found, encoded))
-            del own, other, found  # a caller that waits at the yield keeps no more than the next level needs
+            if carried is not None and self.doubles(level):
+                carried = carried.doubled()
+            wanted = range(encoded.pairs if not both and level == last else 0, 2 * encoded.pairs)
+            passed_on = []
+            for part in self._parts(own, wanted, keep_levels):
+                other = _opposite(own, part, encoded.pairs)
+                found = self._align(
+                    level, own[part], other, carried and carried.take(part), off, known and known.take(part)
+                )
+                if keep_levels:
+                    kept.append(self._record(level, found, encoded))
+                passed_on.append((found.refined, found.field, found.logits))
+                del other, found
+            features, field, logits = (
+                one[0] if len(one) == 1 else torch.cat(one) for one in zip(*passed_on, strict=True)
+            )
+            carried, known = Carried(field, logits), None
+            del own, passed_on  # a caller that waits at the yield keeps no more than the next level needs
             yield LevelStep(level, self.config.levels)
 
         if off.output and carried is not None:
@@ -220,6 +227,12 @@ class RAN(nn.Module):
             return ModelOutput(field.contiguous(), None, tuple(kept))
         forward, inverse = field[encoded.pairs :].contiguous(), field[: encoded.pairs].contiguous()
         return ModelOutput(forward, inverse, tuple(kept))
+
+    def _parts(self, own: Tensor, wanted: range, keep_levels: bool) -> list[slice]:
+        """Return which directions of a level to compute at a time: one where each takes much memory on the way."""
+        if keep_levels or not is_large(own):
+            return [slice(wanted.start, wanted.stop)]
+        return [slice(number, number + 1) for number in wanted]
 
     def _align(
         self,
@@ -370,3 +383,10 @@ class RAN(nn.Module):
 def _stacked_level(level: LevelOutput) -> DirectionOutput:
     """Return both directions of a level as the one batch that the network works on, the moving images first."""
     return level.forward if level.inverse is None else level.inverse.joined(level.forward)
+
+
+def _opposite(own: Tensor, part: slice, pairs: int) -> Tensor:
+    """Return the features of the other image of a part of the batch (2 B, C, *S)."""
+    numbers = [(number + pairs) % len(own) for number in range(len(own))[part]]
+    others = [own[number : number + 1] for number in numbers]
+    return others[0] if len(others) == 1 else torch.cat(others)
