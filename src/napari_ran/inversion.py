@@ -138,7 +138,7 @@ def _solved(
 
     def missing(x: Tensor) -> tuple[Tensor, Tensor]:
         rest = x + F.sample(field, x[None], padding="border")[0] - wanted
-        return rest, torch.linalg.vector_norm(torch.einsum("ij,j...->i...", to_mm, rest), dim=0)
+        return rest, F.lengths(torch.einsum("ij,j...->i...", to_mm, rest))
 
     rest, away = missing(x)
     step = torch.ones_like(away)

@@ -112,13 +112,15 @@ class Working:
 
 def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
     """Return the inverse of a field (1, D, *S); that of a large one is found at half the resolution first."""
-    shape, iterations = field.shape[2:], INVERSE_ITERATIONS
-    if shape.numel() > LARGE:
-        half = [-(-n // 2) for n in shape]
-        smaller, guess = F.resize_field(field, half), None if start is None else F.resize_field(start, half)
-        start = F.resize_field(F.invert(smaller, guess, iterations)[0], shape)
-        iterations = LAST_ITERATIONS
-    return F.invert(field, start, iterations)[0]
+    shape = field.shape[2:]
+    if shape.numel() <= LARGE:
+        return F.invert(field, start, INVERSE_ITERATIONS)[0]
+    half = [-(-n // 2) for n in shape]
+    smaller, guess = F.resize_field(field, half), None if start is None else F.resize_field(start, half)
+    inverse = F.resize_field(F.invert(smaller, guess, INVERSE_ITERATIONS)[0], shape)
+    for _ in range(LAST_ITERATIONS):
+        inverse = F.warp(field, inverse, padding="border").neg_()
+    return inverse
 
 
 def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[Network | None, str]:

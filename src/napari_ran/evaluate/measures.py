@@ -164,8 +164,7 @@ def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tenso
         raise InputError("truth", "the exact field lies on another grid", "Give the truth on the field's grid")
     matrix = torch.as_tensor(np.array(field.grid.affine[:-1, :-1]), dtype=torch.float32)
     difference = field.tensor.cpu() - truth.tensor.cpu()
-    length: Tensor = torch.linalg.vector_norm(torch.einsum("ij,j...->i...", matrix, difference), dim=0)
-    return length
+    return F.lengths(torch.einsum("ij,j...->i...", matrix, difference))
 
 
 def jacobian_summary(field: DisplacementField, mask: NDArray[np.bool_] | None = None) -> JacobianSummary:
@@ -230,7 +229,7 @@ def inverse_consistency(field: DisplacementField, inverse: DisplacementField) ->
         inside[slab] = _within(reached, inverse.grid)
         returned = _affine(home, reached + F.sample(back, reached[None], padding="border")[0])
         offset = torch.einsum("ij,j...->i...", world, returned - start)
-        error[slab] = torch.linalg.vector_norm(offset, dim=0) * inside[slab]
+        error[slab] = F.lengths(offset) * inside[slab]
     metadata = {"unit": "mm", "outside_percent": 100 * (1 - float(inside.float().mean()))}
     return Image(error, grid, "inverse-consistency error", metadata), inside
 

@@ -31,6 +31,9 @@ FEW_STEPS, STEPS = 30, 60
 _SLAB = 600_000
 """Voxels whose descriptors are computed at once, so that a cancel is answered soon and memory stays bounded."""
 
+_LAYER = 8
+"""Rows at a time from which a large image's typical difference is taken."""
+
 
 class Pyramid:
     """A pair of images, made comparable at any resolution.
@@ -113,7 +116,7 @@ class Pyramid:
         for image, name in ((self.fixed, "fixed"), (self.moving, "moving")):
             rows = max(1, _SLAB * self.shape[0] // image.numel())
             halo = MIND_RADIUS + MIND_DILATION
-            typical = losses.mind_typical(image, MIND_DILATION)
+            typical = _typical(image)
             channels = 4 if self.ndim == 2 else 12
             whole = image.new_empty((1, channels, *self.shape))
             for start in range(0, self.shape[0], rows):
@@ -192,3 +195,13 @@ class Pyramid:
     def field_at_full_resolution(self, control: Tensor) -> Tensor:
         """Return a control grid's field (1, D, *K) in mm as (1, D, *S) in voxels of the working grid."""
         return self.to_voxels(functional.resize(control, self.shape), self.shape)
+
+
+def _typical(image: Tensor) -> float:
+    """Return what `losses.mind_ssc` takes as typical, for a large image (1, 1, *S) from layers some way apart."""
+    size = image.shape[2]
+    apart = image.numel() // _SLAB * _LAYER
+    if apart <= _LAYER or size <= 2 * _LAYER:
+        return losses.mind_typical(image, MIND_DILATION)
+    layers = [image[:, :, start : start + _LAYER] for start in range((apart - _LAYER) // 2, size - _LAYER + 1, apart)]
+    return sum(losses.mind_typical(layer, MIND_DILATION) for layer in layers) / len(layers)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 1 << 15
-"""Points that are compared at a time: what is computed for them stays in the processor's cache."""
+CHUNK = 1 << 16
+"""Points that are compared at a time, so that memory stays bounded."""
 
 
 def rows_of(features: Tensor) -> Tensor:
@@ -54,18 +54,17 @@ def mean_square(
     for start in range(0, points.shape[1], CHUNK):
         part = slice(start, start + CHUNK)
         places = _Places(shape, points[:, part])
-        difference = places.read(table, places.weights()).sub_(values[part])
+        lines = places.lines(table)
+        difference = places.across(lines, places.above[:-1, :, None]).sub_(values[part])
         value += torch.dot(difference.square().sum(1), scale[part])
         if gradient is not None:
             difference *= (2 * scale[part])[:, None]
-            for axis in range(len(shape)):
-                slope = places.read(table, places.weights(axis)).mul_(difference).sum(1)
-                torch.mul(slope, places.inside[axis], out=gradient[axis, part])
+            torch.mul(places.gradient(table, lines, difference), places.inside, out=gradient[:, part])
     return value, gradient
 
 
 class _Places:
-    """The rows around points (D, P), and how much each one counts."""
+    """The rows around points (D, P), two and two as lines along the last axis, and where points lie between them."""
 
     def __init__(self, shape: Sequence[int], points: Tensor) -> None:
         last = points.new_tensor([n - 1 for n in shape])[:, None]
@@ -73,23 +72,40 @@ class _Places:
         clamped = torch.minimum(points.clamp_min(0), last)
         self.inside = clamped == points  # a point beyond the border can move without changing what is read
         low = torch.minimum(clamped.floor(), (last - 1).clamp_min(0))
-        self._above = clamped - low
+        self.above = clamped - low
         index, offsets = torch.zeros_like(low[0], dtype=torch.long), torch.zeros(1, dtype=torch.long)
         for axis, n in enumerate(shape):
             index = index.mul_(n).add_(low[axis].long())
             offsets = (offsets[:, None] * n + torch.tensor([0, min(1, n - 1)])).flatten()
-        self._rows = index[:, None] + offsets
+        self._rows = (index[:, None] + offsets.view(-1, 1, 2)).flatten(0, 1)
 
-    def weights(self, slope: int | None = None) -> Tensor:
-        """Return the weights (P, 2**D) of the rows in linear interpolation, or in its slope along an axis."""
-        sides = torch.stack([1 - self._above, self._above], 1)
-        if slope is not None:
-            sides[slope, 0], sides[slope, 1] = -1, 1
-        total = sides[0]  # computed row by row, and turned round at the end: a tenth of the time
-        for side in sides[1:]:
-            total = (total[:, None] * side).flatten(0, 1)
-        return total.T.contiguous()
+    def lines(self, table: Tensor) -> Tensor:
+        """Return the rows interpolated along the last axis, (2, ..., 2, P, C) with one 2 for each of the other axes."""
+        above = self.above[-1]
+        return self._read(table, torch.stack([1 - above, above], 1))
 
-    def read(self, table: Tensor, weights: Tensor) -> Tensor:
-        """Return the weighted sums of the rows, (P, C)."""
-        return F.embedding_bag(self._rows, table, mode="sum", per_sample_weights=weights)
+    def gradient(self, table: Tensor, lines: Tensor, difference: Tensor) -> Tensor:
+        """Return the gradient by the points of ``sum(difference * what is read)``, (D, P), given `lines`."""
+        others = self.above[:-1]
+        # whatever is linear in the rows can as well be done after the product with the differences
+        lines = torch.einsum("...pc,pc->...p", lines, difference)
+        slopes = []
+        for axis in range(len(others)):
+            slope = lines[1] - lines[0]
+            slopes.append(self.across(slope, others[axis + 1 :]))
+            lines = torch.lerp(lines[0], lines[1], others[axis])
+        ends = torch.tensor([-1.0, 1.0], dtype=table.dtype).expand(len(difference), 2)
+        along = torch.einsum("...pc,pc->...p", self._read(table, ends), difference)
+        return torch.stack([*slopes, self.across(along, others)])
+
+    def across(self, lines: Tensor, above: Tensor) -> Tensor:
+        """Interpolate (2, ..., 2, P, ...) along its first axes, one for each of `above`."""
+        for share in above:
+            lines = torch.lerp(lines[0], lines[1], share)
+        return lines
+
+    def _read(self, table: Tensor, weights: Tensor) -> Tensor:
+        """Return the sums of the two rows of every line, weighted by (P, 2)."""
+        number = 2 ** (len(self.above) - 1)
+        read = F.embedding_bag(self._rows, table, mode="sum", per_sample_weights=weights.repeat(number, 1))
+        return read.view(*[2] * (len(self.above) - 1), len(weights), table.shape[1])

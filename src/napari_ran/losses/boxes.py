@@ -19,12 +19,17 @@ def box_mean(image: Tensor, window: int) -> Tensor:
 
     A box of even size reaches one voxel further upwards than downwards.
     """
+    mean: Tensor = _box_mean(image, window)
+    return mean
+
+
+def _counts_inside(image: Tensor, window: int) -> Tensor:
+    """Return how many voxels of the box around each voxel lie inside the image, (*S)."""
     counts = image.new_ones(())
     for axis, size in enumerate(image.shape[2:]):
         along = _counts(size, window, image.dtype, image.device)
         counts = counts * along.view([-1] + [1] * (image.ndim - 3 - axis))
-    total: Tensor = _box_sum(image, window, (window - 1) // 2)
-    return total / counts
+    return counts
 
 
 @lru_cache(maxsize=256)
@@ -35,25 +40,30 @@ def _counts(size: int, window: int, dtype: torch.dtype, device: torch.device) ->
     return (high - low + 1).to(device, dtype)
 
 
-class _BoxSum(torch.autograd.Function):
-    """Sum over a box, cut at the borders; its gradient is the sum over the mirrored box.
+class _BoxMean(torch.autograd.Function):
+    """Mean over a box, cut at the borders; its gradient is the sum over the mirrored box of what each mean passes on.
 
     Passes through autograd's own record of every addition take several times as long.
     """
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, window: int, below: int) -> Tensor:
-        ctx.window, ctx.below = window, below
-        for axis in range(2, image.ndim):
-            image = _box_sum_along(image, axis, window, below)
-        return image
+    def forward(ctx: Any, image: Tensor, window: int) -> Tensor:
+        ctx.window, ctx.counts = window, _counts_inside(image, window)
+        return _box_sum(image, window, (window - 1) // 2).div_(ctx.counts)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        return _box_sum(grad_outputs[0], ctx.window, ctx.window - 1 - ctx.below), None, None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return _box_sum(grad_outputs[0] / ctx.counts, ctx.window, ctx.window // 2), None
 
 
-_box_sum: Callable[..., Any] = _BoxSum.apply
+_box_mean: Callable[..., Any] = _BoxMean.apply
+
+
+def _box_sum(image: Tensor, window: int, below: int) -> Tensor:
+    """Sum `window` neighbours along every axis, `below` of them below."""
+    for axis in range(2, image.ndim):
+        image = _box_sum_along(image, axis, window, below)
+    return image
 
 
 def _box_sum_along(image: Tensor, axis: int, window: int, below: int) -> Tensor:

@@ -83,7 +83,7 @@ def mind_ssc(image: Tensor, radius: int = 2, dilation: int = 2, typical: float |
     noise = distance.mean(1, keepdim=True)
     floor = torch.finfo(image.dtype).tiny * 1e6  # a constant image has no typical value
     noise = torch.minimum(torch.maximum(noise, scale * 1e-3 + floor), scale * 1e3 + floor)
-    return torch.exp(-distance / noise)
+    return distance.div(-noise).exp_()
 
 
 def mind_typical(image: Tensor, dilation: int = 2) -> float:
@@ -98,7 +98,7 @@ def _mind_differences(image: Tensor, dilation: int) -> Iterator[Tensor]:
     shifted = {arm: _shift(image, *arm) for arm in arms}
     for one, two in combinations(arms, 2):
         if one[0] != two[0]:
-            yield (shifted[one] - shifted[two]) ** 2
+            yield (shifted[one] - shifted[two]).square_()
 
 
 def _shift(image: Tensor, axis: int, offset: int) -> Tensor:
