@@ -7,9 +7,10 @@ from napari_ran import InputError
 from napari_ran import functional as F
 from napari_ran.config.generated import PairConfig
 from napari_ran.config.training import AugmentSettings
+from napari_ran.synthetic.generator import generator_for
 from napari_ran.train.augment import apply, draw
 from napari_ran.train.batch import PairBatch, stack
-from napari_ran.train.sources import GeneratedSource, generator_for
+from napari_ran.train.sources import GeneratedSource
 
 EXACT = PairConfig(shapes=((20, 28),), still=0.0, noise=(0, 0), bias=(0, 0))
 

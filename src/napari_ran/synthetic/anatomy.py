@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from napari_ran.synthetic.deformations import centred_grid, length, rotation_matrix, spline_noise
+from napari_ran.synthetic.deformations import centred_grid, column, length, rotation_matrix, spline_noise
 from napari_ran.synthetic.records import ObjectRecord, PairRecord, PlacingRecord
 
 WALL = 1.14
@@ -22,8 +22,7 @@ def background(record: PairRecord, canvas: Sequence[int], generator: torch.Gener
     lines = spline_noise(canvas, 1.3 * record.region_spacing, 2, generator)
     labels = torch.where(length(lines) < record.tubes, record.regions + 1, labels)
     if record.body:
-        half = torch.tensor(record.shape).view(1, -1, *[1] * record.ndim) * 0.46
-        radius = length(centred_grid(canvas) / half)
+        radius = length(centred_grid(canvas) / (column(record.shape) * 0.46))
         wavy = radius * (1 + 0.06 * spline_noise(canvas, 0.3 * min(record.shape), 1, generator))
         labels = torch.where(wavy < 1.05, labels, 0)
     return labels
@@ -41,11 +40,8 @@ def _largest(scores: Tensor) -> Tensor:
 
 def ellipsoid(item: ObjectRecord, canvas: Sequence[int]) -> Tensor:
     """Relative radius (1, 1, *canvas): below 1 inside the ellipsoid."""
-    ndim = len(canvas)
-    shift = torch.tensor(item.centre).view(1, ndim, *[1] * ndim)
-    local = torch.einsum("ij,bj...->bi...", rotation_matrix(item.angles), centred_grid(canvas) - shift)
-    relative = local / torch.tensor(item.radii).view(1, ndim, *[1] * ndim)
-    return length(relative)
+    local = torch.einsum("ij,bj...->bi...", rotation_matrix(item.angles), centred_grid(canvas) - column(item.centre))
+    return length(local / column(item.radii))
 
 
 def placed(placing: PlacingRecord, label_map: Tensor, canvas: Sequence[int]) -> Tensor:
@@ -53,15 +49,10 @@ def placed(placing: PlacingRecord, label_map: Tensor, canvas: Sequence[int]) -> 
 
     Labels are counted 1, 2, ... in the order of ``placing.labels``; outside the map there is 0.
     """
-    ndim = len(canvas)
-
-    def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32).view(1, ndim, *[1] * ndim)
-
     middle = column([(n - 1) / 2 for n in label_map.shape[2:]])
     sign = column([-1.0 if reflected else 1.0 for reflected in placing.mirror])
     index = (centred_grid(canvas) * placing.scale * sign + column(placing.offset) + middle).round().long()
-    last = torch.tensor(label_map.shape[2:]).view(1, ndim, *[1] * ndim) - 1
+    last = column([n - 1 for n in label_map.shape[2:]]).long()
     inside = ((index >= 0) & (index <= last)).all(dim=1, keepdim=True)
     index = torch.minimum(index.clamp_min(0), last)
     found = label_map[0, 0].long()[tuple(index[0])][None, None]

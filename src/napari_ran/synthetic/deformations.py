@@ -47,6 +47,11 @@ def _spline_basis(n: int, spacing: float, phase: float) -> Tensor:
     return basis.scatter_(1, columns, weights).float()
 
 
+def uniform(generator: torch.Generator, low: float, high: float) -> float:
+    """Draw a number between two others."""
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
 def rotation_matrix(angles: Sequence[float]) -> Tensor:
     """Return the rotation (D, D) by one angle in 2-D or by three angles about the axes in turn in 3-D, in radians."""
     if len(angles) == 1:
@@ -62,10 +67,15 @@ def rotation_matrix(angles: Sequence[float]) -> Tensor:
     return matrix
 
 
-def centred_grid(shape: Sequence[int]) -> Tensor:
+def centred_grid(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     """Return voxel positions relative to the grid's middle, (1, D, *S), in voxels."""
-    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
+    axes = [torch.arange(n, dtype=dtype) - (n - 1) / 2 for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+def column(values: Sequence[float]) -> Tensor:
+    """Return one number per axis as a float32 tensor (1, D, 1, ...), which goes with fields (1, D, *S)."""
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, *[1] * len(values))
 
 
 def length(vectors: Tensor) -> Tensor:
@@ -79,6 +89,11 @@ def length(vectors: Tensor) -> Tensor:
     for component in others:
         squared = squared + component * component
     return torch.sqrt(squared.double()).to(vectors.dtype)[:, None]
+
+
+def scaled_to(field: Tensor, peak: float) -> Tensor:
+    """Return a field (1, D, *S) scaled so that its largest displacement is `peak`."""
+    return field * (peak / max(float(length(field).max()), 1e-6))
 
 
 def smooth_field(
@@ -108,13 +123,10 @@ def smooth_field(
         Translation in voxels, one per axis, that is added before the field is rescaled.
     """
     ndim = len(shape)
-    field = spline_noise(shape, spacing, ndim, generator)
-    largest = float(length(field).max())
-    field = field * (peak / max(largest, 1e-6))
+    field = scaled_to(spline_noise(shape, spacing, ndim, generator), peak)
     if angles:
         turn = rotation_matrix(angles) - torch.eye(ndim)
         field = field + torch.einsum("ij,bj...->bi...", turn, centred_grid(shape))
     if translation:
-        field = field + torch.tensor(list(translation)).view(1, ndim, *[1] * ndim)
-    largest = float(length(field).max())
-    return field * (peak / max(largest, 1e-6))
+        field = field + column(translation)
+    return scaled_to(field, peak)

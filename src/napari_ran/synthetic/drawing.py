@@ -11,6 +11,7 @@ from torch import Tensor
 
 from napari_ran.config import PairConfig
 from napari_ran.errors import InputError
+from napari_ran.synthetic.deformations import uniform
 from napari_ran.synthetic.records import ObjectRecord, OrganRecord, PairRecord, PlacingRecord
 from napari_ran.synthetic.stage_one import draw_stage_one
 
@@ -22,7 +23,7 @@ class _Dice:
         self.generator = generator
 
     def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
+        return uniform(self.generator, low, high)
 
     def integer(self, low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=self.generator))

@@ -31,7 +31,7 @@ from napari_ran.config import PairConfig
 from napari_ran.errors import InputError
 from napari_ran.synthetic import anatomy
 from napari_ran.synthetic.appearance import acquire, paint
-from napari_ran.synthetic.deformations import smooth_field, spline_noise
+from napari_ran.synthetic.deformations import column, smooth_field, spline_noise
 from napari_ran.synthetic.drawing import draw_pair
 from napari_ran.synthetic.records import GeneratedPair, ObjectRecord, OrganRecord, PairRecord, PlacingRecord
 from napari_ran.synthetic.sliding import slip
@@ -108,11 +108,16 @@ def generate_batch(
     config: PairConfig, seed: int, index: int, size: int = 1, label_maps: Sequence[Tensor] = ()
 ) -> GeneratedPair:
     """Return batch number `index` of the endless sequence that `seed` names; no other state is involved."""
-    generator = torch.Generator().manual_seed((seed * 2_654_435_761 + index) % 2**63)
+    generator = generator_for(seed, index)
     first = draw_pair(config, generator, label_maps=label_maps)
     records = [first, *(draw_pair(config, generator, first.shape, label_maps) for _ in range(size - 1))]
     pairs = [render_pair(record, label_maps) for record in records]
     return GeneratedPair(**{name: torch.cat([vars(pair)[name] for pair in pairs]) for name in vars(pairs[0])})
+
+
+def generator_for(seed: int, index: int) -> torch.Generator:
+    """Return the random numbers of one place in the sequence that `seed` names."""
+    return torch.Generator().manual_seed((seed * 2_654_435_761 + index) % 2**63)
 
 
 def without_motion(record: PairRecord) -> PairRecord:
@@ -133,10 +138,10 @@ def _place(canvas: _Canvas, record: PairRecord, placing: PlacingRecord, label_ma
     behind = canvas.labels if placing.surround else torch.zeros_like(canvas.labels)
     canvas.labels = torch.where(found > 0, found + first, behind)
     for item in record.organs:
-        values = torch.tensor([placing.labels.index(label) + 1 + first for label in item.labels])
-        mask = torch.isin(canvas.labels, values)
         if not any(item.motion):
             continue
+        values = torch.tensor([placing.labels.index(label) + 1 + first for label in item.labels])
+        mask = torch.isin(canvas.labels, values)
         if item.along:
             canvas.slipping.append((mask, item.motion))
         else:
@@ -179,13 +184,12 @@ def _where_from(
 
     Labels and motion come first; everything else follows from where each fixed voxel comes from.
     """
-    ndim = record.ndim
     fixed_labels = F.sample(canvas.labels.double(), (here + field).double(), "nearest", "border").long()
     moving_labels, truth = canvas.labels, field
     owner = torch.full_like(fixed_labels, -1)
     seen = torch.full(canvas.labels.shape, -1)
     for index, item in enumerate(canvas.loose):
-        own = field + torch.tensor(item.motion).view(1, ndim, *[1] * ndim)
+        own = field + column(item.motion)
         # one lookup of the mask and the label together keeps them consistent
         packed = torch.where(item.mask, item.labels, -1)
         found = F.sample(packed.double() + 1, (here + own).double(), "nearest", "zeros").long() - 1
@@ -207,17 +211,16 @@ def _middle(volume: Tensor, margin: int) -> Tensor:
 def _visible(record: PairRecord, target: Tensor, seen: Tensor, owner: Tensor) -> Tensor:
     """Which fixed voxels are seen in the moving image: same object (`seen` on the canvas, `owner` here), and inside."""
     found = F.sample(seen.double() + 1, target.double(), "nearest", "zeros").long() - 1
-    limits = torch.tensor(record.shape).view(1, -1, *[1] * record.ndim) - 1 + record.margin
+    limits = column([n - 1 + record.margin for n in record.shape])
     outside = ((target < record.margin) | (target > limits)).any(dim=1, keepdim=True)
     return (found == owner) & ~outside
 
 
 def _fixed_image(canvas: _Canvas, record: PairRecord, texture: Tensor, points: Tensor) -> Tensor:
     """Read the painted layers at the displaced points: the background, then each loose object over it."""
-    ndim = record.ndim
     image = F.sample(paint(record, canvas.labels, texture, record.fixed_levels), points, padding="border")
     for item in canvas.loose:
-        own = points + torch.tensor(item.motion).view(1, ndim, *[1] * ndim)
+        own = points + column(item.motion)
         layer = paint(record, item.labels, texture, record.fixed_levels)
         alpha = F.gaussian_smooth(item.mask.float(), record.blur)
         opacity = F.sample(alpha, own, padding="border")
@@ -242,6 +245,7 @@ __all__ = [
     "PairRecord",
     "draw_pair",
     "generate_batch",
+    "generator_for",
     "render_pair",
     "without_motion",
 ]

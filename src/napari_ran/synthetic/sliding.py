@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_ran import functional as F
-from napari_ran.synthetic.deformations import length
+from napari_ran.synthetic.deformations import column, length
 
 REACH = 14
 """Voxels around a border in which distances are exact; further away they are this large."""
@@ -59,7 +59,7 @@ def slip_velocity(distance: Tensor, motion: tuple[float, ...], width: float) -> 
         Distance in voxels over which the part across the border comes in.
     """
     ndim = len(motion)
-    own = torch.tensor(motion).view(1, ndim, *[1] * ndim)
+    own = column(motion)
     gradient = torch.cat([torch.gradient(distance, dim=axis)[0] for axis in range(2, ndim + 2)], dim=1)
     normal: Tensor = gradient / length(gradient).clamp_min(1e-3)
     near = (1 - distance.abs() / width).clamp(0, 1)
@@ -87,7 +87,7 @@ def slip(points: Tensor, mask: Tensor, motion: tuple[float, ...]) -> Tensor:
     moved : (1, D, *T) tensor
         Where the points get to; equal to `points` outside the region.
     """
-    ndim, amount = len(motion), sum(m * m for m in motion) ** 0.5
+    amount = sum(m * m for m in motion) ** 0.5
     if not bool(mask.any()):
         return points
     width = min(max(4.0, 2 * amount), REACH - 2.0)
@@ -95,7 +95,7 @@ def slip(points: Tensor, mask: Tensor, motion: tuple[float, ...]) -> Tensor:
     distance = F.gaussian_smooth(border_distance(box, int(width) + 2), _ROUNDING)
     velocity = slip_velocity(distance, motion, width)
 
-    local = (points - points.new_tensor(corner).view(1, ndim, *[1] * ndim)).flatten(2)
+    local = (points - column(corner)).flatten(2)
     inside = (F.sample(distance, _listed(local), padding="border") < 0).flatten()
     chosen = _listed(local[:, :, inside])
     moved = chosen

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch.nn import functional as nnf
 
 from napari_ran import functional as F
 from napari_ran.config.generated import StageOneConfig
-from napari_ran.synthetic.deformations import centred_grid, length
+from napari_ran.synthetic.deformations import centred_grid, column, rotation_matrix, scaled_to, uniform
 
 _CHUNK = 1 << 16
 """Voxels at which a thin-plate spline is evaluated at a time."""
@@ -69,9 +70,7 @@ def draw_stage_one(config: StageOneConfig, shape: Sequence[int], generator: torc
     """Draw a deformation for images of `shape`."""
     ndim, side = len(shape), math.prod(shape) ** (1 / len(shape))
     size = torch.tensor([float(n) for n in shape])
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=generator))
+    between = partial(uniform, generator)
 
     def direction() -> Tensor:
         return nnf.normalize(torch.randn(ndim, generator=generator), dim=0)
@@ -79,44 +78,40 @@ def draw_stage_one(config: StageOneConfig, shape: Sequence[int], generator: torc
     steps = [torch.linspace(-0.5, 0.5, _LATTICE)] * ndim
     lattice = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1).reshape(-1, ndim)
     jitter = (torch.rand(lattice.shape, generator=generator) - 0.5) / (2 * _LATTICE)
-    bumps = side * uniform(*config.bumps)
+    bumps = side * between(*config.bumps)
     return StageOneRecord(
         axis=tuple(direction().tolist()) if ndim == 3 else (),
-        angle=uniform(-config.rotation, config.rotation),
-        translation=tuple((direction() * side * uniform(*config.translation)).tolist()),
+        angle=between(-config.rotation, config.rotation),
+        translation=tuple((direction() * side * between(*config.translation)).tolist()),
         plate_points=_vectors((lattice + jitter) * size),
         plate_shifts=_vectors(torch.randn(lattice.shape, generator=generator)),
-        plate=side * uniform(*config.plate),
+        plate=side * between(*config.plate),
         bump_centres=_vectors((torch.rand(config.seeds, ndim, generator=generator) - 0.5) * size),
         bump_vectors=_vectors(torch.randn(config.seeds, ndim, generator=generator)),
         bumps=bumps,
-        width=max(side * uniform(*config.width), 1.5 * bumps),
+        width=max(side * between(*config.width), 1.5 * bumps),
         beyond=config.beyond,
     )
 
 
 def stage_one_field(record: StageOneRecord, shape: Sequence[int]) -> Tensor:
     """Return the displacement field (1, D, *S) of a record in voxels."""
-    ndim = len(shape)
     here = centred_grid(shape)
-    elastic = thin_plate(here, record.plate_points, record.plate_shifts)
-    elastic = _scaled_to(elastic, record.plate)
+    plate = thin_plate(here, record.plate_points, record.plate_shifts)
     bumps = gaussian_bumps(shape, record.bump_centres, record.bump_vectors, record.width)
-    elastic = elastic + _scaled_to(bumps, record.bumps)
-    matrix = rotation_about(record.axis, record.angle)
-    shift = torch.tensor(record.translation).view(1, ndim, *[1] * ndim)
-    turned = torch.einsum("ij,bj...->bi...", matrix - torch.eye(ndim), here + elastic)
-    return held_near(elastic + turned + shift, record.beyond)
+    elastic = scaled_to(plate, record.plate) + scaled_to(bumps, record.bumps)
+    turn = rotation_about(record.axis, record.angle) - torch.eye(len(shape))
+    turned = torch.einsum("ij,bj...->bi...", turn, here + elastic)
+    return held_near(elastic + turned + column(record.translation), record.beyond)
 
 
 def rotation_about(axis: Sequence[float], angle: float) -> Tensor:
     """Return the rotation (D, D) by `angle` in radians about a unit vector (3 numbers), or in the plane (none)."""
-    c, s = math.cos(angle), math.sin(angle)
     if not axis:
-        return torch.tensor([[c, -s], [s, c]])
+        return rotation_matrix((angle,))
     x, y, z = axis
     cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return torch.eye(3) + s * cross + (1 - c) * (cross @ cross)
+    return torch.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)
 
 
 def thin_plate(where: Tensor, points: Vectors, shifts: Vectors) -> Tensor:
@@ -179,12 +174,8 @@ def gaussian_bumps(shape: Sequence[int], centres: Vectors, vectors: Vectors, wid
 def held_near(field: Tensor, beyond: float) -> Tensor:
     """Return the field (1, D, *S) whose points are at most `beyond` voxels outside the grid."""
     here = F.voxel_grid(field.shape[2:], field)
-    last = field.new_tensor([float(n - 1) for n in field.shape[2:]]).view(1, -1, *[1] * (field.ndim - 2))
+    last = column([n - 1 for n in field.shape[2:]])
     return torch.minimum((here + field).clamp_min(-beyond), last + beyond) - here
-
-
-def _scaled_to(field: Tensor, peak: float) -> Tensor:
-    return field * (peak / max(float(length(field).max()), 1e-6))
 
 
 def _vectors(values: Tensor) -> Vectors:

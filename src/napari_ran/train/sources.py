@@ -21,7 +21,7 @@ from napari_ran.config.generated import PairConfig
 from napari_ran.config.training import DataSettings
 from napari_ran.data import Grid
 from napari_ran.errors import InputError
-from napari_ran.synthetic.generator import draw_pair, render_pair
+from napari_ran.synthetic.generator import draw_pair, generator_for, render_pair
 from napari_ran.train.augment import apply, draw
 from napari_ran.train.batch import PairBatch, stack
 from napari_ran.train.preparation import Preparation, load_label_map
@@ -243,8 +243,3 @@ def _of(data: DataSettings, ndim: int, seed: int) -> PairSource:
         maps = [load_label_map(file, data.spacing) for file in find_label_maps(data)]
         return GeneratedSource(data.generated, seed, label_maps=maps)
     return CohortSource(Preparation(find_cohort(data), data, ndim), seed, shuffle=False)
-
-
-def generator_for(seed: int, index: int) -> torch.Generator:
-    """Return the random numbers of one place in the sequence that `seed` names."""
-    return torch.Generator().manual_seed((seed * 2_654_435_761 + index) % 2**63)
