@@ -235,7 +235,7 @@ def _surface(
     to_first, to_second = (distance_transform_edt(~part, sampling=spacing) for part in (first, second))
     level = to_first - to_second
     near = to_first + to_second <= (1 + APART_VOXELS) * float(spacing.max())
-    voxels = np.concatenate([zero_crossings(level, axis) for axis in range(level.ndim)])
+    voxels = zero_crossings(level)
     nearest = tuple(np.rint(voxels).astype(int).T)
     smooth = gaussian_filter(level, 1.0)  # voxel staircases would make normals of their own
     gradient = np.stack([slope[nearest] for slope in np.gradient(smooth)], axis=1)

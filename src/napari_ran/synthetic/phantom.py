@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,12 +32,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.synthetic.deformations import centred_grid, uniform
 from napari_ran.synthetic.slip import Interface, SlipReport, measure_slip, tangential, zero_crossings
 
 NAMES = {1: "liver", 2: "spleen", 3: "right lung", 4: "left lung"}
 """The phantom's labels."""
 
-_BOUNDARIES = ("wall - side A", "wall - side B", "side A - side B")
 _EDGE = 0.5
 """Half width of blended edges, in voxels."""
 
@@ -149,21 +150,19 @@ class _Anatomy:
     def draw(cls, shape: tuple[int, ...], seed: int) -> _Anatomy:
         generator = torch.Generator().manual_seed(seed)
 
-        def uniform(low: float, high: float) -> float:
-            return low + (high - low) * float(torch.rand((), generator=generator))
-
-        ndim, slip = len(shape), uniform(0.105, 0.115) * shape[-1]
+        between = partial(uniform, generator)
+        ndim, slip = len(shape), between(0.105, 0.115) * shape[-1]
         return cls(
             shape=shape,
-            bulge=uniform(0.15, 0.25),
-            radii=torch.tensor([uniform(0.68, 0.74), uniform(0.62, 0.7)][: ndim - 1], dtype=torch.float64),
-            split=(uniform(0.05, 0.18), uniform(-0.2, 0.2)),
-            slides=(0.0, slip, uniform(0.38, 0.48) * slip),
+            bulge=between(0.15, 0.25),
+            radii=torch.tensor([between(0.68, 0.74), between(0.62, 0.7)][: ndim - 1], dtype=torch.float64),
+            split=(between(0.05, 0.18), between(-0.2, 0.2)),
+            slides=(0.0, slip, between(0.38, 0.48) * slip),
             bend=torch.randn(ndim, ndim, generator=generator, dtype=torch.float64).clamp(-1.5, 1.5)
             * 0.012
             * min(shape),
-            domes=(uniform(0.1, 0.25), uniform(-0.1, 0.05)),
-            ribs=(0.2, uniform(0.0, 0.2)),
+            domes=(between(0.1, 0.25), between(-0.1, 0.05)),
+            ribs=(0.2, between(0.0, 0.2)),
             textures=tuple(_Waves.draw(ndim, 24, (4.5, 13.0), generator) for _ in range(3)),
             vessels=tuple(
                 (_Waves.draw(ndim, 8, (14.0, 26.0), generator), _Waves.draw(ndim, 8, (14.0, 26.0), generator))
@@ -294,8 +293,7 @@ def _soft(distance: Tensor) -> Tensor:
 
 def _make(anatomy: _Anatomy, grid: Grid, seed: int) -> PhantomPair:
     generator = torch.Generator().manual_seed(seed + 1_000_003)
-    axes = [torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in grid.shape]
-    points = torch.stack(torch.meshgrid(*axes, indexing="ij")).reshape(grid.ndim, -1)
+    points = centred_grid(grid.shape, torch.float64)[0].flatten(1)
     reference = anatomy.common(points)
     target = anatomy.to_moving(points)
     marks = _marks(anatomy, points, generator)
@@ -343,38 +341,30 @@ def _marks(anatomy: _Anatomy, points: Tensor, generator: torch.Generator, count:
 
 def _interface(anatomy: _Anatomy, grid: Grid, points: Tensor, reference: Tensor) -> Interface:
     """Find where the boundaries cross the grid's lines, and the exact jump of the displacement there."""
-    ndim, offset = grid.ndim, 1.5 * float(grid.spacing[:-1].mean())
+    offset = 1.5 * float(grid.spacing[:-1].mean())
     cavity = anatomy.cavity(reference).reshape(grid.shape).numpy()
     side = anatomy.side(reference).reshape(grid.shape).numpy()
     middle = (np.asarray(grid.shape) - 1) / 2
-    found: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], str]] = []
-    for name, level, other in (
-        (_BOUNDARIES[0], cavity, side > 3),
-        (_BOUNDARIES[1], cavity, side < -3),
-        (_BOUNDARIES[2], side, cavity > 3),
-    ):
-        voxels = np.concatenate([zero_crossings(level, axis) for axis in range(ndim)])
-        nearest = tuple(np.rint(voxels).astype(int).T)
-        gradient = np.stack([g[nearest] for g in np.gradient(level)], axis=1)
-        normal = gradient @ np.linalg.inv(grid.affine[:-1, :-1])
-        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-        found.append((voxels, normal, other[nearest], name))
 
     def displacement(world: NDArray[np.float64]) -> NDArray[np.float64]:
         at = torch.from_numpy((grid.to_voxel(world) - middle).T.copy())
         return np.asarray((anatomy.to_moving(at) - at).T.numpy() @ grid.affine[:-1, :-1].T)
 
-    keep_points, keep_normals, keep_jumps, names = [], [], [], []
-    for voxels, normal, clear, name in found:
+    parts = []
+    for name, level, clear in (
+        ("wall - side A", cavity, side > 3),
+        ("wall - side B", cavity, side < -3),
+        ("side A - side B", side, cavity > 3),
+    ):
+        voxels = zero_crossings(level)
+        nearest = tuple(np.rint(voxels).astype(int).T)
+        gradient = np.stack([slope[nearest] for slope in np.gradient(level)], axis=1)
+        normal = gradient @ np.linalg.inv(grid.affine[:-1, :-1])
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
         world = grid.to_world(voxels)
         jump = displacement(world + offset * normal) - displacement(world - offset * normal)
         jump = tangential(jump, normal)
         length = np.linalg.norm(jump, axis=1)
-        keep = clear & (length > 0.3 * length.max())  # the slip fades towards the ends of the body
-        keep_points.append(world[keep])
-        keep_normals.append(normal[keep])
-        keep_jumps.append(jump[keep])
-        names += [name] * int(keep.sum())
-    return Interface(
-        np.concatenate(keep_points), np.concatenate(keep_normals), np.concatenate(keep_jumps), offset, tuple(names)
-    )
+        keep = clear[nearest] & (length > 0.3 * length.max())  # the slip fades towards the ends of the body
+        parts.append(Interface(world[keep], normal[keep], jump[keep], offset, (name,) * int(keep.sum())))
+    return Interface.joined(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +37,12 @@ class Interface:
     jump: NDArray[np.float64]
     offset: float
     names: tuple[str, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Interface]) -> Interface:
+        """Return the points of several boundaries (at least one) as those of one; all have one offset."""
+        points, normals, jump = (np.concatenate([getattr(p, n) for p in parts]) for n in ("points", "normals", "jump"))
+        return cls(points, normals, jump, parts[0].offset, tuple(name for part in parts for name in part.names))
 
     def measured_jump(self, found: DisplacementField) -> NDArray[np.float64]:
         """Return the tangential jump (N, D) of a field in mm across the boundary at each point."""
@@ -93,11 +100,10 @@ def interface_of(labels: Labels, truth: DisplacementField) -> Interface | None:
 
     grid = truth.grid
     offset, voxel = 1.5 * float(grid.spacing.mean()), float(grid.spacing.mean())
-    parts: list[tuple[NDArray[np.float64], ...]] = []
-    names: list[str] = []
+    parts: list[Interface] = []
     for label in labels.ids:
         level = gaussian_filter((labels.array == label).astype(np.float64), _SMOOTHING) - 0.5
-        voxels = np.concatenate([zero_crossings(level, axis) for axis in range(grid.ndim)])
+        voxels = zero_crossings(level)
         if not len(voxels):
             continue
         gradient = np.stack([map_coordinates(g, voxels.T, order=1) for g in np.gradient(level)], axis=1)
@@ -107,12 +113,10 @@ def interface_of(labels: Labels, truth: DisplacementField) -> Interface | None:
         jump = tangential(jump_across(truth, points, normals, offset), normals)
         length = np.linalg.norm(jump, axis=1)
         keep = length > max(voxel, 0.3 * length.max())
-        parts.append((points[keep], normals[keep], jump[keep]))
-        names += [labels.names.get(label, str(label))] * int(keep.sum())
-    if not names:
-        return None
-    found, normal, exact = (np.concatenate(values) for values in zip(*parts, strict=True))
-    return Interface(found, normal, exact, offset, tuple(names))
+        if keep.any():
+            names = (labels.names.get(label, str(label)),) * int(keep.sum())
+            parts.append(Interface(points[keep], normals[keep], jump[keep], offset, names))
+    return Interface.joined(parts) if parts else None
 
 
 def measure_slip(
@@ -155,15 +159,17 @@ def jump_across(
     return np.asarray((found.map_points(beyond) - beyond) - (found.map_points(before) - before))
 
 
-def zero_crossings(level: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Voxel positions (N, D) where a level function (*S) changes its sign along an axis."""
-    first = np.moveaxis(level, axis, 0)
-    before, after = first[:-1], first[1:]
-    index = np.argwhere((before > 0) != (after > 0)).astype(float)
-    low, high = before[tuple(index.astype(int).T)], after[tuple(index.astype(int).T)]
-    index[:, 0] += low / (low - high)
-    order = [*range(1, axis + 1), 0, *range(axis + 1, level.ndim)]
-    return index[:, order]
+def zero_crossings(level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the voxel positions (N, D) where a level function (*S) changes its sign, axis by axis."""
+    found = []
+    for axis in range(level.ndim):
+        first = np.moveaxis(level, axis, 0)
+        before, after = first[:-1], first[1:]
+        index = np.argwhere((before > 0) != (after > 0)).astype(float)
+        low, high = before[tuple(index.astype(int).T)], after[tuple(index.astype(int).T)]
+        index[:, 0] += low / (low - high)
+        found.append(index[:, [*range(1, axis + 1), 0, *range(axis + 1, level.ndim)]])
+    return np.concatenate(found)
 
 
 def tangential(vectors: NDArray[np.float64], normals: NDArray[np.float64]) -> NDArray[np.float64]:
