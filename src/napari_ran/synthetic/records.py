@@ -39,7 +39,7 @@ class ObjectRecord:
 
 @dataclass(frozen=True)
 class OrganRecord:
-    """Labels of a map that move together: the labels, their own motion in voxels (D,), whether they slip, see above."""
+    """Labels of a map that move together: the labels, their own motion in voxels (D,), and `ObjectRecord.along`."""
 
     labels: tuple[int, ...]
     motion: tuple[float, ...]
@@ -78,8 +78,40 @@ class PlacingRecord:
 class PairRecord:
     """Everything that was drawn for one pair; see `render_pair`. Lengths are in voxels, intensities in [0, 1].
 
-    `stage_one` replaces the spline, and `placing` names the label map; `thickness` is (axis, width) for the fixed and
-    for the moving image.
+    Attributes
+    ----------
+    shape : tuple of D ints
+        Spatial shape of the images.
+    seed : int
+        Of all volumes that are drawn when the pair is made.
+    peak, control_spacing : float
+        Largest displacement of the smooth deformation, and distance of its control points.
+    angles, translation : tuples of float
+        Its rotation in radians (1 in 2-D, 3 in 3-D) and its translation (D).
+    regions, region_spacing : int, float
+        Number of kinds of random regions, and distance of their control points.
+    tubes : float
+        Thickness of the tubes: they lie where two random volumes together are smaller than this.
+    body : bool
+        Whether the outside of a body is empty.
+    objects : tuple of ObjectRecord
+        Ellipsoids and cavities, from the lowest up.
+    fixed_levels, moving_levels : tuple of float
+        Intensity of each label in either image.
+    texture, texture_spacing : tuple of float, float
+        Share of the texture in each label's intensity, and distance of its control points.
+    bias, noise : (float, float)
+        Strength of the bias field, and standard deviation of the noise, in the fixed and in the moving image.
+    blur : float
+        Standard deviation of the blur of both images.
+    stage_one : StageOneRecord, optional
+        The paper's deformation, in place of the smooth one.
+    placing : PlacingRecord, optional
+        The label map that is seen, in place of the ellipsoids.
+    organs : tuple of OrganRecord
+        Which of its labels move on their own.
+    thickness : tuple of (int, float)
+        Axis and width of the thick slices of the fixed and of the moving image; empty for none.
     """
 
     shape: tuple[int, ...]
