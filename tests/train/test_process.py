@@ -24,7 +24,7 @@ from napari_ran.train.lock import running_process
 from napari_ran.train.pairs import save_pairs
 from napari_ran.train.process import TrainingProcess, history, spared_threads
 from napari_ran.train.sources import find_sources
-from napari_ran.train.wire import PARENT, command_in, decode, encode, straightened
+from napari_ran.train.wire import EVENTS, PARENT, command_in, decode, encode, straightened
 
 Settings = Callable[..., TrainConfig]
 MEASURED = Validation(1.0, 0.5, None, None, 2.0, 0.0, 3)
@@ -60,6 +60,12 @@ def test_events_survive_the_way(settings: Settings) -> None:
     assert [decode(encode(event)) for event in events] == events
     assert decode('{"event": "Unknown"}') is None
     assert decode('{"event": "TrainNo') is None
+
+
+def test_a_line_that_is_no_text_is_passed_over(tmp_path: Path) -> None:
+    first, second = TrainNote(1, "before"), TrainNote(2, "after")
+    (tmp_path / EVENTS).write_bytes(b"\n".join([encode(first).encode(), b"\xff\xfe", encode(second).encode(), b""]))
+    assert history(tmp_path) == [first, second]
 
 
 def test_the_story_of_several_parts_is_one(settings: Settings) -> None:

@@ -247,7 +247,8 @@ class TrainingProcess:
             content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
         self._offset += len(whole)
-        found = [decoded for line in whole.splitlines() if (decoded := decode(line.decode("utf-8"))) is not None]
+        lines = whole.decode("utf-8", errors="replace").split("\n")
+        found = [event for line in lines if (event := decode(line)) is not None]
         return straightened(found) if first else found
 
     def _death(self, found: Sequence[TrainEvent]) -> TrainFailed:
