@@ -51,6 +51,12 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / LAST).exists() or (folder / PREVIOUS).exists()
 
 
+def refuse_begun(folder: Path, resume: bool) -> None:
+    """Raise `InputError` if the folder holds a training that is not to go on."""
+    if has_checkpoint(folder) and not resume:
+        raise InputError("folder", f"{folder} holds a training already", "Resume it or choose another folder")
+
+
 def read_checkpoint(path: Path) -> State:
     """Read one checkpoint.
 

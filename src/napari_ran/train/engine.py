@@ -22,7 +22,7 @@ from torch import nn
 from napari_ran.config import TrainConfig
 from napari_ran.config.training import BudgetSettings
 from napari_ran.errors import InputError, OutputError, brief
-from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, write_checkpoint
+from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, refuse_begun, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
 from napari_ran.train.keeping import best_name, keep_pair, keep_snapshot, save_best
 from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, network_for, parts_to_hold
@@ -89,8 +89,7 @@ def fit(
     with ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(locked(folder))
-        if has_checkpoint(folder) and not resume:
-            raise InputError("folder", f"{folder} holds a training already", "Resume it or choose another folder")
+        refuse_begun(folder, resume)
         stack.enter_context(_deterministic(config.compute.deterministic))
         network = model if model is not None else network_for(config.model, config.seed)
         ndim = max(parameter.ndim for parameter in network.parameters()) - 2

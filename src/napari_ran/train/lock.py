@@ -1,4 +1,4 @@
-"""Which process is at work in a folder."""
+"""The folder of a run: which process is at work in it, and that it can be written to."""
 
 from __future__ import annotations
 
@@ -20,6 +20,25 @@ def running_process(folder: Path) -> int | None:
         return None
 
 
+def refuse_busy(folder: Path, doing: str = "training") -> None:
+    """Raise `InputError` if a process works in this folder; `doing` is what is done there, for the sentence."""
+    other = running_process(folder)
+    if other is not None:
+        raise InputError("folder", f"process {other} is {doing} in {folder}", "Stop it or choose another folder")
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    """Make a folder to write in; what the system refuses meanwhile is an `OutputError` of the folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(str(folder), f"may not be written to ({error.strerror})", "Choose another folder") from error
+
+
 @contextmanager
 def locked(folder: Path, doing: str = "training") -> Iterator[None]:
     """Keep other processes from working in this folder.
@@ -38,21 +57,10 @@ def locked(folder: Path, doing: str = "training") -> Iterator[None]:
     OutputError
         The folder may not be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusively(folder):  # of two that look at the same time, one sees the other's lock
-            other = running_process(folder)
-            if other is not None:
-                raise InputError(
-                    "folder", f"process {other} is {doing} in {folder}", "Stop it or choose another folder"
-                )
-            (folder / LOCK).write_text(identity(), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(str(folder), f"may not be written to ({error.strerror})", "Choose another folder") from error
+    with written(folder), exclusively(folder):  # of two that look at the same time, one sees the other's lock
+        refuse_busy(folder, doing)
+        (folder / LOCK).write_text(identity(), encoding="utf-8")
     try:
         yield
     finally:
         (folder / LOCK).unlink(missing_ok=True)
-
-
-__all__ = ["LOCK", "identity", "living", "locked", "running_process"]

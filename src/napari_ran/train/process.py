@@ -19,10 +19,11 @@ from typing import Literal
 import torch
 
 from napari_ran.config import TrainConfig
-from napari_ran.errors import InputError, OutputError
+from napari_ran.errors import InputError
+from napari_ran.owners import identity, living
 from napari_ran.train.checkpoint import has_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFailed, TrainFinished
-from napari_ran.train.lock import identity, living, running_process
+from napari_ran.train.lock import running_process, written
 from napari_ran.train.pairs import save_pairs
 from napari_ran.train.recorded import make_ready
 from napari_ran.train.subjects import TrainPair
@@ -90,7 +91,7 @@ class TrainingProcess:
         """
         folder = Path(folder).expanduser().absolute()
         make_ready(folder, resume)
-        try:
+        with written(folder):
             if pairs is not None:
                 data = config.data.replace(source="pairs", path=str(save_pairs(pairs, folder / "pairs")))
                 config = config.replace(data=data)
@@ -101,10 +102,6 @@ class TrainingProcess:
             _tie(folder, outlive)
             size = (folder / EVENTS).stat().st_size if (folder / EVENTS).exists() else 0
             errors = (folder / ERRORS).open("wb")
-        except OutputError:
-            raise
-        except OSError as error:
-            raise OutputError(str(folder), f"may not be written to ({error.strerror})", "Choose another") from error
         command = [sys.executable, "-m", "napari_ran.train.child", str(folder)]
         command += ["--resume"] * resume
         with errors:

@@ -10,11 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 from napari_ran.config import TrainConfig
-from napari_ran.errors import InputError, OutputError, RanError
-from napari_ran.train.checkpoint import has_checkpoint
+from napari_ran.errors import RanError
+from napari_ran.owners import living
+from napari_ran.train.checkpoint import refuse_begun
 from napari_ran.train.engine import fit
 from napari_ran.train.events import TrainEvent, TrainFailed, TrainStarted
-from napari_ran.train.lock import living, running_process
+from napari_ran.train.lock import refuse_busy, written
 from napari_ran.train.wire import COMMAND, EVENTS, PARENT, command_in, encode
 
 
@@ -64,17 +65,11 @@ def make_ready(folder: Path, resume: bool) -> None:
     OutputError
         It may not be written to.
     """
-    other = running_process(folder)
-    if other is not None:
-        raise InputError("folder", f"process {other} is training in {folder}", "Stop it or choose another folder")
-    if has_checkpoint(folder) and not resume:
-        raise InputError("folder", f"{folder} holds a training already", "Resume it or choose another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    refuse_busy(folder)
+    refuse_begun(folder, resume)
+    with written(folder):
         for name in (COMMAND, PARENT) if resume else (COMMAND, PARENT, EVENTS):
             (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(str(folder), f"may not be written to ({error.strerror})", "Choose another folder") from error
 
 
 def tell(folder: Path, event: TrainEvent) -> None:
