@@ -16,6 +16,7 @@ from napari_ran.config import InstanceConfig, TrainConfig
 from napari_ran.instance import optimise_field
 from napari_ran.models import ModelOutput
 from napari_ran.parsing import parse_json
+from napari_ran.steps import relay
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.events import Validation
 from napari_ran.train.launch import network_for
@@ -73,13 +74,8 @@ def comparison_of(folder: Path, config: TrainConfig) -> Validation | None:
 def _optimised(config: TrainConfig, pair: PairBatch, number: int, total: int) -> Generator[Compared, None, Tensor]:
     settings = InstanceConfig(similarity=config.objective.compare)
     steps = optimise_field(pair.fixed, pair.moving, None, settings, pair.spacing)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as stop:
-            field: Tensor = stop.value.field
-            return field
-        yield Compared(number, total, step.step / max(step.total, 1))
+    found = yield from relay(steps, lambda step: Compared(number, total, step.step / max(step.total, 1)))
+    return found.field
 
 
 def _what(config: TrainConfig) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def objective(output: ModelOutput, batch: PairBatch, settings: ObjectiveSettings
 
 def similarity_of(field: Tensor, batch: PairBatch, settings: ObjectiveSettings) -> Tensor:
     """Return the dissimilarity of the fixed images and the moving ones warped by a field (B, D, *S), a scalar."""
-    return _similarity(_Direction(batch, field, ()), settings.replace(levels=0.0))
+    return _similarity(_Direction(batch, field, ()), settings)
 
 
 def _fields(levels: Sequence[LevelOutput], side: str) -> tuple[tuple[int, Tensor], ...]:
@@ -125,29 +125,29 @@ def _fields(levels: Sequence[LevelOutput], side: str) -> tuple[tuple[int, Tensor
     return tuple((pool, direction.field.float()) for pool, direction in found if direction is not None)
 
 
-def _shared(final: Tensor, levels: list[Tensor], share: float) -> Tensor:
+def _shared(one: _Direction, share: float, term: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the mean of the final field's term and the mean of the levels' terms by the share of the levels."""
-    return (1 - share) * final + share * torch.stack(levels).mean() if levels else final
+    final = term(one.field)
+    if not share or not one.levels:
+        return final
+    shape = one.field.shape[2:]
+    coarse = [term(_cut(F.upsample_field(field, pool), shape)) for pool, field in one.levels]
+    return (1 - share) * final + share * torch.stack(coarse).mean()
 
 
 def _similarity(one: _Direction, settings: ObjectiveSettings) -> Tensor:
     batch = one.batch
     mask = None if settings.foreground is None else _even(losses.foreground(batch.fixed, settings.foreground))
-    final = _compared(F.warp(batch.moving, one.field, padding="border"), batch.fixed, mask, settings)
-    coarse = []
-    if settings.levels:
-        for pool, field in one.levels:
-            whole = _cut(F.upsample_field(field, pool), batch.fixed.shape[2:])
-            coarse.append(_compared(F.warp(batch.moving, whole, padding="border"), batch.fixed, mask, settings))
-    return _shared(final, coarse, settings.levels)
 
+    def compared(field: Tensor) -> Tensor:
+        warped = F.warp(batch.moving, field, padding="border")
+        if settings.compare == "ncc":
+            return losses.local_ncc(warped, batch.fixed, settings.window, mask)
+        if settings.compare == "mse":
+            return losses.mse(warped, batch.fixed, mask)
+        return losses.mind_loss(warped, batch.fixed, mask=mask)
 
-def _compared(warped: Tensor, fixed: Tensor, mask: Tensor | None, settings: ObjectiveSettings) -> Tensor:
-    if settings.compare == "ncc":
-        return losses.local_ncc(warped, fixed, settings.window, mask)
-    if settings.compare == "mse":
-        return losses.mse(warped, fixed, mask)
-    return losses.mind_loss(warped, fixed, mask=mask)
+    return _shared(one, settings.levels, compared)
 
 
 def _even(mask: Tensor) -> Tensor:
@@ -168,12 +168,7 @@ def _field(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
     if truth is None:
         return None
     squared = settings.field_error == "squared"
-    coarse = []
-    if settings.levels:
-        for pool, field in one.levels:
-            repeated = _cut(F.upsample_field(field, pool), truth.shape[2:])
-            coarse.append(losses.field_error(repeated, truth, squared))
-    return _shared(losses.field_error(one.field, truth, squared), coarse, settings.levels)
+    return _shared(one, settings.levels, lambda field: losses.field_error(field, truth, squared))
 
 
 def _dice(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:

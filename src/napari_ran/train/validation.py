@@ -11,7 +11,7 @@ from napari_ran import functional as F
 from napari_ran.config.training import ObjectiveSettings
 from napari_ran.models import ModelOutput
 from napari_ran.train.batch import PairBatch
-from napari_ran.train.evaluation import mean_dice
+from napari_ran.train.evaluation import end_point_error, mean_dice
 from napari_ran.train.events import Validation
 from napari_ran.train.objective import objective, similarity_of
 
@@ -46,7 +46,8 @@ def validate(
     sums = torch.zeros(len(_FIGURES) + 1, 2, dtype=torch.float64)
     with torch.no_grad():
         for pair in pairs:
-            figures = _measured(_output(network, pair.to(device), settings), pair.to(device), settings)
+            there = pair.to(device)
+            figures = _measured(_output(network, there, settings), there, settings)
             for row, name in enumerate(_FIGURES):
                 if (value := figures[name]) is not None:
                     sums[row] += torch.tensor([value, 1.0], dtype=torch.float64)
@@ -88,7 +89,7 @@ def _measured(output: ModelOutput, pair: PairBatch, settings: ObjectiveSettings)
         "similarity": float(similarity),
         "dice": _dice(field, pair),
         "tre_mm": _landmark_error(field, pair),
-        "epe": None if pair.truth is None else float(torch.linalg.vector_norm(field - pair.truth, dim=1).mean()),
+        "epe": None if pair.truth is None else float(end_point_error(field, pair.truth)),
         "folding_percent": 100 * float(folds.float().mean()),
     }
 
