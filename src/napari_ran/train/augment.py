@@ -102,7 +102,7 @@ def _cropped(pair: PairBatch, start: Sequence[int], shape: Sequence[int]) -> Pai
         inside = ((fixed >= low) & (fixed <= high)).all(dim=1)  # the field is read at the fixed points
         fixed_points.append(fixed[inside] - low)
         moving_points.append(moving[inside] - low)
-    parts = {name: cut(value) for name, value in vars(pair).items() if isinstance(value, Tensor)}
+    parts = {name: cut(value) for name, value in pair.volumes.items()}
     return replace(pair, **parts, fixed_points=tuple(fixed_points), moving_points=tuple(moving_points))  # type: ignore[arg-type]
 
 
@@ -114,7 +114,7 @@ def _flipped(pair: PairBatch, axes: Sequence[int]) -> PairBatch:
         return points
 
     where = [axis + 2 for axis in axes]
-    parts = {name: value.flip(where) for name, value in vars(pair).items() if isinstance(value, Tensor)}
+    parts = {name: value.flip(where) for name, value in pair.volumes.items()}
     if "truth" in parts:
         parts["truth"][:, list(axes)] *= -1  # a displacement along a mirrored axis points the other way
     return replace(

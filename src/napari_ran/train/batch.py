@@ -48,6 +48,11 @@ class PairBatch:
         """Number of pairs."""
         return int(self.fixed.shape[0])
 
+    @property
+    def volumes(self) -> dict[str, Tensor]:
+        """The images, and the labels and the true field where they are known, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
     def to(self, device: torch.device | str) -> PairBatch:
         """Return the batch on another device."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -58,26 +63,26 @@ class PairBatch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
         """Return the batch with `change` applied to every tensor."""
-        parts = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        parts = {name: change(value) for name, value in self.volumes.items()}
         points = {name: tuple(change(one) for one in getattr(self, name)) for name in _POINTS}
         return replace(self, **parts, **points)  # type: ignore[arg-type]
 
     def swapped(self) -> PairBatch:
         """Return the batch with fixed and moving exchanged; a true field is dropped, since it has one direction."""
-        return PairBatch(
-            self.moving,
-            self.fixed,
-            self.spacing,
-            self.moving_labels,
-            self.fixed_labels,
-            None,
-            self.moving_points,
-            self.fixed_points,
+        return replace(
+            self,
+            fixed=self.moving,
+            moving=self.fixed,
+            fixed_labels=self.moving_labels,
+            moving_labels=self.fixed_labels,
+            truth=None,
+            fixed_points=self.moving_points,
+            moving_points=self.fixed_points,
         )
 
     def take(self, index: int) -> PairBatch:
         """Return one pair as a batch of its own."""
-        parts = {name: value[index : index + 1] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        parts = {name: value[index : index + 1] for name, value in self.volumes.items()}
         points = {name: getattr(self, name)[index : index + 1] for name in _POINTS}
         return replace(self, **parts, **points)  # type: ignore[arg-type]
 

@@ -66,16 +66,16 @@ class Preparation:
         self._kept: OrderedDict[tuple[object, ...], Prepared] = OrderedDict()
         self._open: OrderedDict[int, _Original] = OrderedDict()
         self._grids: dict[int, Grid] = {}
-        self._affine: dict[tuple[int, int], Matrix | None] = {}
+        self._affine: dict[tuple[int, int], Matrix] = {}
         self._labels: tuple[str, frozenset[int]] | None = None
 
     def pair(self, fixed: int, moving: int) -> PairBatch:
         """Return the pair of two subjects, given by their numbers, on one grid."""
-        grid, ways = self.grid(fixed, moving), self._way(fixed, moving)
-        if ways == "centre":
+        grid, way = self.grid(fixed, moving), self._way(fixed, moving)
+        if way == "centre":
             there = centred(self._grid(moving), grid.shape, grid.spacing)
             return _joined(self._prepared(fixed, grid), self._prepared(moving, there), grid)
-        matrix = self._aligned(fixed, moving) if ways == "affine" else None
+        matrix = self._aligned(fixed, moving) if way == "affine" else None
         return _joined(self._prepared(fixed, grid), self._prepared(moving, grid, matrix), grid)
 
     def grid(self, fixed: int, moving: int) -> Grid:
@@ -143,7 +143,7 @@ class Preparation:
             raise InputError(f"data: {image.name}", error.problem, error.cure) from None
         return Image(window.apply(image.tensor), image.grid, image.name)
 
-    def _aligned(self, fixed: int, moving: int) -> Matrix | None:
+    def _aligned(self, fixed: int, moving: int) -> Matrix:
         """Return the affine matrix (fixed world to moving world) of a pair, fitted once."""
         from napari_ran.preprocess.affine import align
         from napari_ran.steps import last

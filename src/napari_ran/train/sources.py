@@ -20,12 +20,11 @@ from napari_ran.config import TrainConfig
 from napari_ran.config.generated import PairConfig
 from napari_ran.config.training import DataSettings
 from napari_ran.data import Grid
-from napari_ran.errors import InputError
 from napari_ran.synthetic.generator import draw_pair, generator_for, render_pair
 from napari_ran.train.augment import apply, draw
 from napari_ran.train.batch import PairBatch, stack
 from napari_ran.train.preparation import Preparation, load_label_map
-from napari_ran.train.subjects import TrainPair, cohort_of, find_cohort, find_label_maps
+from napari_ran.train.subjects import TrainPair, cohort_of, find_cohort, find_label_maps, too_many
 
 HELD_OUT = 500_009
 """Added to the seed for generated pairs that a run is measured on."""
@@ -41,6 +40,9 @@ class PairSource(Protocol):
     def pair(self, index: int) -> PairBatch:
         """Return pair number `index`, batch size 1."""
 
+    def grid(self, index: int) -> Grid:
+        """Return the grid of pair number `index`, in the fixed image's world."""
+
 
 class GeneratedSource:
     """Generated pairs; those of one group have one shape, so that they can be stacked."""
@@ -53,9 +55,7 @@ class GeneratedSource:
 
     def pair(self, index: int) -> PairBatch:
         """Return generated pair number `index`."""
-        shapes = self.config.shapes
-        choice = torch.randint(len(shapes), (), generator=generator_for(self.seed + 1, index // self.group))
-        record = draw_pair(self.config, generator_for(self.seed, index), shapes[int(choice)], self.label_maps)
+        record = draw_pair(self.config, generator_for(self.seed, index), self._shape(index), self.label_maps)
         made = render_pair(record, self.label_maps)
         return PairBatch(
             made.fixed,
@@ -65,6 +65,14 @@ class GeneratedSource:
             made.moving_labels.int(),
             made.truth,
         )
+
+    def grid(self, index: int) -> Grid:
+        """Return a grid of the shape of pair number `index`, one mm a voxel."""
+        return Grid.from_spacing(self._shape(index))
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        shapes = self.config.shapes
+        return shapes[int(torch.randint(len(shapes), (), generator=generator_for(self.seed + 1, index // self.group)))]
 
 
 class CohortSource:
@@ -120,7 +128,6 @@ class Batches:
     ) -> None:
         self.source, self.config = source, config
         self.rank, self.world, self.pin = rank, world, pin
-        self._step = first
         self._ready: queue.Queue[list[PairBatch] | BaseException] = queue.Queue(config.data.ahead)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, args=(first,), name="training data", daemon=True)
@@ -209,19 +216,19 @@ def find_sources(
     wanted, seed = config.validation, config.seed + HELD_OUT
     settings = config.data if pairs is None else config.data.replace(source="pairs")
     own = validation is None and wanted.data is None
+    held = wanted.holdout if own else 0
     training: PairSource
     checked: PairSource
     notes: list[str] = []
     if settings.source == "generated":
         group = config.optimiser.batch * config.optimiser.accumulate * world
-        maps = [load_label_map(file, settings.spacing) for file in find_label_maps(settings)]
-        held = wanted.holdout if own else 0
+        maps = _label_maps(settings)
         if held and held >= len(maps):
-            raise InputError("validation.holdout", f"keeps {held} of {len(maps)} label maps", "Hold out fewer")
+            raise too_many(held, len(maps), "label maps")
         training = GeneratedSource(settings.generated, config.seed, group, maps[: len(maps) - held])
-        checked = GeneratedSource(settings.generated, seed, label_maps=maps[len(maps) - held :] if held else maps)
+        checked = GeneratedSource(settings.generated, seed, label_maps=maps[-held:])  # all of them if none is held out
     else:
-        cohort, rest = find_cohort(settings, pairs).split(wanted.holdout if own else 0)
+        cohort, rest = find_cohort(settings, pairs).split(held)
         training = CohortSource(Preparation(cohort, settings, ndim), config.seed)
         if own and rest is None:
             notes.append("There is no validation data: the training pairs themselves are measured.")
@@ -232,14 +239,14 @@ def find_sources(
     elif wanted.data is not None:
         checked = _of(wanted.data, ndim, seed)
     found = [checked.pair(index) for index in range(min(wanted.pairs, checked.count or wanted.pairs))]
-    place = (
-        checked.grid(0) if isinstance(checked, CohortSource) else Grid.from_spacing(found[0].shape, found[0].spacing)
-    )
-    return Sources(training, found, place, notes + checked.notes)
+    return Sources(training, found, checked.grid(0), notes + checked.notes)
 
 
 def _of(data: DataSettings, ndim: int, seed: int) -> PairSource:
     if data.source == "generated":
-        maps = [load_label_map(file, data.spacing) for file in find_label_maps(data)]
-        return GeneratedSource(data.generated, seed, label_maps=maps)
+        return GeneratedSource(data.generated, seed, label_maps=_label_maps(data))
     return CohortSource(Preparation(find_cohort(data), data, ndim), seed, shuffle=False)
+
+
+def _label_maps(data: DataSettings) -> list[Tensor]:
+    return [load_label_map(file, data.spacing) for file in find_label_maps(data)]

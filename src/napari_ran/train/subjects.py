@@ -95,10 +95,10 @@ class Cohort:
             return self, None
         if self.pairs is not None:
             if holdout >= len(self.pairs):
-                raise _too_many(holdout, len(self.pairs), "pairs")
+                raise too_many(holdout, len(self.pairs), "pairs")
             return replace(self, pairs=self.pairs[:-holdout]), replace(self, pairs=self.pairs[-holdout:])
         if holdout > len(self.subjects) - 2:
-            raise _too_many(holdout, len(self.subjects), "subjects")
+            raise too_many(holdout, len(self.subjects), "subjects")
         if holdout == 1:
             raise InputError("validation.holdout", "one subject alone cannot form a pair", "Hold out two or more")
         return Cohort(self.subjects[:-holdout]), Cohort(self.subjects[-holdout:])
@@ -283,7 +283,8 @@ def _beside(path: Path, text: str) -> Path:
     return existing(path.parent / Path(text).expanduser())
 
 
-def _too_many(holdout: int, there: int, what: str) -> InputError:
+def too_many(holdout: int, there: int, what: str) -> InputError:
+    """Return the error that holding so many out of those that are there leaves too few."""
     return InputError(
         "validation.holdout", f"keeps {holdout} of {there} {what}, which leaves too few to train on", "Hold out fewer"
     )
