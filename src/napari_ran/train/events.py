@@ -51,7 +51,7 @@ class TrainStarted:
     Attributes
     ----------
     config : TrainConfig
-        The settings, with everything chosen that was left open.
+        The settings.
     steps_done : int
         Steps that were done before.
     identity : Validation
@@ -99,7 +99,7 @@ class TrainStep:
 
 @dataclass(frozen=True)
 class Validated:
-    """The averaged weights were measured; `checkpoint` is the file that has them if they are the best so far.
+    """The averaged weights were measured.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Validated:
     best : bool
         Whether it is the best so far.
     checkpoint : Path
-        File of the best weights.
+        File that has them: that of the best weights where they are the best, else the last checkpoint.
     """
 
     step: int

@@ -6,29 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from napari_ran.config import TrainConfig
 from napari_ran.parsing import parse_json
-from napari_ran.train.events import (
-    TrainEvent,
-    TrainFailed,
-    TrainFinished,
-    TrainNote,
-    TrainStarted,
-    TrainStep,
-    Validated,
-    Validation,
-)
+from napari_ran.train.events import TrainEvent, TrainFailed, TrainFinished, TrainStarted, Validation
 from napari_ran.writing import replacing
 
 EVENTS, COMMAND, ERRORS, CONFIG = "events.jsonl", "command", "errors.txt", "config.yaml"
 PARENT = "parent"
 """The file that says with which process the training ends; without it, it outlives all."""
 
-_KINDS: dict[str, type] = {
-    kind.__name__: kind for kind in (TrainStarted, TrainStep, Validated, TrainNote, TrainFinished, TrainFailed)
-}
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(TrainEvent)}
 _PATHS = ("checkpoint", "best", "last")
 _VALIDATIONS = ("identity", "validation")
 
