@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_ran.errors import InputError
+from napari_ran.introspect.quantities import DIRECTIONS
 from napari_ran.introspect.trace import NetworkTrace
 from napari_ran.models.aligner import Carried, Proposal, ResidualAligner, SharedConvolutions
 from napari_ran.models.blocks import Conv2d, Conv3d, channels_last
 from napari_ran.models.outputs import DirectionOutput, LevelOutput
-from napari_ran.models.ran import RAN
 
 MAP_VALUES = 1 << 25
 """A whole map is worked out in slabs of about this many hidden values."""
@@ -122,7 +122,43 @@ def attribute(
         There is no such level, direction or pass, or a voxel lies outside the level's grid.
     """
     trace = _pass(trace, before)
-    return attribute_level(trace.aligners, trace.levels, level, voxels, direction)
+    model, levels = trace.aligners, trace.levels
+    found = _direction(levels, level, direction)
+    voxels = _checked(voxels, found.field.shape[2:])
+    aligner, shared = model.aligner_at(level)
+    carried = None
+    if level:
+        factor = 2 if model.doubles(level) else 1
+        carried = factor * _patches(_direction(levels, level - 1, direction).field, voxels, 2, factor)
+    near = _neighbours(voxels, 2, found.field.shape[2:])
+    proposal = Proposal(
+        _taken(found.residual_heads, near),
+        found.logits,  # plays no part here
+        _taken(found.masks, near),
+        None if found.confidence is None else _taken(found.confidence, near),
+        None if found.previous_confidence is None else _taken(found.previous_confidence, near),
+        None,
+    )
+    _, inside = _neighbours(voxels, 1, found.field.shape[2:])
+    inside = inside[:, None].double().repeat_interleave(voxels.shape[1], 0)
+    terms = _local_terms(aligner, shared, _stacked(aligner.weighted(proposal, carried)), inside)
+    terms = terms.view(*voxels.shape, terms.shape[1]).transpose(1, 2)  # (N, inputs and bias, D)
+
+    heads = proposal.heads.shape[1]
+    unclamped = terms.sum(dim=1)
+    clamp = _clamp_term(unclamped, found.field.shape[2:])
+    return Attribution(
+        level,
+        voxels,
+        residual=terms[:, :heads],
+        residual_mean=terms[:, heads],
+        carried=None if carried is None else terms[:, heads + 1 : -2],
+        carried_mean=None if carried is None else terms[:, -2],
+        bias=terms[:, -1],
+        clamp=clamp,
+        total=unclamped + clamp,
+        field=_patches(found.field, voxels, 0).flatten(1),
+    )
 
 
 def attribute_output(
@@ -173,59 +209,13 @@ def attribution_map(trace: NetworkTrace, level: int, direction: str = "forward",
         first axis is the level's field.
     """
     trace = _pass(trace, before)
-    return map_level(trace.aligners, trace.levels, level, direction)
-
-
-def attribute_level(
-    model: RAN, levels: Sequence[LevelOutput], level: int, voxels: Tensor, direction: str = "forward"
-) -> Attribution:
-    """Do what `attribute` does, from a network and the levels that it kept of one pair."""
-    found = _direction(levels, level, direction)
-    voxels = _checked(voxels, found.field.shape[2:])
-    aligner, shared = model.aligner_at(level)
-    carried = None
-    if level:
-        before, factor = _direction(levels, level - 1, direction).field, 2 if model.doubles(level) else 1
-        carried = factor * _patches(before, voxels, 2, factor)
-    near = _neighbours(voxels, 2, found.field.shape[2:])
-    proposal = Proposal(
-        _taken(found.residual_heads, near),
-        found.logits,  # plays no part here
-        _taken(found.masks, near),
-        None if found.confidence is None else _taken(found.confidence, near),
-        None if found.previous_confidence is None else _taken(found.previous_confidence, near),
-        None,
-    )
-    _, inside = _neighbours(voxels, 1, found.field.shape[2:])
-    inside = inside[:, None].double().repeat_interleave(voxels.shape[1], 0)
-    terms = _local_terms(aligner, shared, _stacked(aligner.weighted(proposal, carried)), inside)
-    terms = terms.view(*voxels.shape, terms.shape[1]).transpose(1, 2)  # (N, inputs and bias, D)
-
-    heads = proposal.heads.shape[1]
-    unclamped = terms.sum(dim=1)
-    clamp = _clamp_term(unclamped, found.field.shape[2:])
-    return Attribution(
-        level,
-        voxels,
-        residual=terms[:, :heads],
-        residual_mean=terms[:, heads],
-        carried=None if carried is None else terms[:, heads + 1 : -2],
-        carried_mean=None if carried is None else terms[:, -2],
-        bias=terms[:, -1],
-        clamp=clamp,
-        total=unclamped + clamp,
-        field=_patches(found.field, voxels, 0).flatten(1),
-    )
-
-
-def map_level(model: RAN, levels: Sequence[LevelOutput], level: int, direction: str = "forward") -> Tensor:
-    """Do what `attribution_map` does, from a network and the levels that it kept of one pair."""
+    model, levels = trace.aligners, trace.levels
     found = _direction(levels, level, direction)
     aligner, shared = model.aligner_at(level)
     carried = None
     if level:
-        before = _direction(levels, level - 1, direction)
-        carried = Carried(before.field, before.logits)
+        earlier = _direction(levels, level - 1, direction)
+        carried = Carried(earlier.field, earlier.logits)
         carried = carried.doubled() if model.doubles(level) else carried
     proposal, shape = Proposal.of(found), found.field.shape[2:]
     ndim, hidden = len(shape), aligner.field_join.out_channels
@@ -361,7 +351,7 @@ def _direction(levels: Sequence[LevelOutput], level: int, direction: str) -> Dir
     """Return what a level found in one direction."""
     if not 0 <= level < len(levels):
         raise InputError("level", f"there is no level {level}", f"Levels are counted from 0 to {len(levels) - 1}")
-    if direction not in ("forward", "inverse"):
+    if direction not in DIRECTIONS:
         raise InputError("direction", f"expected 'forward' or 'inverse', got {direction!r}", "Use one of the two")
     found = levels[level].forward if direction == "forward" else levels[level].inverse
     if found is None:
