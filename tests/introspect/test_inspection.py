@@ -307,8 +307,21 @@ def test_the_cache_counts_and_forgets_the_oldest() -> None:
     assert made == ["a"]
     assert cache.get("huge", lambda: "huge", lambda _: 11) == "huge"
     assert cache.bytes == 8
+    assert not cache._making  # a value that was there leaves nothing behind
     cache.clear()
     assert cache.bytes == 0
+
+
+def test_images_that_a_trace_does_not_hold_are_counted(
+    phantom: Any, registered: Callable[..., ran.Registration]
+) -> None:
+    foreign = Inspection.from_field(phantom.truth, phantom.fixed, phantom.moving)
+    image = foreign.image()
+    assert image is not None
+    assert foreign._cache.bytes == image.tensor.nbytes
+    traced = Inspection.from_trace(registered("none").trace)
+    assert traced.image("inverse") is not None
+    assert traced._cache.bytes == 0
 
 
 def test_threads_share_the_work_and_an_error_blocks_nobody() -> None:

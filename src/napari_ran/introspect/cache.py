@@ -32,12 +32,12 @@ class Cache:
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         with making:
-            with self._lock:
-                if key in self._kept:
-                    self._kept.move_to_end(key)
-                    kept: ValueT = self._kept[key][0]
-                    return kept
             try:
+                with self._lock:
+                    if key in self._kept:
+                        self._kept.move_to_end(key)
+                        kept: ValueT = self._kept[key][0]
+                        return kept
                 value = make()
                 self._keep(key, value, size(value))
             finally:

@@ -15,7 +15,16 @@ from napari_ran.errors import InputError
 from napari_ran.introspect import storage
 from napari_ran.introspect.cache import Cache
 from napari_ran.introspect.metrics import stage_metrics
-from napari_ran.introspect.quantities import DIRECTIONS, QUANTITIES, Quantity, QuantityArray, Stage, StageMetrics
+from napari_ran.introspect.quantities import (
+    DIRECTIONS,
+    QUANTITIES,
+    Quantity,
+    QuantityArray,
+    Stage,
+    StageMetrics,
+    missing,
+    own_and_other,
+)
 from napari_ran.introspect.sources import FieldSource, Source, TraceSource
 from napari_ran.introspect.trace import NetworkTrace
 
@@ -199,8 +208,12 @@ class Inspection:
         """
         if direction not in self.directions:
             return None
+
+        def make() -> Image | None:
+            return self.source.own_image(direction)
+
         return self._cache.get(
-            ("image", direction), lambda: self.source.own_image(direction), lambda found: 0 if found is None else 4
+            ("image", direction), make, lambda found: 0 if found is None else self._size(found.tensor)
         )
 
     def available(self, stage: int, direction: str = "forward") -> tuple[str, ...]:
@@ -260,11 +273,13 @@ class Inspection:
         """
         reason = self.why_not(quantity, stage, direction)
         if reason:
-            raise InputError(quantity, f"{reason[0].lower()}{reason[1:]}", "Ask `available` for what there is")
+            raise missing(quantity, reason)
         there = self._stage(stage)
-        return self._cache.get(
-            (quantity, there.index, direction), lambda: self._make(quantity, there, direction), self._size
-        )
+
+        def make() -> QuantityArray:
+            return self._make(quantity, there, direction)
+
+        return self._cache.get((quantity, there.index, direction), make, lambda found: self._size(found.data))
 
     def metrics(self, stage: int, direction: str = "forward") -> StageMetrics:
         """Return how good the field is after a stage.
@@ -283,10 +298,9 @@ class Inspection:
 
         def measure() -> StageMetrics:
             arrays = {name: self.get(name, stage, direction) for name in needed}
-            order = slice(None) if direction == "forward" else slice(None, None, -1)
-            labels = None if self.labels is None else self.labels[order]
-            landmarks = None if self.landmarks is None else self.landmarks[order]
-            return stage_metrics(self.source, there, direction, arrays, labels, landmarks)  # type: ignore[arg-type]
+            labels = None if self.labels is None else own_and_other(self.labels, direction)
+            landmarks = None if self.landmarks is None else own_and_other(self.landmarks, direction)
+            return stage_metrics(self.source, there, direction, arrays, labels, landmarks)
 
         return self._cache.get(("metrics", there.index, direction), measure, lambda _: 0)
 
@@ -324,11 +338,13 @@ class Inspection:
 
         if self.trace is not None:
             self.trace.output.map(note)
+            note(self.trace.fixed)
+            note(self.trace.moving)
         return frozenset(found)
 
-    def _size(self, array: QuantityArray) -> int:
-        shared = array.data.untyped_storage().data_ptr() in self._kept_anyway
-        return 0 if shared else array.data.nbytes
+    def _size(self, values: Tensor) -> int:
+        """Return the bytes that keeping these values takes beside the trace."""
+        return 0 if values.untyped_storage().data_ptr() in self._kept_anyway else values.nbytes
 
 
 def total_of_increments(inspection: Inspection, direction: str = "forward") -> Tensor:
@@ -371,6 +387,3 @@ def total_of_increments(inspection: Inspection, direction: str = "forward") -> T
 
 def _pair(one: Any, other: Any) -> Any:
     return None if one is None or other is None else (one, other)
-
-
-__all__ = ["Inspection", "Quantity", "QuantityArray", "Stage", "StageMetrics", "total_of_increments"]

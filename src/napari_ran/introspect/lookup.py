@@ -13,9 +13,8 @@ from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran.data import Grid
-from napari_ran.errors import InputError
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.introspect.quantities import QUANTITIES, Stage
+from napari_ran.introspect.quantities import QUANTITIES, Stage, missing, own_and_other
 from napari_ran.introspect.sources import TraceSource
 
 Where = tuple[range, ...]
@@ -62,13 +61,12 @@ class Lookup:
     def __init__(self, inspection: Inspection, quantity: str, stage: int, direction: str = "forward") -> None:
         reason = inspection.why_not(quantity, stage, direction)
         if reason:
-            raise InputError(quantity, f"{reason[0].lower()}{reason[1:]}", "Ask `available` for what there is")
+            raise missing(quantity, reason)
         self._inspection, self._quantity, self._direction = inspection, quantity, direction
         self._stage: Stage = inspection.stages[stage]
         self.local = inspection.trace is not None or quantity not in _OF_IMAGES
         left, grid = inspection.source.array("field" if quantity in _COMPUTED else quantity, self._stage, direction)
-        on_image = quantity in _OF_IMAGES and inspection.trace is not None
-        self.grid: Grid = inspection.trace.grid if on_image and inspection.trace is not None else grid
+        self.grid: Grid = inspection.trace.grid if inspection.trace is not None and quantity in _OF_IMAGES else grid
         self.channels = 1 if QUANTITIES[quantity].kind in ("scalar", "image") else int(left.shape[0])
 
     @torch.no_grad()
@@ -77,19 +75,16 @@ class Lookup:
         quantity, source = self._quantity, self._inspection.source
         if quantity not in _COMPUTED:
             return picked(source.array(quantity, self._stage, self._direction)[0][channels], where)
-        if not self.local or where == everywhere(self.grid.shape):
-            return picked(self._inspection.get(quantity, self._stage.index, self._direction).data[channels], where)
-        if quantity == "jacobian":
+        if quantity == "jacobian" and where != everywhere(self.grid.shape):
             return _determinant(source.array("field", self._stage, self._direction)[0], where)[channels]
-        assert isinstance(source, TraceSource)  # the others have no levels, and what they warp is not local
+        if not isinstance(source, TraceSource) or where == everywhere(self.grid.shape):
+            return picked(self._inspection.get(quantity, self._stage.index, self._direction).data[channels], where)
         if quantity == "increment":
             return _increment(source, self._stage, self._direction, where)[channels]
-        warped = _warped(source, self._stage, self._direction, where)
-        if quantity == "difference":
-            own = self._inspection.image(self._direction)
-            assert own is not None
-            warped = warped - picked(own.tensor, where)
-        return warped[channels]
+        own, other = own_and_other((source.trace.fixed, source.trace.moving), self._direction)
+        here = torch.stack(torch.meshgrid(*(index.to(other.dtype) for index in _index(where)), indexing="ij"))
+        warped = F.sample(other, (here + _on_image(source, self._stage, self._direction, where))[None])[0]
+        return (warped - picked(own[0], where) if quantity == "difference" else warped)[channels]
 
 
 def picked(values: Tensor, where: Sequence[range | Tensor]) -> Tensor:
@@ -138,10 +133,13 @@ def _on_image(source: TraceSource, stage: Stage, direction: str, where: Where) -
     ratios = [float(stage.pool_size)] * len(shape)
     if stage.level is None:
         ratios = [new / old for new, old in zip(shape, field.shape[1:], strict=True)]
-    if all(ratio == 1 for ratio in ratios):
-        return picked(field, where)
+    return picked(field, where) if all(ratio == 1 for ratio in ratios) else _resized(field, ratios, where)
+
+
+def _resized(field: Tensor, ratios: Sequence[float], where: Where) -> Tensor:
+    """Return a field (D, *S) at voxels of a grid that has `ratios` as many of them along the axes, (D, *T)."""
     positions = [(index + 0.5) / ratio - 0.5 for index, ratio in zip(_index(where), ratios, strict=True)]
-    return between(field, positions) * torch.tensor(ratios).view(-1, *[1] * len(shape))
+    return between(field, positions) * torch.tensor(ratios).view(-1, *[1] * len(ratios))
 
 
 def _increment(source: TraceSource, stage: Stage, direction: str, where: Where) -> Tensor:
@@ -150,20 +148,13 @@ def _increment(source: TraceSource, stage: Stage, direction: str, where: Where) 
     if stage.index == 0:
         return here
     earlier = source.stages[stage.index - 1]
-    if stage.kind == "instance":
-        before, _ = source.padded_field(earlier, direction)
-        ratios = [new / old for new, old in zip(grid.shape, before.shape[1:], strict=True)]
-        positions = [(index + 0.5) / ratio - 0.5 for index, ratio in zip(_index(where), ratios, strict=True)]
-        return here - between(before, positions) * torch.tensor(ratios).view(-1, *[1] * grid.ndim)
-    factor = earlier.pool_size // stage.pool_size
     before, _ = source.padded_field(earlier, direction)
+    if stage.kind == "instance":
+        return here - _resized(
+            before, [new / old for new, old in zip(grid.shape, before.shape[1:], strict=True)], where
+        )
+    factor = earlier.pool_size // stage.pool_size
     return here - factor * picked(before, [index // factor for index in _index(where)])
-
-
-def _warped(source: TraceSource, stage: Stage, direction: str, where: Where) -> Tensor:
-    other = source.trace.moving if direction == "forward" else source.trace.fixed
-    here = torch.stack(torch.meshgrid(*(index.to(other.dtype) for index in _index(where)), indexing="ij"))
-    return F.sample(other, (here + _on_image(source, stage, direction, where))[None])[0]
 
 
 def _determinant(field: Tensor, where: Where) -> Tensor:

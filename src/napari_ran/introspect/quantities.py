@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from napari_ran.errors import InputError
 
 StageKind = Literal["level", "output", "instance", "field"]
 QuantityKind = Literal["vector", "heads", "masks", "scalar", "features", "image"]
-Direction = Literal["forward", "inverse"]
 DIRECTIONS = ("forward", "inverse")
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,17 @@ QUANTITIES = {
     )
 }
 """All quantities by name, in the order in which they are offered."""
+
+
+def own_and_other(fixed_and_moving: tuple[ValueT, ValueT], direction: str) -> tuple[ValueT, ValueT]:
+    """Return what belongs to the image that a direction's field lives on, then what belongs to the one it pulls."""
+    fixed, moving = fixed_and_moving
+    return (fixed, moving) if direction == "forward" else (moving, fixed)
+
+
+def missing(quantity: str, reason: str) -> InputError:
+    """Return the error that a stage does not have a quantity, for the reason that `why_not` gave."""
+    return InputError(quantity, f"{reason[0].lower()}{reason[1:]}", "Ask `available` for what there is")
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from napari_ran import functional as F
-from napari_ran.data import Image, Labels
+from napari_ran.data import Labels
 from napari_ran.errors import InputError
 from napari_ran.introspect.heads import HeadInformation, head_organ_information
+from napari_ran.introspect.quantities import own_and_other
 from napari_ran.introspect.separability import Separability, correct_points, on_image_grid, separability
 from napari_ran.transform import resample, warp_labels
 
@@ -71,7 +71,7 @@ def stage_separability(
     elif mask is not None:
         correct = correct_points(mask=mask)
     else:
-        image: Image | None = inspection.image(direction)
+        image = inspection.image(direction)
         if image is None:
             raise InputError("mask", "there are no labels and no image that say which points count", "Give a mask")
         correct = correct_points(image=image.tensor[0])
@@ -103,16 +103,16 @@ def level_information(
     InputError
         There are no levels or no labels.
     """
-    levels = [stage for stage in inspection.stages if stage.level is not None]
+    levels = {stage.level: stage for stage in inspection.stages if stage.level is not None}
     if not levels:
         raise InputError("inspection", "it has no levels, so there are no heads", "Register with keep_levels=True")
     there = stage_labels(inspection, direction).tensor if labels is None else labels
     return {
-        stage.level: head_organ_information(
+        level: head_organ_information(
             inspection.get("masks", stage.index, direction).data, there, stage.pool_size, **options
         )
-        for stage in levels
-        if stage.level is not None and not inspection.why_not("masks", stage.index, direction)
+        for level, stage in levels.items()
+        if not inspection.why_not("masks", stage.index, direction)
     }
 
 
@@ -124,12 +124,11 @@ def _field(inspection: Inspection, stage: int, direction: str) -> Tensor:
         return found.data
     if found.stage.level is not None:
         return on_image_grid(found.data, found.stage.pool_size, trace.grid.shape)
-    return torch.as_tensor(F.resize_field(found.data[None], trace.grid.shape)[0])
+    return F.resize_field(found.data[None], trace.grid.shape)[0]
 
 
 def _labels(inspection: Inspection, direction: str) -> tuple[Labels, Labels]:
     """Return the labels of the own and of the other image."""
     if inspection.labels is None:
         raise InputError("labels", "the registration had no labels", "Register with fixed_labels and moving_labels")
-    fixed, moving = inspection.labels
-    return (fixed, moving) if direction == "forward" else (moving, fixed)
+    return own_and_other(inspection.labels, direction)
