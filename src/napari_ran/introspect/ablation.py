@@ -31,6 +31,9 @@ from napari_ran.transform import compose_to, resample, warp_labels
 
 PairT = TypeVar("PairT", Labels, Landmarks)
 
+Place = tuple[Part, int | None, int | None]
+"""Which part: its kind, level and head; None where it does not apply."""
+
 REFINED = (
     "The field was refined by the instance optimisation after the network: the ablation concerns the network's own "
     "field, before that"
@@ -270,8 +273,8 @@ def ablation_study(
     return _study(ablator, study_parts(trace.aligners.config, which))
 
 
-def study_parts(config: RANConfig, which: Collection[Part] = PARTS) -> dict[tuple[Part, int, int], Ablation]:
-    """Return every single part of some kinds, by kind, level and head; -1 stands for none.
+def study_parts(config: RANConfig, which: Collection[Part] = PARTS) -> dict[Place, Ablation]:
+    """Return every single part of some kinds, by its place.
 
     Raises
     ------
@@ -282,29 +285,27 @@ def study_parts(config: RANConfig, which: Collection[Part] = PARTS) -> dict[tupl
         if part not in PARTS:
             raise InputError("which", f"there are no parts called {part!r}", f"Choose among {', '.join(PARTS)}")
     levels = range(config.levels)
-    found: dict[tuple[Part, int, int], Ablation] = {}
+    found: dict[Place, Ablation] = {}
     if "head" in which:
         heads = [(level, head) for level in levels for head in range(config.heads)]
         found |= {("head", *place): Ablation(heads=frozenset({place})) for place in heads}
     if "level" in which:
-        found |= {("level", level, -1): Ablation(levels=frozenset({level})) for level in levels}
+        found |= {("level", level, None): Ablation(levels=frozenset({level})) for level in levels}
     if "confidence" in which and config.confidence:
-        found |= {("confidence", level, -1): Ablation(confidences=frozenset({level})) for level in levels}
+        found |= {("confidence", level, None): Ablation(confidences=frozenset({level})) for level in levels}
     if "previous confidence" in which and config.confidence:
         found |= {
-            ("previous confidence", level, -1): Ablation(previous_confidences=frozenset({level}))
+            ("previous confidence", level, None): Ablation(previous_confidences=frozenset({level}))
             for level in levels[1:]
         }
     if "feedback" in which and config.feedback:
-        found |= {("feedback", level, -1): Ablation(feedback=frozenset({level})) for level in levels}
+        found |= {("feedback", level, None): Ablation(feedback=frozenset({level})) for level in levels}
     if "output" in which:
-        found["output", -1, -1] = Ablation(output=True)
+        found["output", None, None] = Ablation(output=True)
     return found
 
 
-def _study(
-    ablator: Ablator, parts: dict[tuple[Part, int, int], Ablation]
-) -> Generator[AblationStep, None, AblationTable]:
+def _study(ablator: Ablator, parts: dict[Place, Ablation]) -> Generator[AblationStep, None, AblationTable]:
     total = len(parts)
     table = AblationTable((), ablator.baseline, total, ablator.note)
     yield AblationStep(0, total, "measured the whole network", None, table)
@@ -318,13 +319,10 @@ def _study(
     return table
 
 
-def _row(place: tuple[Part, int, int], found: Ablated, baseline: Score) -> AblationRow:
-    part, level, head = place
+def _row(place: Place, found: Ablated, baseline: Score) -> AblationRow:
     score = found.score
     return AblationRow(
-        part,
-        None if level < 0 else level,
-        None if head < 0 else head,
+        *place,
         found.mean_mm,
         found.max_mm,
         score.similarity,
