@@ -11,7 +11,7 @@ finer can always give them displacements that differ by ``T_k``. Nearer than ``t
 residuals that bring both into one cell of level k - 1: from there on they share their way, and at most ``T_k`` is left.
 Delta_inf is therefore what is *guaranteed* for approaching voxels. It is no upper limit of a measured difference:
 finer levels that hold back, or drive the two apart, leave the coarser ones free to differ. The tests check all of this
-on random piecewise-constant fields (`compose_residuals`).
+on random piecewise-constant fields.
 """
 
 from __future__ import annotations
@@ -155,34 +155,3 @@ def separability_curve(layout: Layout, distances: Iterable[float]) -> NDArray[np
 def separability_area(layout: Layout, distance: int) -> float:
     """Return the sum of ``Delta_inf(p)`` over the integers p below `distance`: one number to compare layouts by."""
     return sum(largest_difference(layout, p) for p in range(distance))
-
-
-def compose_residuals(
-    residuals: Sequence[NDArray[np.float64]], pools: Sequence[int], points: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Follow points through residuals that are constant on cells: the model that Theorem 1 speaks of.
-
-    Parameters
-    ----------
-    residuals : sequence of (D, *C) array
-        Residual displacement of each level, coarse to fine, one vector per cell; cell ``j`` of level k holds positions
-        ``p_k j <= x < p_k (j + 1)``, and the cells at the border those beyond.
-    pools : sequence of int
-        Pool size p_k of each level.
-    points : (N, D) array
-        Positions in voxels.
-
-    Returns
-    -------
-    displacement : (N, D) array
-        Of the composed field: the finest step first, each coarser one looked up where the point then is (Eq. 3).
-    cells : (K, N, D) array
-        Which cell each point meets at each level.
-    """
-    at = np.array(points, dtype=float)
-    cells = np.empty((len(pools), *at.shape), dtype=np.int64)
-    for level in reversed(range(len(pools))):
-        last = np.array(residuals[level].shape[1:]) - 1
-        cells[level] = np.clip(np.floor(at / pools[level]), 0, last)
-        at = at + residuals[level][(slice(None), *cells[level].T)].T
-    return at - points, cells
