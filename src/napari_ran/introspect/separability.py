@@ -16,21 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_ran.errors import InputError
-from napari_ran.introspect.boundary import BoundaryMotion, boundary_motion, motion_across_path
 from napari_ran.introspect.pairs import draw_pairs
 from napari_ran.theory import Layout, separability_curve
-
-__all__ = [
-    "BoundaryMotion",
-    "Normalisation",
-    "Separability",
-    "SeparabilityDifference",
-    "boundary_motion",
-    "correct_points",
-    "motion_across_path",
-    "on_image_grid",
-    "separability",
-]
 
 Normalisation = Literal["joint", "conditional"]
 

@@ -10,9 +10,10 @@ them.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -55,9 +56,11 @@ VERSION = 1
 BEFORE = "before-"
 AGAIN = "Register the pair again with keep_levels=True and save the result with this version"
 FOREIGN = "This field came without the levels of a network, so only the field itself is shown"
-WITHOUT_LEVELS = "This result was saved without its levels, so only the final field is shown: " + (
-    "register again with keep_levels=True"
+WITHOUT_LEVELS = (
+    "This result was saved without its levels, so only the final field is shown: register again with keep_levels=True"
 )
+
+ValueT = TypeVar("ValueT")
 
 _DERIVED = "masks"
 _HALF = {"features", "attributes"}
@@ -327,12 +330,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return {name: value.float() for name, value in tensors.items()}
 
 
-def _read_both(folder: Path, name: str, read: Any) -> tuple[Any, Any] | None:
-    paths = [folder / f"{image}_{name}" for image in ("fixed", "moving")]
-    if not all(path.exists() for path in paths):
-        return None
-    one, other = (read(path) for path in paths)
-    return one, other
+def _read_both(folder: Path, name: str, read: Callable[[Path], ValueT]) -> tuple[ValueT, ValueT] | None:
+    fixed, moving = (folder / f"{image}_{name}" for image in ("fixed", "moving"))
+    return (read(fixed), read(moving)) if fixed.exists() and moving.exists() else None
 
 
 def _read_field(folder: Path) -> dict[str, Any]:
@@ -353,6 +353,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
-
-
-__all__ = ["FOLDER", "FOREIGN", "left_over", "load", "save", "save_registration"]
