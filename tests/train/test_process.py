@@ -76,6 +76,8 @@ def test_the_story_of_several_parts_is_one(settings: Settings) -> None:
     second = TrainStarted(settings(), 2, MEASURED)
     events = [first, step(1), step(2), step(3), TrainFailed(3, "gone"), second, step(3), step(4)]
     assert straightened(events) == [first, step(1), step(2), second, step(3), step(4)]
+    third = TrainStarted(settings(), 1, MEASURED)  # the checkpoint of the second part was damaged
+    assert straightened([*events, third]) == [first, step(1), third]
 
 
 def test_pairs_from_memory_are_found_again_on_disk(tmp_path: Path, settings: Settings) -> None:

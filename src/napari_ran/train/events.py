@@ -62,6 +62,11 @@ class TrainStarted:
     steps_done: int
     identity: Validation
 
+    @property
+    def step(self) -> int:
+        """Steps done, as every event has them."""
+        return self.steps_done
+
 
 @dataclass(frozen=True)
 class TrainStep:

@@ -167,7 +167,7 @@ class TrainingProcess:
             if time.monotonic() - self._gone > _GRACE:
                 found.append(self._death(found))
         for event in found:
-            self._step = getattr(event, "step", self._step)
+            self._step = event.step
         self._seen = found[-1] if found else self._seen
         return found
 
@@ -251,7 +251,7 @@ class TrainingProcess:
     def _death(self, found: Sequence[TrainEvent]) -> TrainFailed:
         code = self._process.returncode if self._process is not None else None
         how = f"by signal {-code}" if code is not None and code < 0 else "" if code is None else f"with code {code}"
-        step = next((event.step for event in reversed(found) if hasattr(event, "step")), self._step)
+        step = found[-1].step if found else self._step
         kept = "It can be resumed." if has_checkpoint(self.folder) else "It had not written a checkpoint yet."
         lines = (self.folder / ERRORS).read_text(errors="replace").strip().splitlines() if code else []
         why = f" Its last words: {lines[-1]}" if lines else ""

@@ -14,7 +14,7 @@ from napari_ran.errors import RanError
 from napari_ran.owners import living
 from napari_ran.train.checkpoint import refuse_begun
 from napari_ran.train.engine import fit
-from napari_ran.train.events import TrainEvent, TrainFailed, TrainStarted
+from napari_ran.train.events import TrainEvent, TrainFailed
 from napari_ran.train.lock import refuse_busy, written
 from napari_ran.train.wire import COMMAND, EVENTS, PARENT, command_in, encode
 
@@ -44,7 +44,7 @@ def recorded_fit(
     try:
         with closing(fit(config, folder, resume, stop=lambda: _asked_to_stop(folder, wanted))) as events:
             for event in events:
-                step = event.steps_done if isinstance(event, TrainStarted) else event.step
+                step = event.step
                 tell(folder, event)
                 yield event
     except RanError as error:

@@ -50,17 +50,12 @@ def decode(line: str) -> TrainEvent | None:
 
 
 def straightened(events: Sequence[TrainEvent]) -> list[TrainEvent]:
-    """Drop the ends of earlier parts, and the steps that a later part took again."""
+    """Drop the ends of earlier parts, and what a later part took again."""
     kept: list[TrainEvent] = []
     for event in events:
         if isinstance(event, TrainStarted) and kept:
             done = event.steps_done
-            kept = [
-                old
-                for old in kept
-                if not isinstance(old, TrainFinished | TrainFailed)
-                and (isinstance(old, TrainStarted) or old.step <= done)
-            ]
+            kept = [old for old in kept if not isinstance(old, TrainFinished | TrainFailed) and old.step <= done]
         kept.append(event)
     return kept
 
