@@ -8,7 +8,7 @@ from napari_ran import functional as F
 from napari_ran.config.generated import PairConfig
 from napari_ran.config.training import AugmentSettings
 from napari_ran.synthetic.generator import generator_for
-from napari_ran.train.augment import apply, draw
+from napari_ran.train.augment import augmented, draw_augmentation
 from napari_ran.train.batch import PairBatch, stack
 from napari_ran.train.sources import GeneratedSource
 
@@ -42,8 +42,8 @@ def test_images_field_and_landmarks_change_together(flips: tuple[int, ...]) -> N
     settings = AugmentSettings(crop=(18, 24), flips=flips)
     seen = set()
     for index in range(8):
-        record = draw(settings, before.shape, generator_for(3, index))
-        after = apply(record, before)
+        record = draw_augmentation(settings, before.shape, generator_for(3, index))
+        after = augmented(record, before)
         seen.add((record.start, record.flips))
         assert after.shape == (18, 24)
         assert set(record.flips) <= set(flips)
@@ -57,16 +57,16 @@ def test_images_field_and_landmarks_change_together(flips: tuple[int, ...]) -> N
 
 def test_a_record_reproduces_its_pair() -> None:
     settings = AugmentSettings(crop=(12, 12), intensity=0.2, noise=0.1, flips=(0, 1), swap=True)
-    record = draw(settings, (20, 28), generator_for(1, 5))
-    assert record == draw(settings, (20, 28), generator_for(1, 5))
-    one, two = apply(record, pair_of()), apply(record, pair_of())
+    record = draw_augmentation(settings, (20, 28), generator_for(1, 5))
+    assert record == draw_augmentation(settings, (20, 28), generator_for(1, 5))
+    one, two = augmented(record, pair_of()), augmented(record, pair_of())
     assert torch.equal(one.fixed, two.fixed)
     assert torch.equal(one.moving, two.moving)
 
 
 def test_intensities_are_scaled_within_the_share() -> None:
     settings = AugmentSettings(intensity=0.2)
-    gains = [draw(settings, (8, 8), generator_for(0, index)).gains for index in range(50)]
+    gains = [draw_augmentation(settings, (8, 8), generator_for(0, index)).gains for index in range(50)]
     flat = [gain for pair in gains for gain in pair]
     assert min(flat) >= 0.8
     assert max(flat) <= 1.2
@@ -76,21 +76,21 @@ def test_intensities_are_scaled_within_the_share() -> None:
 
 def test_a_swap_keeps_a_pair_with_a_true_field() -> None:
     settings = AugmentSettings(swap=True)
-    records = [draw(settings, (20, 28), generator_for(0, index)) for index in range(6)]
+    records = [draw_augmentation(settings, (20, 28), generator_for(0, index)) for index in range(6)]
     record = next(record for record in records if record.swap)
     pair = pair_of()
-    assert torch.equal(apply(record, pair).fixed, pair.fixed)
+    assert torch.equal(augmented(record, pair).fixed, pair.fixed)
     bare = PairBatch(**{**vars(pair), "truth": None})
-    swapped = apply(record, bare)
+    swapped = augmented(record, bare)
     assert torch.equal(swapped.fixed, pair.moving)
     assert torch.equal(swapped.moving_points[0], pair.fixed_points[0])
 
 
 def test_axes_that_do_not_exist_are_refused() -> None:
     with pytest.raises(InputError, match=r"augment.flips: names axis 2 of 2"):
-        draw(AugmentSettings(flips=(2,)), (8, 8), generator_for(0, 0))
+        draw_augmentation(AugmentSettings(flips=(2,)), (8, 8), generator_for(0, 0))
     with pytest.raises(InputError, match=r"augment.crop: has 3 axes and the images have 2"):
-        draw(AugmentSettings(crop=(4, 4, 4)), (8, 8), generator_for(0, 0))
+        draw_augmentation(AugmentSettings(crop=(4, 4, 4)), (8, 8), generator_for(0, 0))
 
 
 def test_pairs_of_different_shapes_do_not_stack() -> None:

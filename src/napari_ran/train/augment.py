@@ -42,7 +42,7 @@ class AugmentRecord:
     seed: int
 
 
-def draw(settings: AugmentSettings, shape: Sequence[int], generator: torch.Generator) -> AugmentRecord:
+def draw_augmentation(settings: AugmentSettings, shape: Sequence[int], generator: torch.Generator) -> AugmentRecord:
     """Draw what is done to a pair of spatial shape `shape`; the number of draws does not depend on the settings.
 
     Raises
@@ -67,7 +67,7 @@ def draw(settings: AugmentSettings, shape: Sequence[int], generator: torch.Gener
     return AugmentRecord(start, part, flips, settings.swap and swap < 0.5, gains, noise, seed)
 
 
-def apply(record: AugmentRecord, pair: PairBatch) -> PairBatch:
+def augmented(record: AugmentRecord, pair: PairBatch) -> PairBatch:
     """Return the pair (batch size 1) as the record says; the true field and the landmarks go with the images."""
     if record.shape != pair.shape:
         pair = _cropped(pair, record.start, record.shape)

@@ -21,7 +21,7 @@ from napari_ran.config.generated import PairConfig
 from napari_ran.config.training import DataSettings
 from napari_ran.data import Grid
 from napari_ran.synthetic.generator import draw_pair, generator_for, render_pair
-from napari_ran.train.augment import apply, draw
+from napari_ran.train.augment import augmented, draw_augmentation
 from napari_ran.train.batch import PairBatch, stack
 from napari_ran.train.preparation import Preparation, load_label_map
 from napari_ran.train.subjects import TrainPair, cohort_of, find_cohort, find_label_maps, too_many
@@ -164,7 +164,7 @@ class Batches:
     def _augmented(self, index: int) -> PairBatch:
         pair = self.source.pair(index)
         generator = generator_for(self.config.seed + 2, index)
-        return apply(draw(self.config.augment, pair.shape, generator), pair)
+        return augmented(draw_augmentation(self.config.augment, pair.shape, generator), pair)
 
     def _work(self, step: int) -> None:
         try:
