@@ -207,6 +207,15 @@ def test_upsampled_field_repeats_and_scales(ndim: int) -> None:
 
 
 @NDIMS
+def test_cropping_cuts_the_end_of_the_spatial_axes(ndim: int) -> None:
+    values = random(2, 3, *SHAPES[ndim])
+    shape = tuple(n - 1 - axis for axis, n in enumerate(SHAPES[ndim]))
+    inside = tuple(slice(n) for n in shape)
+    assert torch.equal(F.cropped(values, shape), values[(..., *inside)])
+    assert F.cropped(values[0], shape).data_ptr() == values.data_ptr()
+
+
+@NDIMS
 def test_jacobian_of_a_linear_map_is_its_matrix(ndim: int) -> None:
     matrix = np.eye(ndim) + 0.2 * np.random.default_rng(2).standard_normal((ndim, ndim))
     field = linear_field(matrix, np.zeros(ndim), SHAPES[ndim])

@@ -175,6 +175,13 @@ def upsample_field(field: Tensor, factor: int = 2) -> Tensor:
     return F.interpolate(field, scale_factor=float(factor), mode="nearest") * factor
 
 
+def cropped(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a view of (..., *S) that ends at `shape` along the spatial axes, as an image does before its padding."""
+    for axis, size in enumerate(shape, start=values.ndim - len(shape)):
+        values = values.narrow(axis, 0, size)
+    return values
+
+
 def jacobian(field: Tensor) -> Tensor:
     """Return the Jacobian matrix of ``x + u(x)``, (B, D, D, *S).
 

@@ -112,13 +112,13 @@ class TraceSource:
             return F.warp(other, self.image_field(stage, direction)[None])[0], self.trace.grid
         field, grid = self.padded_field(stage, direction)
         if quantity == "field":
-            return _cropped(field, grid.shape), grid
+            return F.cropped(field, grid.shape), grid
         if quantity == "increment":
-            return _cropped(field - self._before(stage, direction, grid), grid.shape), grid
+            return F.cropped(field - self._before(stage, direction, grid), grid.shape), grid
         values: Tensor = getattr(self._of(stage, direction), quantity)[0]
         if quantity == "residual_heads":
             values = values.flatten(0, 1)
-        return _cropped(values, grid.shape), grid
+        return F.cropped(values, grid.shape), grid
 
     def own_image(self, direction: str) -> Image:
         """Return what the network saw: the fixed image, or the aligned moving one."""
@@ -131,7 +131,7 @@ class TraceSource:
         if stage.level is None:
             return F.resize_field(field[None], shape)[0]
         padded = [n * stage.pool_size for n in field.shape[1:]]
-        return _cropped(F.resize_field(field[None], padded)[0], shape)
+        return F.cropped(F.resize_field(field[None], padded)[0], shape)
 
     def transform(self, stage: Stage, direction: str) -> DisplacementField:
         """Return the map from fixed to moving world, or from the aligned moving image's world to the fixed one."""
@@ -176,7 +176,7 @@ class TraceSource:
         factor = earlier.pool_size // stage.pool_size
         if factor > 1:
             field = F.upsample_field(field[None], factor)[0]
-        return _cropped(field, grid.shape) if stage.kind == "output" else field
+        return F.cropped(field, grid.shape) if stage.kind == "output" else field
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,13 +264,6 @@ class FieldSource:
 
     def _has_warped(self, direction: str) -> bool:
         return direction == "forward" and self.warped is not None
-
-
-def _cropped(values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return (C, *S) cut to `shape` at the end of its axes."""
-    for axis, size in enumerate(shape, start=1):
-        values = values.narrow(axis, 0, size)
-    return values
 
 
 def _within(field: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_ran.errors import InputError
+from napari_ran.functional import cropped
 from napari_ran.models.outputs import LevelOutput, LevelStep, ModelOutput
 
 Fields = tuple[Tensor, Tensor | None, tuple[LevelOutput, ...]]
@@ -62,7 +63,8 @@ class PairNetwork(nn.Module):
             F.pad(x, [end for n in reversed(shape) for end in (0, -n % self.multiple)]) for x in (moving, fixed)
         )
         field, inverse, levels = self.solve(moving, fixed, shape, keep_levels, both)
-        return ModelOutput(_cropped(field, shape), None if inverse is None else _cropped(inverse, shape), levels)
+        inverse = None if inverse is None else cropped(inverse, shape).contiguous()
+        return ModelOutput(cropped(field, shape).contiguous(), inverse, levels)
 
     def iterate(
         self, moving: Tensor, fixed: Tensor, keep_levels: bool = False, both: bool = True
@@ -91,9 +93,3 @@ class DirectNetwork(PairNetwork):
     @abstractmethod
     def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the field (B, D, *P) in voxels of padded images (B, 1, *P)."""
-
-
-def _cropped(field: Tensor, shape: Sequence[int]) -> Tensor:
-    for axis, size in enumerate(shape, start=2):
-        field = field.narrow(axis, 0, size)
-    return field.contiguous()

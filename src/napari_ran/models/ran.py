@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from napari_ran.config import RANConfig
 from napari_ran.errors import InputError
-from napari_ran.functional import upsample_field
+from napari_ran.functional import cropped, upsample_field
 from napari_ran.models.ablation import Ablation
 from napari_ran.models.aligner import Carried, ResidualAligner, SharedConvolutions
 from napari_ran.models.blocks import (
@@ -221,8 +221,7 @@ class RAN(nn.Module):
             )
         else:
             field = self._finish(features, carried)
-        for axis, size in enumerate(encoded.shape, start=2):
-            field = field.narrow(axis, 0, size)
+        field = cropped(field, encoded.shape)
         if not both:
             return ModelOutput(field.contiguous(), None, tuple(kept))
         forward, inverse = field[encoded.pairs :].contiguous(), field[: encoded.pairs].contiguous()

@@ -131,7 +131,7 @@ def _shared(one: _Direction, share: float, term: Callable[[Tensor], Tensor]) -> 
     if not share or not one.levels:
         return final
     shape = one.field.shape[2:]
-    coarse = [term(_cut(F.upsample_field(field, pool), shape)) for pool, field in one.levels]
+    coarse = [term(F.cropped(F.upsample_field(field, pool), shape)) for pool, field in one.levels]
     return (1 - share) * final + share * torch.stack(coarse).mean()
 
 
@@ -187,13 +187,6 @@ def _landmarks(one: _Direction, settings: ObjectiveSettings) -> Tensor | None:
 
 def _folding(one: _Direction, settings: ObjectiveSettings) -> Tensor:
     return losses.folding_penalty(one.field)
-
-
-def _cut(field: Tensor, shape: Sequence[int]) -> Tensor:
-    """Leave away the padding at the end of every axis."""
-    for axis, size in enumerate(shape, start=2):
-        field = field.narrow(axis, 0, size)
-    return field
 
 
 _COMPUTE: dict[str, Callable[[_Direction, ObjectiveSettings], Tensor | None]] = {
