@@ -246,6 +246,9 @@ def test_what_cannot_be_used_is_named() -> None:
     volume = Labels(torch.zeros((4, 4, 4), dtype=torch.int32), Grid.from_spacing((4, 4, 4)))
     with pytest.raises(InputError, match="moving_labels: expected 2 dimensions like the pair, got 3"):
         Ablator(trace, halves(trace, 8), volume)
+    in_space = Landmarks(np.zeros((2, 3)))
+    with pytest.raises(InputError, match="fixed_landmarks: expected 2 dimensions like the pair, got 3"):
+        Ablator(trace, fixed_landmarks=in_space, moving_landmarks=in_space)
     with pytest.raises(InputError, match=r"which: there are no parts called 'heads'. Choose among head, level"):
         ablation_study(trace, ("heads",))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="ablation: level 1 has no head 9"):

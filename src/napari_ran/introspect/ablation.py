@@ -7,7 +7,7 @@ cost little. Where the instance optimisation refined the field afterwards, only 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -114,17 +114,14 @@ class Ablator:
         moving_landmarks: Landmarks | None = None,
     ) -> None:
         self.trace = trace
-        self._labels = _both(fixed_labels, moving_labels, "labels")
-        self._landmarks = _both(fixed_landmarks, moving_landmarks, "landmarks")
+        ndim = trace.grid.ndim
+        self._labels = _both(fixed_labels, moving_labels, "labels", ndim, lambda labels: labels.grid.ndim)
+        self._landmarks = _both(fixed_landmarks, moving_landmarks, "landmarks", ndim, lambda one: one.points.shape[1])
         if self._labels is not None:
             fixed, moving = self._labels
-            for name, labels in (("fixed_labels", fixed), ("moving_labels", moving)):
-                if labels.grid.ndim != trace.grid.ndim:
-                    problem = f"expected {trace.grid.ndim} dimensions like the pair, got {labels.grid.ndim}"
-                    raise InputError(name, problem, "Give labels of this pair")
             self._ids = sorted(set(fixed.ids) & set(moving.ids))
             self._labels = resample(fixed, trace.grid), moving
-        if self._landmarks is not None and len({points.points.shape for points in self._landmarks}) > 1:
+        if self._landmarks is not None and len({len(points) for points in self._landmarks}) > 1:
             counts = " and ".join(str(len(points)) for points in self._landmarks)
             raise InputError("moving_landmarks", f"the points do not pair up: {counts}", "Give corresponding points")
 
@@ -338,11 +335,17 @@ def _change(now: float | None, before: float | None) -> float | None:
     return None if now is None or before is None else now - before
 
 
-def _both(fixed: PairT | None, moving: PairT | None, what: str) -> tuple[PairT, PairT] | None:
-    """Return both, or None where there are none."""
-    if fixed is not None and moving is not None:
-        return fixed, moving
+def _both(
+    fixed: PairT | None, moving: PairT | None, what: str, ndim: int, dimension: Callable[[PairT], int]
+) -> tuple[PairT, PairT] | None:
+    """Return both, each of `ndim` dimensions, or None where there are none."""
     if fixed is None and moving is None:
         return None
-    missing = f"{'fixed' if fixed is None else 'moving'}_{what}"
-    raise InputError(missing, f"the {what} of one image alone cannot be compared", "Give those of both images")
+    if fixed is None or moving is None:
+        missing = f"{'fixed' if fixed is None else 'moving'}_{what}"
+        raise InputError(missing, f"the {what} of one image alone cannot be compared", "Give those of both images")
+    for image, one in (("fixed", fixed), ("moving", moving)):
+        if dimension(one) != ndim:
+            problem = f"expected {ndim} dimensions like the pair, got {dimension(one)}"
+            raise InputError(f"{image}_{what}", problem, f"Give {what} of this pair")
+    return fixed, moving
