@@ -345,11 +345,9 @@ class InspectWidget(DockedWidget):
             return
         self.levels.stop()
         self._drop_work()
-        self.ablation.stop()
-        self.separability.stop()
-        self.theory.stop()
         self.loader.drop()
-        self.filmer.close()
+        for part in (self.ablation, self.separability, self.theory, self.export, self.filmer):
+            part.stop()
         self._follow_viewer(False)
         self.layers.remove()
 

@@ -41,6 +41,7 @@ from napari_ran.widgets.inspection.ablation_work import (
 from napari_ran.widgets.inspection.colours import head_colours
 from napari_ran.widgets.inspection.session import Session
 from napari_ran.widgets.inspection.tables import WholeTable, badge
+from napari_ran.writing import replacing
 
 SETTLE_MS = 250
 """Several boxes ticked in a row are one run."""
@@ -173,7 +174,6 @@ class AblationPage(QWidget):
         self.outcome.clear()
         self.note.clear()
         self._show_study(None)
-        self._show_running(False)
         self.setEnabled(config is not None)
 
     def _fill_matrix(self, config: Any) -> None:
@@ -335,7 +335,7 @@ class AblationPage(QWidget):
         """Stop all work."""
         self._settle.stop()
         self.runner.drop()
-        self.student.drop()
+        self.cancel_study()
 
     def _on_study_step(self, step: AblationStep) -> None:
         self.progress.setRange(0, step.total)
@@ -387,9 +387,10 @@ class AblationPage(QWidget):
 
     def export(self, path: str | Path) -> None:
         """Write the table as CSV."""
-        if self.study is not None:
-            try:
-                self.study.to_csv(path)
-            except OSError as error:
-                problem = f"the table could not be written ({error.strerror or error})"
-                self.failed.emit(OutputError(str(path), problem, "Choose another place"))
+        if self.study is None:
+            return
+        try:
+            with replacing(path, "the table") as part:
+                self.study.to_csv(part)
+        except OutputError as error:
+            self.failed.emit(error)

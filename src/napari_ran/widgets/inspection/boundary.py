@@ -18,6 +18,7 @@ from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.drawn import Drawn, drawn
 from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.session import Session
+from napari_ran.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,10 @@ class BoundaryGroup(QGroupBox):
         if self.motion is None:
             return
         try:
-            self.motion.to_csv(path)
-        except OSError as error:
-            problem = f"the file could not be written ({error.strerror or error})"
-            self.failed.emit(OutputError(path, problem, "Choose another place"))
+            with replacing(path, "the table") as part:
+                self.motion.to_csv(part)
+        except OutputError as error:
+            self.failed.emit(error)
 
 
 def boundary_work(session: Session, stage: int, direction: str, where: Between | Drawn) -> Work:

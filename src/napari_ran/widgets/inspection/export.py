@@ -106,6 +106,12 @@ class ExportBar(QWidget):
         self.words.setText("Beginning…")
         self.worker.start(report_work(self.inspection, Path(folder), ablation))
 
+    def stop(self) -> None:
+        """Stop writing, and take the bar away."""
+        self.worker.drop()
+        self._working(False)
+        self.hide()
+
     def _ask(self, ablation: bool) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the report")
         if folder:
@@ -131,6 +137,5 @@ class ExportBar(QWidget):
         self.words.setText(f'Written: <a href="{link}" style="color: {LINK}">{page.parent.name}/{page.name}</a>')
 
     def _on_failed(self, error: Exception) -> None:
-        self._working(False)
-        self.hide()
+        self.stop()
         self.failed.emit(error)

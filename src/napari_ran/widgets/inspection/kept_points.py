@@ -28,6 +28,7 @@ from napari_ran.introspect.quantities import Stage
 from napari_ran.widgets.inspection.colours import head_colours
 from napari_ran.widgets.inspection.probe_plot import SHORT
 from napari_ran.widgets.inspection.tables import WholeTable
+from napari_ran.writing import replacing
 
 CAPTION = "Kept points: displacement in mm after each stage"
 
@@ -136,10 +137,10 @@ class KeptPoints(QWidget):
     def export(self, path: str | Path) -> None:
         """Write one line per point, stage and contribution."""
         try:
-            write_points(self.points, Path(path))
-        except OSError as error:
-            problem = f"the table could not be written ({error.strerror or error})"
-            self.failed.emit(OutputError(str(path), problem, "Choose another place"))
+            with replacing(path, "the table") as part:
+                write_points(self.points, part)
+        except OutputError as error:
+            self.failed.emit(error)
 
 
 def write_points(pins: list[Probe], path: Path) -> None:
