@@ -26,7 +26,7 @@ from napari_ran.errors import OutputError
 from napari_ran.introspect.probe import Probe
 from napari_ran.introspect.quantities import Stage
 from napari_ran.widgets.inspection.colours import head_colours
-from napari_ran.widgets.inspection.probe_plot import SHORT
+from napari_ran.widgets.inspection.stages import short_name
 from napari_ran.widgets.inspection.tables import WholeTable
 from napari_ran.writing import replacing
 
@@ -103,7 +103,7 @@ class KeptPoints(QWidget):
         self._show()
 
     def _show(self) -> None:
-        heads = ["", *(SHORT.get(stage.kind, str(stage.level)) for stage in self._stages)]
+        heads = ["", *(short_name(stage) for stage in self._stages)]
         self.table.blockSignals(True)
         self.table.setColumnCount(len(heads))
         self.table.setHorizontalHeaderLabels(heads)

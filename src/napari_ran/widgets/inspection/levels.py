@@ -26,7 +26,15 @@ from qtpy.QtWidgets import (
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets.inspection.legend import LegendWidget
 from napari_ran.widgets.inspection.session import Session
-from napari_ran.widgets.inspection.stages import THUMBNAIL, StageMarks, blank, framed, metrics_text, stage_text
+from napari_ran.widgets.inspection.stages import (
+    THUMBNAIL,
+    StageMarks,
+    blank,
+    framed,
+    metrics_text,
+    short_name,
+    stage_text,
+)
 from napari_ran.widgets.inspection.views import STYLES, STYLES_OF_KIND, WITH_PARTS, Choice, Legend, Picture
 
 PLAY_MS = 800
@@ -36,7 +44,6 @@ DIRECTIONS = {
     "forward": ("On the fixed image", "The field that pulls the moving image onto the fixed one."),
     "inverse": ("On the moving image", "The field that pulls the fixed image onto the (aligned) moving one."),
 }
-SHORT = {"output": "out", "instance": "fit", "field": "field"}
 START = ("field", "increment", "warped")
 
 
@@ -199,7 +206,7 @@ class LevelsPage(QWidget):
         self.slider.setRange(0, len(inspection.stages) - 1)
         self.slider.setEnabled(len(inspection.stages) > 1)
         self.play_button.setEnabled(len(inspection.stages) > 1)
-        self.marks.show_marks([SHORT.get(stage.kind, str(stage.level)) for stage in inspection.stages])
+        self.marks.show_marks([short_name(stage) for stage in inspection.stages])
         self.slider.setValue(len(inspection.stages) - 1 if at_end else stage)
         self._quiet = False
         self._offer()

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ran.introspect.probe import Probe
+from napari_ran.widgets.inspection.colours import stage_colours
 from napari_ran.widgets.inspection.layers import InspectLayers
-from napari_ran.widgets.inspection.probe_plot import stage_colours
 
 Lines = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Segments (N, 2, D) in the viewer's coordinates, start and vector, and one RGBA each."""

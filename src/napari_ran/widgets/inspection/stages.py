@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, Qt
@@ -11,10 +9,19 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QWidget
 
 from napari_ran.introspect.inspection import Inspection
+from napari_ran.introspect.quantities import Stage, StageMetrics
 from napari_ran.widgets.inspection.legend import as_image
 
 THUMBNAIL = 56
 """Side of a thumbnail in pixels."""
+
+SHORT = {"output": "out", "instance": "fit", "field": "field"}
+"""What a stage that is no level is called where there is little room."""
+
+
+def short_name(stage: Stage) -> str:
+    """Return what a stage is called where there is little room; a level by its number."""
+    return SHORT.get(stage.kind, str(stage.level))
 
 
 class StageMarks(QWidget):
@@ -71,7 +78,7 @@ def stage_text(inspection: Inspection, index: int) -> str:
     return " · ".join(parts)
 
 
-def metrics_text(metrics: Any) -> str:
+def metrics_text(metrics: StageMetrics) -> str:
     """Return the figures of a stage as a small table in rich text."""
     rows = []
     if metrics.similarity is not None:
@@ -80,7 +87,7 @@ def metrics_text(metrics: Any) -> str:
     rows.append(("Smoothness", f"{metrics.smoothness:.3g}"))
     rows.append(("Folds", f"{metrics.folding_percent:.2f} %"))
     if metrics.dice:
-        rows.append(("Dice", f"{sum(metrics.dice.values()) / len(metrics.dice):.3f} over {len(metrics.dice)} labels"))
+        rows.append(("Dice", f"{metrics.dice_mean:.3f} over {len(metrics.dice)} labels"))
     if metrics.tre_mm is not None:
         rows.append(("TRE", f"{metrics.tre_mm:.2f} mm"))
     return "<table>" + "".join(f"<tr><td>{a}&nbsp;&nbsp;</td><td>{b}</td></tr>" for a, b in rows) + "</table>"

@@ -27,8 +27,9 @@ from napari_ran.config import PRESETS, RANConfig
 from napari_ran.models.cost import multiply_accumulates, parameters
 from napari_ran.theory import level_table, separability_area, separability_curve
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._plot import ThemedPlot, ticks
+from napari_ran.widgets._plot import Axes, ThemedPlot, ticks
 from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.axes import draw_numbers
 from napari_ran.widgets.inspection.colours import head_colours
 from napari_ran.widgets.inspection.tables import WholeTable
 
@@ -37,6 +38,9 @@ FARTHEST = 96
 
 SHAPES = {2: "192 x 192", 3: "96 x 80 x 128"}
 SPIN_WIDTH = 56
+LARGEST = 32
+"""Pool or dilation that can be chosen."""
+
 HEADS = ("pool", "dil.", "a", "T", "t")
 TIPS = (
     "Pool size p: the level's voxel in voxels of the image. Halves or stays from level to level and ends at 1.",
@@ -128,9 +132,9 @@ class TheoryPage(QWidget):
         self.table.setRowCount(config.levels)
         self.table.setVerticalHeaderLabels([f"level {level}" for level in range(config.levels)])
         for level, (pool, dilation) in enumerate(zip(config.pools, config.dilations, strict=True)):
-            for column, (value, most) in enumerate(((pool, 32), (dilation, 32))):
+            for column, value in enumerate((pool, dilation)):
                 box = QSpinBox()
-                box.setRange(1, most)
+                box.setRange(1, LARGEST)
                 box.setValue(value)
                 box.setAccessibleName(f"{HEADS[column]} of level {level}")
                 box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
@@ -236,9 +240,9 @@ class CurvePlot(ThemedPlot):
         Whose theme gives the colours.
     """
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any) -> None:
         tip = "Largest difference of two displacements that can be made at a distance p (Eq. 9)"
-        super().__init__(viewer, "Largest difference of displacement against distance", tip, parent)
+        super().__init__(viewer, "Largest difference of displacement against distance", tip)
         self._distances: NDArray[np.int64] = np.arange(1)
         self._curves: dict[str, NDArray[np.float64]] = {}
         self.setFixedHeight(210)
@@ -256,28 +260,19 @@ class CurvePlot(ThemedPlot):
         line = self.fontMetrics().height()
         frame = QRectF(36, line + 4, self.width() - 44, self.height() - 3 * line - 10)
         marks = ticks(0, max([1.0, *(float(curve.max()) for curve in self._curves.values())]), 4)
-        right, top = float(self._distances[-1]) or 1.0, marks[-1]
-
-        def place(p: float, q: float) -> QPointF:
-            return QPointF(frame.left() + p / right * frame.width(), frame.bottom() - q / top * frame.height())
-
+        right = float(self._distances[-1]) or 1.0
+        axes = Axes(frame, (0, right), (0, marks[-1]))
+        painter.setPen(QPen(self._faint, 1))
         for mark in marks:
-            painter.setPen(QPen(self._faint, 1))
-            painter.drawLine(place(0, mark), place(right, mark))
-            painter.setPen(self._text)
-            box = QRectF(0, place(0, mark).y() - line / 2, 32, line)
-            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"{mark:g}")
-        for mark in ticks(0, right, 5):
-            if mark <= right:
-                box = QRectF(place(mark, 0).x() - 20, frame.bottom() + 2, 40, line)
-                painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, f"{mark:g}")
-        below = QRectF(frame.left(), frame.bottom() + 2 + line, frame.width(), line)
-        painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "distance p (voxels)")
+            painter.drawLine(axes.point(0, mark), axes.point(right, mark))
+        painter.setPen(self._text)
+        across = [mark for mark in ticks(0, right, 5) if mark <= right]
+        draw_numbers(painter, axes, across, marks, "distance p (voxels)")
         painter.drawText(QPointF(0, line - 3), "separable difference (voxels)")
         colours = [self.visible(QColor.fromRgbF(*colour)) for colour in head_colours(2)]
         for index, (name, curve) in enumerate(self._curves.items()):
             colour = colours[1 - index % 2]
-            points = [place(p + step, q) for p, q in zip(self._distances, curve, strict=True) for step in (0, 1)]
+            points = [axes.point(p + step, q) for p, q in zip(self._distances, curve, strict=True) for step in (0, 1)]
             painter.setPen(QPen(colour, 2, Qt.PenStyle.DashLine if index else Qt.PenStyle.SolidLine))
             painter.drawPolyline(QPolygonF(points[:-1]))
             painter.drawText(QPointF(frame.left() + 8, frame.top() + (index + 1) * line), name)
