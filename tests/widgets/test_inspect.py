@@ -10,7 +10,8 @@ import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io.layers import KEY, to_layer_data
 from napari_ran.widgets._layers import own_result
-from napari_ran.widgets.inspection.layers import PICTURES, PREFIX
+from napari_ran.widgets.inspection.layers import PICTURES
+from napari_ran.widgets.inspection.space import PREFIX
 
 
 def shown(viewer: Any) -> list[str]:

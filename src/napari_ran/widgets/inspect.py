@@ -301,9 +301,8 @@ class InspectWidget(DockedWidget):
     def draw_filmstrip(self) -> None:
         """Draw all levels at the current slice."""
         if self.session is not None:
-            hidden = {-3, -2, -1} - set(self.layers.plane(3)) if self.session.ndim == 3 else {-1}
             position = self.layers.to_world(self.layers.position(self.session.ndim), self.session.ndim)
-            self.filmer.draw(self.session.inspection, -1 - hidden.pop(), position, self.levels.direction)
+            self.filmer.draw(self.session.inspection, -1 - self.layers.across, position, self.levels.direction)
 
     def _on_thumbnail(self, made: tuple[str, int, str, Any]) -> None:
         self.levels.show_thumbnail(*made)

@@ -21,14 +21,12 @@ from napari_ran.widgets._access import Spoken, explain_buttons
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import Source, own_result
 from napari_ran.widgets._worker import Task, Work
-from napari_ran.widgets.inspection.layers import PREFIX
+from napari_ran.widgets.inspection.space import PREFIX
 
 EXPLANATION = (
     "A field maps points of the fixed image to points of the moving image. As a layer it is an image with one more "
     "axis in front: (2, Y, X) or (3, Z, Y, X), components in the order of the layer's axes."
 )
-
-
 ENDINGS = "*.h5 *.tfm *.txt *.mat *.nii *.nii.gz *.nrrd *.mha"
 
 

@@ -31,7 +31,7 @@ class PathLines:
     def draw(self, found: Probe, stage: int) -> None:
         """Draw a point's path as a chain of arrows, and the capture ranges; that of `stage` in full colour."""
         colours = stage_colours(len(found.stages))
-        chain, shades = self._arrows(self._flattened(self._layers.to_viewer(found.path)), colours)
+        chain, shades = self._arrows(self._layers.into_slice(self._layers.to_viewer(found.path)), colours)
         boxes, tints = self._boxes(found, colours, stage)
         if len(boxes):
             chain, shades = np.concatenate([chain, boxes]), np.concatenate([shades, tints])
@@ -59,20 +59,11 @@ class PathLines:
             shades.append(colours)
         return np.concatenate(segments), np.concatenate(shades)
 
-    def _flattened(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring places into the slice that is shown, so that they are seen."""
-        if points.shape[-1] == 3 and self._layers.flat():
-            hidden = ({-3, -2, -1} - set(self._layers.plane(3))).pop()
-            points = points.copy()
-            points[..., hidden] = self._layers.position(3)[hidden]
-        return points
-
     def _boxes(self, found: Probe, colours: NDArray[np.float64], chosen: int) -> Lines:
         """Return the edges of the capture ranges as segments."""
         ndim = len(found.point)
-        axes = range(ndim)
-        if ndim == 3 and self._layers.flat():
-            axes = sorted(-1 - axis for axis in self._layers.plane(3))  # type: ignore[assignment]
+        hidden = self._layers.hidden_axis(ndim)
+        axes = [axis for axis in range(ndim) if hidden is None or axis != -1 - hidden]
         segments, tints = [], []
         for index, stage in enumerate(found.stages):
             if stage.capture_range is None:
@@ -83,7 +74,7 @@ class PathLines:
                     signs = iter(2 * np.array(corner) - 1)
                     start = found.path[index] + sum((-1 if a == axis else next(signs)) * half[:, a] for a in axes)
                     ends = self._layers.to_viewer(np.stack([start, start + 2 * half[:, axis]]))
-                    ends = self._flattened(ends)
+                    ends = self._layers.into_slice(ends)
                     segments.append(np.stack([ends[0], ends[1] - ends[0]]))
                     tints.append([*colours[index][:3], 1.0 if stage.stage.index == chosen else 0.35])
         return np.array(segments), np.array(tints)

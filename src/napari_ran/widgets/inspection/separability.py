@@ -214,22 +214,19 @@ class SeparabilityPage(QWidget):
         if self.found is None or self._session is None:
             return
         pairs = self.found.pairs_in(cells, MOST_PAIRS)
-        flat = self._session.ndim == 3 and self._layers.flat()
-        grid = field_grid(self._session)
         if len(pairs) == 0:
             self._layers.remove(["pairs"])
             self.text.setText("No pair was drawn in these cells.")
             return
-        places = self._layers.to_viewer(grid.to_world(pairs))
-        if flat:  # what lies before or behind the slice is seen as well: pairs are few and far between
-            hidden = ({-3, -2, -1} - set(self._layers.plane(3))).pop()
-            places[..., hidden] = self._layers.position(3)[hidden]
+        # what lies before or behind the slice is seen as well: pairs are few and far between
+        places = self._layers.into_slice(self._layers.to_viewer(field_grid(self._session).to_world(pairs)))
         lines = np.stack([places[:, 0], places[:, 1] - places[:, 0]], 1)
         colours = np.tile([0.34, 0.71, 0.91, 0.8], (len(lines), 1))
         self._layers.lines("pairs", lines, colours, "inspect · point pairs", False, 1.5)
         (p0, p1), (q0, q1) = cells
         where = f"distance {p0} to {p1}, difference {q0} to {q1} voxels"
-        self.text.setText(f"{len(pairs)} pairs at {where}" + (", seen through all slices." if flat else "."))
+        through = "" if self._layers.hidden_axis(self._session.ndim) is None else ", seen through all slices"
+        self.text.setText(f"{len(pairs)} pairs at {where}{through}.")
 
     # ---------------------------------------------------------------- export
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from napari.layers import Layer
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
@@ -20,7 +19,7 @@ from napari_ran.train.keeping import kept_pair, snapshots
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import own_result, place_layer
 from napari_ran.widgets._worker import Task, Worker
-from napari_ran.widgets.inspection.layers import InspectLayers
+from napari_ran.widgets.inspection.space import ViewerSpace
 from napari_ran.widgets.training.replay_work import PREFIX, Replayed, legend, replay_layers, replaying_work
 
 CACHE_BYTES = 512 * 2**20
@@ -322,10 +321,10 @@ class ReplayPanel(QGroupBox):
         for layer in self._own_layers():
             if own_result(layer) not in wanted:
                 self._viewer.layers.remove(layer)
-        units, factor = InspectLayers(self._viewer).units(found.field.grid.ndim)
+        space = ViewerSpace(self._viewer)
         selected = self._viewer.layers.selection.active
         for key, (data, kwargs, kind), visible in layers:
-            affine = np.diag([*(1 / factor), 1.0]) @ kwargs["affine"]
+            affine, units = space.in_units(kwargs["affine"])
             given = {"affine": affine, "units": units} | ({} if key in there else {"visible": visible})
             layer = place_layer(self._viewer, key, (data, kwargs | given, kind))
             layer.name = kwargs["name"]
