@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
@@ -15,6 +14,7 @@ from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._pages import scrolled
+from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.ablation import AblationPage
@@ -79,21 +79,14 @@ class InspectWidget(DockedWidget):
         self.separability = SeparabilityPage(napari_viewer, self.layers)
         self.theory = TheoryPage(napari_viewer)
         self.export = ExportBar()
-        self._rest = self._timer(REST_MS, self._rested)
-        self._view = self._timer(VIEW_MS, self._view_moved)
+        self._rest = single_shot(self, REST_MS, self._rested)
+        self._view = single_shot(self, VIEW_MS, self._view_moved)
         self._build()
         self._connect()
         self._follow_viewer(True)
         self.show_latest()
 
     # ---------------------------------------------------------------- layout
-
-    def _timer(self, milliseconds: int, slot: Any) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.timeout.connect(slot)
-        return timer
 
     def _build(self) -> None:
         self.header = Header(WELCOME, self.export.button)

@@ -91,11 +91,11 @@ class BoundaryGroup(QGroupBox):
         layout.addWidget(self.text)
         layout.addWidget(self.export_button)
 
-    def show_session(self, session: Session | None) -> None:
+    def show_session(self, session: Session) -> None:
         """Offer the labels of another inspection."""
         self._session = session
         self.clear()
-        labels = None if session is None else session.inspection.labels
+        labels = session.inspection.labels
         self.first_box.clear()
         self.second_box.clear()
         self.second_box.addItem("all else", None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPointF, QRectF, Qt, QTimer
+from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -28,6 +28,7 @@ from napari_ran.models.cost import multiply_accumulates, parameters
 from napari_ran.theory import level_table, separability_area, separability_curve
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._plot import Axes, ThemedPlot, ticks
+from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.axes import draw_numbers
 from napari_ran.widgets.inspection.colours import head_colours
@@ -35,6 +36,9 @@ from napari_ran.widgets.inspection.tables import WholeTable
 
 FARTHEST = 96
 """Distances of Delta_inf that are drawn, in voxels: there the layouts differ."""
+
+SETTLE_MS = 200
+"""How long the layout must rest before the network is counted."""
 
 SHAPES = {2: "192 x 192", 3: "96 x 80 x 128"}
 SPIN_WIDTH = 56
@@ -65,10 +69,7 @@ class TheoryPage(QWidget):
         self.worker = Worker(self)
         self.worker.finished.connect(self._on_cost)
         self.worker.failed.connect(self._on_cost_failed)
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(200)
-        self._settle.timeout.connect(self._count)
+        self._settle = single_shot(self, SETTLE_MS, self._count)
         self.config: RANConfig | None = None
         self._build(viewer)
         self.show_config(RANConfig.preset("RAN3"), "RAN3")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari.layers import Layer
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
 
 import napari_ran as ran
@@ -18,6 +18,7 @@ from napari_ran.train.batch import PairBatch
 from napari_ran.train.keeping import kept_pair, snapshots
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import own_result, place_layer
+from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Task, Worker
 from napari_ran.widgets.inspection.space import ViewerSpace
 from napari_ran.widgets.training.replay_work import PREFIX, Replayed, legend, replay_layers, replaying_work
@@ -60,12 +61,11 @@ class ReplayPanel(QGroupBox):
         super().__init__("Over the course of the training")
         self._viewer = viewer
         self.worker = Worker(self)
-        self._rest, self._turn = _single_shot(self, REST_MS), _single_shot(self, PLAY_MS)
+        self._rest = single_shot(self, REST_MS, self._compute)
+        self._turn = single_shot(self, PLAY_MS, self._next)
         self._build()
         self.worker.finished.connect(self._on_found)
         self.worker.failed.connect(self._on_failed)
-        self._rest.timeout.connect(self._compute)
-        self._turn.timeout.connect(self._next)
         self.slider.valueChanged.connect(self._on_moved)
         self.slider.sliderPressed.connect(self._want)
         self.slider.actionTriggered.connect(self._want)
@@ -338,10 +338,3 @@ class ReplayPanel(QGroupBox):
             self._viewer.layers.selection.active = selected
         if self.play_button.isChecked():
             self._turn.start()
-
-
-def _single_shot(parent: QWidget, milliseconds: int) -> QTimer:
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setInterval(milliseconds)
-    return timer
