@@ -9,15 +9,15 @@ from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.models import RAN
 from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._pages import scrolled
-from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._shortcuts import bind, bind_pages
+from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.ablation import AblationPage
+from napari_ran.widgets.inspection.ablation_work import aligner_config
 from napari_ran.widgets.inspection.export import ExportBar
 from napari_ran.widgets.inspection.filmstrip import Filmstrip, FilmstripWindow
 from napari_ran.widgets.inspection.foreign import FieldDialog
@@ -168,8 +168,9 @@ class InspectWidget(DockedWidget):
         self.ablation.show_session(self.whole)
         self.export.show_inspection(inspection)
         self._show_session(self.whole)
-        if inspection.trace is not None and isinstance(inspection.trace.model, RAN):
-            self.theory.show_config(inspection.trace.model.config)
+        config = aligner_config(inspection)
+        if config is not None:
+            self.theory.show_config(config)
         self.title.setText(f"<b>{inspection.name}</b>")
         self.header.say(inspection.note)
 
