@@ -190,6 +190,22 @@ def test_thumbnails_and_figures_follow_the_stage(
     assert f"{expected.similarity:.3f}" in widget.levels.metrics.text()
 
 
+def test_thumbnails_are_those_of_the_direction(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    _, widget = inspect_in(results[2])
+    widget.levels.choose(quantity="warped", stage=3)
+
+    def icon(direction: str) -> Any:
+        widget.levels.choose(direction=direction)
+        qtbot.waitUntil(lambda: not widget.levels.missing_thumbnails(), timeout=20_000)
+        return widget.levels.quantities.currentItem().icon().pixmap(56).toImage()
+
+    forward = icon("forward")
+    assert icon("inverse") != forward
+    assert icon("forward") == forward  # known by now: none has to be made
+
+
 def test_closing_the_dock_leaves_nothing_behind(
     inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
 ) -> None:

@@ -252,8 +252,7 @@ class InspectWidget(DockedWidget):
             if layer is not None:
                 layer.visible = False
         self.layers.forget()
-        reason = self.session.inspection.why_not(choice.quantity, choice.stage, choice.direction)
-        self.levels.nothing_to_show(f"{reason}.")
+        self.levels.nothing_to_show(f"{self.session.inspection.why_not(*choice.address)}.")
 
     def _on_picture(self, picture: Picture) -> None:
         if picture.choice == self._wanted and self.layers.picture is not picture:

@@ -23,6 +23,9 @@ from napari_ran.widgets.inspection.views import STYLES_OF_KIND, Choice, Picture,
 ROOM = 512 * 2**20
 """Bytes of whole volumes that are kept for stepping back and forth while the viewer shows the volume."""
 
+OF_CHANNELS = ("features", "refined")
+"""Quantities with a part for each channel of the features; other parts are those of the heads."""
+
 
 class Shelf:
     """Whole views by what they show; those not seen for longest go first. Safe to use from several threads."""
@@ -78,14 +81,14 @@ class Session:
         """Number of spatial dimensions."""
         return int(self.inspection.get("field", 0).grid.ndim)
 
-    def parts(self, quantity: str, stage: int, direction: str) -> int:
-        """Return how many heads or channels a quantity has at a stage."""
+    def parts(self, quantity: str, stage: int) -> tuple[str, int]:
+        """Return what the parts of a quantity are, heads or channels, and how many it has at a stage."""
+        what = "Channel" if quantity in OF_CHANNELS else "Head"
         trace, level = self.inspection.trace, self.inspection.stages[stage].level
         if trace is None or level is None or self.kind(quantity) in ("vector", "scalar", "image"):
-            return 1
-        if quantity in ("features", "refined"):
-            return trace.model.level_info[level].channels
-        return trace.model.level_info[level].heads
+            return what, 1
+        info = trace.model.level_info[level]
+        return what, info.channels if quantity in OF_CHANNELS else info.heads
 
     def kind(self, quantity: str) -> str:
         """Return the kind of a quantity."""
@@ -112,8 +115,8 @@ class Session:
                 return found
             self.inspection.image(choice.direction)  # what it will be shown on, made here as well
             found = self._made(choice)
-            if not Lookup(self.inspection, choice.quantity, choice.stage, choice.direction).local:
-                self.inspection.get(choice.quantity, choice.stage, choice.direction)
+            if not Lookup(self.inspection, *choice.address).local:
+                self.inspection.get(*choice.address)
             self._prepared.add(self._needs(choice))
             if whole:
                 found.complete()
@@ -134,14 +137,14 @@ class Session:
         stages = self.inspection.stages
         if not 0 <= choice.stage < len(stages):
             return None
-        if self.inspection.why_not(choice.quantity, choice.stage, choice.direction):
+        if self.inspection.why_not(*choice.address):
             return None
         styles = STYLES_OF_KIND[self.kind(choice.quantity)]
         return choice if choice.style in styles else replace(choice, style=styles[0])
 
     def has(self, choice: Choice) -> bool:
         """Whether the stage exists in this direction at all."""
-        return "field" in self.inspection.available(choice.stage, choice.direction)
+        return not self.inspection.why_not("field", choice.stage, choice.direction)
 
     def neighbours(self, choice: Choice) -> list[Choice]:
         """Return the same view of the stages beside, the next one first."""

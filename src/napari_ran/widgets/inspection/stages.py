@@ -1,19 +1,13 @@
-"""The small parts of the Levels page: names of the stages, what a stage is in words, thumbnails as icons."""
+"""The stages in the dock: their short names, the marks under the slider, what a stage is and measures in words."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
+from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.quantities import Stage, StageMetrics
-from napari_ran.widgets.inspection.legend import as_image
-
-THUMBNAIL = 56
-"""Side of a thumbnail in pixels."""
 
 SHORT = {"output": "out", "instance": "fit", "field": "field"}
 """What a stage that is no level is called where there is little room."""
@@ -91,21 +85,3 @@ def metrics_text(metrics: StageMetrics) -> str:
     if metrics.tre_mm is not None:
         rows.append(("TRE", f"{metrics.tre_mm:.2f} mm"))
     return "<table>" + "".join(f"<tr><td>{a}&nbsp;&nbsp;</td><td>{b}</td></tr>" for a, b in rows) + "</table>"
-
-
-def blank() -> QIcon:
-    """Return the icon of a stage whose thumbnail is not there yet."""
-    pixmap = QPixmap(THUMBNAIL, THUMBNAIL)
-    pixmap.fill(QColor(128, 128, 128, 40))
-    return QIcon(pixmap)
-
-
-def framed(picture: NDArray[np.uint8]) -> QPixmap:
-    """Return a picture in the middle of a square."""
-    pixmap = QPixmap(THUMBNAIL, THUMBNAIL)
-    pixmap.fill(QColor(0, 0, 0, 0))
-    painter = QPainter(pixmap)
-    height, width = picture.shape[:2]
-    painter.drawImage((THUMBNAIL - width) // 2, (THUMBNAIL - height) // 2, as_image(picture))
-    painter.end()
-    return pixmap

@@ -42,6 +42,9 @@ STYLES_OF_KIND: dict[str, tuple[str, ...]] = {
 WITH_PARTS = {"heads", "features"}
 """Kinds of which one part (a head or a channel) is shown at a time; of masks only with the style ``single``."""
 
+THUMBNAIL = 56
+"""Longer side of a thumbnail in pixels."""
+
 CONTOURS = 10
 LINES = 24
 """About how many contour lines and grid lines a view has."""
@@ -73,6 +76,11 @@ class Choice:
     style: str = "map"
     part: int = -1
     plane: tuple[int, int] = (-2, -1)
+
+    @property
+    def address(self) -> tuple[str, int, str]:
+        """Quantity, stage and direction, as `Inspection.get` takes them."""
+        return self.quantity, self.stage, self.direction
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ def make_picture(inspection: Inspection, choice: Choice, limits: Limits, shares:
     InputError
         The stage has no such quantity.
     """
-    lookup = Lookup(inspection, choice.quantity, choice.stage, choice.direction)
+    lookup = Lookup(inspection, *choice.address)
     kind = kind_of(inspection, choice.quantity)
     if kind in ("vector", "heads"):
         return _vector_picture(inspection, choice, lookup, limits)
@@ -165,14 +173,13 @@ def make_picture(inspection: Inspection, choice: Choice, limits: Limits, shares:
     return _scalar_picture(inspection, choice, lookup, limits.of(choice.quantity, choice.direction, False))
 
 
-def thumbnail(inspection: Inspection, choice: Choice, limits: Limits, side: int = 56) -> NDArray[np.uint8]:
-    """Return a small RGB picture (side, side, 3) of a quantity in the middle of the volume."""
+def thumbnail(inspection: Inspection, choice: Choice, limits: Limits) -> NDArray[np.uint8]:
+    """Return a small RGB picture (H, W, 3) of a quantity in the middle of the volume."""
     kind = kind_of(inspection, choice.quantity)
     style = {"vector": "magnitude", "heads": "magnitude", "masks": "blend"}.get(kind, "map")
     choice = replace(choice, style=style, part=max(choice.part, 0) if kind == "features" else -1)
     if kind == "masks":
-        lookup = Lookup(inspection, choice.quantity, choice.stage, choice.direction)
-        picture = _mask_picture(choice, lookup, ())
+        picture = _mask_picture(choice, Lookup(inspection, *choice.address), ())
     else:
         picture = make_picture(inspection, choice, limits, Shares(inspection))
     assert isinstance(picture.data, Volume)
@@ -181,7 +188,7 @@ def thumbnail(inspection: Inspection, choice: Choice, limits: Limits, side: int 
     if picture.slot == "map":
         shown = coloured(shown, picture.style["colormap"], picture.style["contrast_limits"])
     height, width = shown.shape[:2]
-    scale = max(height, width) / side
+    scale = max(height, width) / THUMBNAIL
     rows = np.minimum(((np.arange(round(height / scale) or 1) + 0.5) * scale).astype(int), height - 1)
     columns = np.minimum(((np.arange(round(width / scale) or 1) + 0.5) * scale).astype(int), width - 1)
     return np.ascontiguousarray(shown[rows][:, columns, :3])
