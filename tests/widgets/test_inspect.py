@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtGui import QTextDocument
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
@@ -152,6 +153,16 @@ def test_a_result_without_levels_offers_its_field_and_says_why(
     names = {quantity.name for quantity in widget.session.inspection.quantities}
     assert "field" in names
     assert "masks" not in names
+
+
+def test_a_name_is_shown_as_it_is(inspect_in: Callable[..., Any]) -> None:
+    _, widget = inspect_in()
+    pair = ran.phantom_2d(3, (56, 48))
+    moving = ran.Image(pair.moving.tensor, pair.moving.grid, "T1 <before> & after")
+    widget.show_inspection(Inspection.from_field(pair.truth, pair.fixed, moving))
+    label = QTextDocument()
+    label.setHtml(widget.title.text())
+    assert label.toPlainText() == f"T1 <before> & after to {pair.fixed.name}"
 
 
 def test_a_saved_result_is_opened(

@@ -118,30 +118,25 @@ class InspectWidget(DockedWidget):
         self.header.field.triggered.connect(self._ask_for_field)
         self.levels.filmstrip_wanted.connect(self.draw_filmstrip)
         self.filmer.busy.connect(self.levels.filmstrip.setDisabled)
-        self.filmer.failed.connect(self.complain)
         self.levels.chosen.connect(self._show_choice)
         self.tabs.currentChanged.connect(self._tab_changed)
-        self.probe.failed.connect(self.complain)
-        self.ablation.failed.connect(self.complain)
-        self.separability.failed.connect(self.complain)
-        self.export.failed.connect(self.complain)
         self.ablation.ablated.connect(self._show_ablated)
         self.stepper.stepped.connect(self._on_picture)
-        self.stepper.failed.connect(self.complain)
         self.painter.stepped.connect(self._on_thumbnail)
-        self.painter.failed.connect(self.complain)
         self.measurer.finished.connect(self._on_metrics)
-        self.measurer.failed.connect(self.complain)
         self.loader.finished.connect(self.show_inspection)
         self.loader.failed.connect(self._on_load_failed)
-        for worker in self.all_workers():
+        for part in (self.filmer, self.probe, self.ablation, self.separability, self.export):
+            part.failed.connect(self.complain)
+        for worker in (self.stepper, self.painter, self.measurer):
+            worker.failed.connect(self.complain)
+        self._workers: list[Worker] = list(self.findChildren(Worker))
+        for worker in self._workers:
             self.destroyed.connect(worker.current.drop)
 
     def all_workers(self) -> list[Worker]:
-        """Return everything that may be at work in the background."""
-        pages = [self.ablation.runner, self.ablation.student]
-        pages += [self.separability.worker, self.separability.boundary.worker, self.theory.worker, self.export.worker]
-        return [self.stepper, self.painter, self.measurer, self.loader, self.filmer.worker, *pages]
+        """Return everything that may be at work in the background, on every page."""
+        return self._workers
 
     # ---------------------------------------------------------------- what is inspected
 
@@ -171,7 +166,7 @@ class InspectWidget(DockedWidget):
         config = aligner_config(inspection)
         if config is not None:
             self.theory.show_config(config)
-        self.title.setText(f"<b>{inspection.name}</b>")
+        self.header.show_name(inspection.name)
         self.header.say(inspection.note)
 
     def _show_session(self, session: Session) -> None:
@@ -193,8 +188,7 @@ class InspectWidget(DockedWidget):
             stages = self.whole.inspection.stages
             output = next((stage.index for stage in stages if stage.kind == "output"), len(stages) - 1)
             self.levels.choose(quantity="warped", stage=output)
-        name = (self.whole.inspection if remaining is None else remaining).name
-        self.title.setText(f"<b>{name}</b>")
+        self.header.show_name((self.whole.inspection if remaining is None else remaining).name)
 
     def _ask_what_to_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open a saved result")
@@ -215,7 +209,10 @@ class InspectWidget(DockedWidget):
             self.complain(error)
 
     def _on_load_failed(self, error: Exception) -> None:
-        self.title.setText(WELCOME if self.session is None else f"<b>{self.session.inspection.name}</b>")
+        if self.session is None:
+            self.title.setText(WELCOME)
+        else:
+            self.header.show_name(self.session.inspection.name)
         self.complain(error)
 
     def complain(self, error: Exception) -> None:
