@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_ran.errors import OutputError
 from napari_ran.introspect.probe import Probe
@@ -104,25 +105,27 @@ class KeptPoints(QWidget):
 
     def _show(self) -> None:
         heads = ["", *(short_name(stage) for stage in self._stages)]
-        self.table.blockSignals(True)
-        self.table.setColumnCount(len(heads))
-        self.table.setHorizontalHeaderLabels(heads)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
-        self.table.setRowCount(len(self.points))
-        for row, pin in enumerate(self.points):
-            lengths = [_short(float(np.linalg.norm(stage.displacement))) for stage in pin.stages]
-            for column, text in enumerate([f"P{row + 1}", *lengths]):
-                item = QTableWidgetItem(text)
-                item.setToolTip("({}) mm, {}".format(", ".join(f"{v:.1f}" for v in pin.point), pin.direction))
-                if column == 0:
-                    item.setData(Qt.ItemDataRole.DecorationRole, pin_colour(row))
-                item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
-                self.table.setItem(row, column, item)
-        self.table.blockSignals(False)
+        with signals_blocked(self.table):
+            self.table.setColumnCount(len(heads))
+            self.table.setHorizontalHeaderLabels(heads)
+            self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+            self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+            self.table.setRowCount(len(self.points))
+            for row, pin in enumerate(self.points):
+                self._fill(row, pin)
         self.table.updateGeometry()
         self.setVisible(bool(self.points))
         self.changed.emit()
+
+    def _fill(self, row: int, pin: Probe) -> None:
+        lengths = [_short(float(np.linalg.norm(stage.displacement))) for stage in pin.stages]
+        for column, text in enumerate([f"P{row + 1}", *lengths]):
+            item = QTableWidgetItem(text)
+            item.setToolTip("({}) mm, {}".format(", ".join(f"{v:.1f}" for v in pin.point), pin.direction))
+            if column == 0:
+                item.setData(Qt.ItemDataRole.DecorationRole, pin_colour(row))
+            item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+            self.table.setItem(row, column, item)
 
     def _row_selected(self) -> None:
         rows = [index.row() for index in self.table.selectedIndexes()]

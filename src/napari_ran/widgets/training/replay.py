@@ -11,6 +11,7 @@ from typing import Any
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 import napari_ran as ran
 from napari_ran.train import Validated
@@ -21,7 +22,7 @@ from napari_ran.widgets._layers import own_result, place_layer
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Task, Worker
 from napari_ran.widgets.inspection.space import ViewerSpace
-from napari_ran.widgets.training.replay_work import PREFIX, Replayed, legend, replay_layers, replaying_work
+from napari_ran.widgets.training.replay_work import PREFIX, Replayed, legend, replay_layers, replaying
 
 CACHE_BYTES = 512 * 2**20
 """Most memory for snapshots that were looked at; a bigger one alone is kept as well."""
@@ -120,6 +121,7 @@ class ReplayPanel(QGroupBox):
         self.play_button.setChecked(False)
         self.folder: Path | None = None
         self._files: dict[int, Path] = {}
+        self._asked = Path()
         self._times: Mapping[int, Validated] = {}
         self._pair: tuple[PairBatch, ran.Grid] | None = None
         self._kept: OrderedDict[tuple[int, int], Replayed] = OrderedDict()
@@ -161,10 +163,9 @@ class ReplayPanel(QGroupBox):
         newest = chosen is None or self.slider.value() == self.slider.maximum()
         self._files, steps = files, list(files)
         value = len(steps) - 1 if newest else min(range(len(steps)), key=lambda i: abs(steps[i] - (chosen or 0)))
-        blocked = self.slider.blockSignals(True)
-        self.slider.setRange(0, len(steps) - 1)
-        self.slider.setValue(value)
-        self.slider.blockSignals(blocked)
+        with signals_blocked(self.slider):
+            self.slider.setRange(0, len(steps) - 1)
+            self.slider.setValue(value)
         self._describe(working=self.worker.task is not None)
         if self.step != chosen and self.worker.task is None and not self._rest.isActive():
             self._ask()  # else when that is done: snapshots may come faster than they can be looked at
@@ -271,12 +272,13 @@ class ReplayPanel(QGroupBox):
         if step is None or folder is None:
             return
         path, pair = self._files[step], self._pair
+        self._asked = path
         self._describe(working=True)
 
         def work(task: Task) -> Any:
             yield
             images, grid = pair or kept_pair(folder)
-            found = yield from replaying_work(path, images, grid, step)(task)
+            found = yield from replaying(path, images, grid, step)
             return (images, grid), found
 
         self.worker.start(work)
@@ -293,13 +295,12 @@ class ReplayPanel(QGroupBox):
             self._ask()
 
     def _on_failed(self, error: Exception) -> None:
-        given_up = self.step is not None and not self._files[self.step].exists()
         self._describe()
-        if not given_up:
+        if self._asked.exists():
             self.play_button.setChecked(False)
             self.failed.emit(error)
             return
-        self.refresh()
+        self.refresh()  # the run has given it up meanwhile
         self._ask()
 
     def _own_layers(self) -> list[Layer]:
@@ -309,10 +310,9 @@ class ReplayPanel(QGroupBox):
         """Put a snapshot into the viewer, in place of the one before."""
         self.shown = found
         if self.show_box.count() == 0:
-            blocked = self.show_box.blockSignals(True)
-            for key, text in found.shows():
-                self.show_box.addItem(text, key)
-            self.show_box.blockSignals(blocked)
+            with signals_blocked(self.show_box):
+                for key, text in found.shows():
+                    self.show_box.addItem(text, key)
         show = str(self.show_box.currentData())
         there = {own_result(layer) for layer in self._viewer.layers}
         with_fixed = not (self._has_fixed and PREFIX + "fixed" in there)
