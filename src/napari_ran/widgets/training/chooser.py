@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMessageBox, QPushButton, QWidget
 
 import napari_ran as ran
@@ -67,14 +66,12 @@ class RunChooser(QWidget):
         runs = all_runs()
         if self._folder is not None and self._folder not in runs and self._folder.exists():
             runs = {self._folder: state_of(self._folder)} | runs
-        blocked = self.box.blockSignals(True)
         self.box.clear()
         for folder, state in runs.items():
             self.box.addItem(f"{folder.name}   ({state})", str(folder))
-            self.box.setItemData(self.box.count() - 1, str(folder), 3)  # the tool tip
+            self.box.setItemData(self.box.count() - 1, str(folder), Qt.ItemDataRole.ToolTipRole)
         self.box.setCurrentIndex(-1 if self._folder is None else self.box.findData(str(self._folder)))
         self.box.setPlaceholderText("choose a training" if runs else NONE)
-        self.box.blockSignals(blocked)
         self.box.setEnabled(self._ready and bool(runs))
         self.open_button.setEnabled(self._ready)
         mine = self._folder is not None and self._folder.parent == runs_folder()
@@ -94,9 +91,7 @@ class RunChooser(QWidget):
         self.deleted.emit(folder)
 
     def _on_chosen(self, index: int) -> None:
-        folder: Any = self.box.itemData(index)
-        if folder:
-            self.chosen.emit(Path(folder))
+        self.chosen.emit(Path(self.box.itemData(index)))
 
     def _ask_what_to_open(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a training", str(runs_folder()))

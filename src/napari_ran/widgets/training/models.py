@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -44,12 +45,20 @@ UNREADABLE = "The file is damaged or was not written by this package. Remove it,
 
 
 class ModelsPage(QWidget):
-    """A list of models, the chosen one's card, and what can be done with it."""
+    """A list of models, the chosen one's card, and what can be done with it.
+
+    Signals
+    -------
+    failed : Exception
+        What kept a model from being renamed, exported or removed.
+    said : str
+        What was done, in a sentence.
+    """
 
     failed = Signal(object)
     said = Signal(str)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._cards: dict[str, ModelCard] = {}
         self.list = QListWidget()
@@ -126,9 +135,9 @@ class ModelsPage(QWidget):
         name = self.chosen
         self._done(lambda: remove_model(name), f"'{name}' was removed.")
 
-    def _done(self, action: object, text: str) -> bool:
+    def _done(self, action: Callable[[], object], text: str) -> bool:
         try:
-            action()  # type: ignore[operator]
+            action()
         except ran.RanError as error:
             self.failed.emit(error)
             return False
@@ -183,18 +192,14 @@ def card_text(card: ModelCard) -> str:
 
 def figures_of(card: ModelCard) -> list[str]:
     """Return a card's figures in words, each with that of doing nothing where it is known."""
+    figures, order = card.figures, list(_NAMES)
     lines = []
-    for name in [
-        *(name for name in _NAMES if name in card.figures),
-        *(name for name in card.figures if name not in _NAMES),
-    ]:
-        still = card.figures.get(f"{name}_identity")
-        if name.removesuffix("_identity") in card.figures and name.endswith("_identity"):
-            continue
-        words = _NAMES.get(name, name.replace("_", " "))
-        lines.append(f"{words} {_number(card.figures[name])}")
-        if still is not None:
-            lines[-1] += f", doing nothing {_number(still)}"
+    for name in sorted(figures, key=lambda name: order.index(name) if name in order else len(order)):
+        if name.endswith("_identity") and name.removesuffix("_identity") in figures:
+            continue  # said beside the other
+        line = f"{_NAMES.get(name, name.replace('_', ' '))} {_number(figures[name])}"
+        still = figures.get(f"{name}_identity")
+        lines.append(line if still is None else f"{line}, doing nothing {_number(still)}")
     return lines
 
 
