@@ -82,7 +82,7 @@ class WelcomeWidget(DockedWidget):
         self.steps.setTextVisible(False)
         self.steps.setFixedHeight(4)
         self.steps.setAccessibleName("Progress of the tour")
-        self.steps.setToolTip("<p>How far the tour has come, of seven steps</p>")
+        self.steps.setToolTip(f"<p>How far the tour has come, of {len(STEPS)} steps</p>")
         self.back_button, self.skip_button, self.next_button = (QPushButton(text) for text in ("Back", "Skip", ""))
         self.again_button, self.forget_button = QPushButton("Start again"), QPushButton("Forget settings")
         for button, tip in (
@@ -130,22 +130,25 @@ class WelcomeWidget(DockedWidget):
         """The step that is shown."""
         return STEPS[self.index]
 
+    @property
+    def last(self) -> bool:
+        """Whether no step follows."""
+        return self.index + 1 == len(STEPS)
+
     def go_on(self) -> None:
         """Do what the step is about; once that is seen, go on to the next step and do that."""
-        if self.shown and self.index + 1 == len(STEPS):
-            self._end()
-            return
         if self.shown:
-            self._turn_to(self.index + 1)
-        self._act()
+            self.skip()
+        if not self._ended:
+            self._act()
 
     def back(self) -> None:
         """Show the step before; its button does it again."""
         self._turn_to(self.index - 1)
 
     def skip(self) -> None:
-        """Show the next step without doing this one."""
-        if self.index + 1 == len(STEPS):
+        """Show the next step without doing this one, or the end where there is none."""
+        if self.last:
             self._end()
         else:
             self._turn_to(self.index + 1)
@@ -222,15 +225,12 @@ class WelcomeWidget(DockedWidget):
 
     def _show(self) -> None:
         """Show the step, and enable what can be done now."""
-        waiting, last = self._wait.isActive(), self.index + 1 == len(STEPS)
+        waiting = self._wait.isActive()
         self.title.setText(f"<b>{self.step.title}</b> &nbsp; step {self.index + 1} of {len(STEPS)}")
         self.steps.setValue(len(STEPS) if self._ended else self.index + self.shown)
         words = self.step.seen if self.shown else self.step.will
-        self.text.setText("Registering the sample: its progress stands in Register…" if waiting else words)
-        follower = (
-            "Finish" if last else f"Next: {STEPS[self.index + 1].action[:1].lower()}{STEPS[self.index + 1].action[1:]}"
-        )
-        self.next_button.setText(follower if self.shown else self.step.action)
+        self.text.setText(WAITING if waiting else words)
+        self.next_button.setText(self._after if self.shown else self.step.action)
         for button, possible in (
             (self.next_button, not waiting),
             (self.back_button, self.index > 0 and not waiting),
@@ -240,6 +240,14 @@ class WelcomeWidget(DockedWidget):
         if self._ended:
             self.title.setText("<b>The end of the tour</b>")
             self.text.setText(END)
+
+    @property
+    def _after(self) -> str:
+        """What the button says once the step is seen."""
+        if self.last:
+            return "Finish"
+        action = STEPS[self.index + 1].action
+        return f"Next: {action[:1].lower()}{action[1:]}"
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
         """Move to the bottom of the window the first time: the widgets that the tour uses open at its right."""

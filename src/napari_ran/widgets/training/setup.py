@@ -44,7 +44,7 @@ LABELS = {
     "model.start": "Start from",
     "model.preset": "Structure",
     "model.ndim": "Axes",
-    "objective.compare": "Likeness",
+    "objective.compare": "Similarity",
     "objective.dice": "Weight of labels",
     "objective.landmarks": "Weight of points",
     "objective.smooth": "Smoothness",
@@ -72,7 +72,7 @@ PLAIN = {
 HELPS = {
     "data.shape": "Images are brought to this many voxels before the network, such as [96, 80, 128]. Empty: their own. "
     "Half the resolution trains several times as fast.",
-    "objective.dice": "Weak supervision: how much the overlap of labels counts beside the likeness of the images. 0 "
+    "objective.dice": "Weak supervision: how much the overlap of labels counts beside the similarity of the images. 0 "
     "trains without labels.",
 }
 """What is said of a setting here, where its general explanation is not enough."""
