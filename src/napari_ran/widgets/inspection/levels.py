@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_ran.introspect.quantities import StageMetrics
+from napari_ran.introspect.quantities import QUANTITIES, StageMetrics
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets.inspection.legend import LegendWidget
 from napari_ran.widgets.inspection.quantity_list import QuantityList
@@ -255,7 +255,7 @@ class LevelsPage(QWidget):
 
     def _style_chosen(self, index: int) -> None:
         if self._session is not None:
-            self._last_style[self._session.kind(self.quantity)] = self.style_box.currentData()
+            self._last_style[QUANTITIES[self.quantity].kind] = self.style_box.currentData()
             self._offer_parts()
             self._tell()
 
@@ -293,13 +293,13 @@ class LevelsPage(QWidget):
         self.quantities.show_stage(self._session.inspection, self.stage, self.direction)
         self.stage_title.setText(stage_text(self._session.inspection, self.stage))
         self.marks.show_current(self.stage)
-        kind = self._session.kind(self.quantity)
+        kind = QUANTITIES[self.quantity].kind
         _fill(self.style_box, [(STYLES[style], style) for style in STYLES_OF_KIND[kind]], self._last_style.get(kind))
         self._offer_parts()
 
     def _offer_parts(self) -> None:
         assert self._session is not None
-        kind = self._session.kind(self.quantity)
+        kind = QUANTITIES[self.quantity].kind
         wanted = kind in WITH_PARTS or self.style_box.currentData() == "single"
         self.part_box.setVisible(wanted)
         self._part_label.setVisible(wanted)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.lookup import Lookup
+from napari_ran.introspect.quantities import QUANTITIES, StageMetrics
 from napari_ran.webpage import provenance
 from napari_ran.widgets._worker import Task, Work
 from napari_ran.widgets.inspection.limits import Limits, Shares
-from napari_ran.widgets.inspection.views import STYLES_OF_KIND, Choice, Picture, kind_of, make_picture, thumbnail
+from napari_ran.widgets.inspection.views import STYLES_OF_KIND, Choice, Picture, make_picture, thumbnail
 
 ROOM = 512 * 2**20
 """Bytes of whole volumes that are kept for stepping back and forth while the viewer shows the volume."""
@@ -72,7 +73,7 @@ class Session:
         self.limits = Limits(inspection) if limits is None else limits
         self.shares = Shares(inspection)
         self.shelf = Shelf()
-        self.metrics: dict[tuple[int, str], Any] = {}
+        self.metrics: dict[tuple[int, str], StageMetrics] = {}
         self._prepared: set[tuple[Any, ...]] = set()
         self._one_at_a_time = threading.Lock()
 
@@ -85,14 +86,10 @@ class Session:
         """Return what the parts of a quantity are, heads or channels, and how many it has at a stage."""
         what = "Channel" if quantity in OF_CHANNELS else "Head"
         trace, level = self.inspection.trace, self.inspection.stages[stage].level
-        if trace is None or level is None or self.kind(quantity) in ("vector", "scalar", "image"):
+        if trace is None or level is None or QUANTITIES[quantity].kind in ("vector", "scalar", "image"):
             return what, 1
         info = trace.model.level_info[level]
         return what, info.channels if quantity in OF_CHANNELS else info.heads
-
-    def kind(self, quantity: str) -> str:
-        """Return the kind of a quantity."""
-        return kind_of(self.inspection, quantity)
 
     def ready(self, choice: Choice, whole: bool = False) -> bool:
         """Whether a view (of a slice, or of the whole volume) is to be had without much computing."""
@@ -129,7 +126,7 @@ class Session:
     def _needs(self, choice: Choice) -> tuple[Any, ...]:
         """Return what has to be known before a view is quickly made: most is common to the stages of a quantity."""
         plane = choice.plane if choice.style == "colour" else None
-        own_stage = self.kind(choice.quantity) == "masks" or self.inspection.trace is None
+        own_stage = QUANTITIES[choice.quantity].kind == "masks" or self.inspection.trace is None
         return choice.quantity, choice.direction, plane, choice.stage if own_stage else None
 
     def allowed(self, choice: Choice) -> Choice | None:
@@ -139,7 +136,7 @@ class Session:
             return None
         if self.inspection.why_not(*choice.address):
             return None
-        styles = STYLES_OF_KIND[self.kind(choice.quantity)]
+        styles = STYLES_OF_KIND[QUANTITIES[choice.quantity].kind]
         return choice if choice.style in styles else replace(choice, style=styles[0])
 
     def has(self, choice: Choice) -> bool:
@@ -184,7 +181,7 @@ def thumbnail_work(session: Session, stage: int, direction: str, quantities: Ite
 def metrics_work(session: Session, stage: int, direction: str) -> Work:
     """Return the work of measuring a stage: it returns ((stage, direction), metrics)."""
 
-    def work(task: Task) -> Generator[Any, None, tuple[tuple[int, str], Any]]:
+    def work(task: Task) -> Generator[Any, None, tuple[tuple[int, str], StageMetrics]]:
         yield from ()
         key = (stage, direction)
         if key not in session.metrics:
