@@ -99,10 +99,9 @@ class BoundaryGroup(QGroupBox):
         self.first_box.clear()
         self.second_box.clear()
         self.second_box.addItem("all else", None)
-        for label in () if labels is None else sorted(set(labels[0].ids)):
-            name = labels[0].names.get(label, f"label {label}")  # type: ignore[index]
-            self.first_box.addItem(name, label)
-            self.second_box.addItem(name, label)
+        for label in [] if labels is None else sorted(set(labels[0].ids)):
+            for box in (self.first_box, self.second_box):
+                box.addItem(labels[0].names.get(label, f"label {label}"), label)  # type: ignore[index]
         if self.second_box.count() > 2:
             self.second_box.setCurrentIndex(2)
         for part in (self.first_box, self.second_box, self.labels_button):

@@ -107,11 +107,10 @@ class FieldDialog(QDialog):
             layer = box.currentData()
             images[role] = None if layer is None else Source.of(layer, role)
         layer = self.field_box.currentData()
-        if layer is None and self.path is None:
+        field = self.path if layer is None else layer_values(layer)
+        if field is None:
             cure = "Choose a layer of components (3, Z, Y, X), or a file"
             raise ran.InputError("field", "no field is chosen", cure)
-        field = self.path if layer is None else layer_values(layer)
-        assert field is not None  # one of the two is chosen
         return foreign_work(field, self.unit_box.currentData(), images)
 
 

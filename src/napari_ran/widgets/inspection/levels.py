@@ -320,7 +320,7 @@ class LevelsPage(QWidget):
 
 def _fill(box: QComboBox, items: list[tuple[str, Any]], wanted: Any) -> None:
     """Let a box offer these texts and values, and choose the wanted one or else the first, if it had others."""
-    if [box.itemData(index) for index in range(box.count())] == [value for _, value in items]:
+    if [(box.itemText(index), box.itemData(index)) for index in range(box.count())] == items:
         return
     with signals_blocked(box):
         box.clear()

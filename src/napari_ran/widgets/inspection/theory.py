@@ -114,7 +114,7 @@ class TheoryPage(QWidget):
         self.figures = QLabel()
         self.figures.setTextFormat(Qt.TextFormat.RichText)
         self.figures.setAccessibleName("Size of the network")
-        self.plot = CurvePlot(viewer)
+        self.plot = BoundPlot(viewer)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         layout.addLayout(form)
@@ -232,7 +232,7 @@ def cost_work(config: RANConfig, other: RANConfig, shape: tuple[int, ...]) -> Wo
     return work
 
 
-class CurvePlot(ThemedPlot):
+class BoundPlot(ThemedPlot):
     """Delta_inf(p) of some layouts, as steps.
 
     Parameters
