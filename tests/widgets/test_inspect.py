@@ -9,7 +9,7 @@ from qtpy.QtGui import QTextDocument
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.io.layers import KEY, to_layer_data
+from napari_ran.io.layers import KEY, napari_affine, to_layer_data
 from napari_ran.widgets._layers import own_result
 from napari_ran.widgets.inspection.layers import PICTURES
 from napari_ran.widgets.inspection.space import PREFIX
@@ -130,6 +130,19 @@ def test_users_layers_keep_their_place_and_selection(
     assert viewer.layers[0] is mine
     assert viewer.layers.selection.active is mine
     assert KEY not in mine.metadata or own_result(mine) is None
+
+
+def test_a_result_lies_in_the_units_of_a_time_series(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
+) -> None:
+    viewer, widget = inspect_in()
+    viewer.add_image(np.zeros((2, 16, 20, 26)), scale=(1, 2000, 1000, 1000), units=("s", "um", "um", "um"))
+    widget.recent.put(results[3])
+    widget.seen()
+    ground = widget.layers.find("ground")
+    assert {str(unit) for unit in ground.units} == {"micrometer"}
+    expected = 1000 * napari_affine(widget.session.inspection.trace.grid)[:-1, -1]
+    np.testing.assert_allclose(ground.data_to_world(np.zeros(3)), expected, rtol=1e-6)
 
 
 def test_a_quantity_that_a_stage_lacks_is_explained(

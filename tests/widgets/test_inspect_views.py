@@ -244,6 +244,16 @@ def test_what_is_known_once_serves_all_stages(inspection: Inspection) -> None:
     assert not session.ready(Choice("masks", 2, style="blend"))
 
 
+def test_what_needs_no_limits_makes_nothing_ready_that_does(inspection: Inspection) -> None:
+    session = Session(inspection)
+    session.picture(Choice("increment", 1, style="grid"))
+    assert session.ready(Choice("increment", 3, style="grid"))
+    assert not session.ready(Choice("increment", 1, style="magnitude"))
+    session.picture(Choice("masks", 1, style="single"))
+    assert session.ready(Choice("masks", 1, style="single", part=2))
+    assert not session.ready(Choice("masks", 1, style="blend"))
+
+
 def test_the_shelf_keeps_what_was_seen_last(inspection: Inspection) -> None:
     session = Session(inspection)
     choices = [Choice("field", stage, style="contours") for stage in (1, 2, 3)]

@@ -139,6 +139,8 @@ class KeptPoints(QWidget):
 
     def export(self, path: str | Path) -> None:
         """Write one line per point, stage and contribution."""
+        if not self.points:
+            return
         try:
             with replacing(path, "the table") as part:
                 write_points(self.points, part)
@@ -147,9 +149,7 @@ class KeptPoints(QWidget):
 
 
 def write_points(pins: list[Probe], path: Path) -> None:
-    """Write one line per point, stage and contribution; positions and vectors in mm, RAS."""
-    if not pins:
-        return
+    """Write one line per point (there is at least one), stage and contribution; positions and vectors in mm, RAS."""
     axes = "xyz"[: len(pins[0].point)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

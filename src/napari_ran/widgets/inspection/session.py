@@ -125,9 +125,9 @@ class Session:
 
     def _needs(self, choice: Choice) -> tuple[Any, ...]:
         """Return what has to be known before a view is quickly made: most is common to the stages of a quantity."""
-        plane = choice.plane if choice.style == "colour" else None
+        limits = {"colour": choice.plane, "grid": None, "single": None}.get(choice.style, "all")
         own_stage = QUANTITIES[choice.quantity].kind == "masks" or self.inspection.trace is None
-        return choice.quantity, choice.direction, plane, choice.stage if own_stage else None
+        return choice.quantity, choice.direction, limits, choice.stage if own_stage else None
 
     def allowed(self, choice: Choice) -> Choice | None:
         """Return the choice with a style that fits its quantity; None where the stage has no such quantity."""

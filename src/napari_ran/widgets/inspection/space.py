@@ -42,9 +42,10 @@ class ViewerSpace:
     def units(self, ndim: int) -> tuple[tuple[Any, ...], NDArray[np.float64]]:
         """Return the units of the viewer's other layers, which must not be mixed, and how many mm each is."""
         for layer in self._viewer.layers:
-            if layer.ndim == ndim and not (own_result(layer) or "").startswith(PREFIX):
+            if layer.ndim >= ndim and not (own_result(layer) or "").startswith(PREFIX):
+                units = tuple(layer.units)[-ndim:]  # of a time series the last axes are those of space
                 try:
-                    return tuple(layer.units), np.array(millimetres(layer.units, layer.name))
+                    return units, np.array(millimetres(units, layer.name))
                 except ran.InputError:
                     continue
         return ("mm",) * ndim, np.ones(ndim)
