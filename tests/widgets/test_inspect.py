@@ -214,6 +214,18 @@ def test_thumbnails_and_figures_follow_the_stage(
     assert f"{expected.similarity:.3f}" in widget.levels.metrics.text()
 
 
+def test_a_stage_that_a_direction_lacks_has_no_figures(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, widget = inspect_in(results[2])
+    monkeypatch.setattr(widget.session, "has", lambda choice: choice.stage != 1)
+    for stage, words in ((1, ""), (2, "Displacement"), (1, "")):
+        widget.levels.choose(stage=stage)
+        qtbot.waitUntil(lambda: widget._rest.isActive() is False, timeout=20_000)
+        qtbot.waitUntil(lambda words=words: words in widget.levels.metrics.text(), timeout=20_000)
+        assert bool(widget.levels.metrics.text()) == bool(words)
+
+
 def test_thumbnails_are_those_of_the_direction(
     inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
 ) -> None:

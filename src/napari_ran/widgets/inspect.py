@@ -275,12 +275,15 @@ class InspectWidget(DockedWidget):
         if self.session is None:
             return
         choice = self.levels.choice
+        key = (choice.stage, choice.direction)
         missing = self.levels.missing_thumbnails()
         if missing:
-            self.painter.start(thumbnail_work(self.session, choice.stage, choice.direction, missing))
-        key = (choice.stage, choice.direction)
+            self.painter.start(thumbnail_work(self.session, *key, missing))
+        if not self.session.has(choice):
+            self.levels.metrics.clear()
+            return
         self.levels.show_metrics(self.session.metrics.get(key))
-        if key not in self.session.metrics and self.session.has(choice):
+        if key not in self.session.metrics:
             self.measurer.start(metrics_work(self.session, *key))
 
     @property
@@ -299,7 +302,7 @@ class InspectWidget(DockedWidget):
 
     def _on_metrics(self, made: tuple[tuple[int, str], Any]) -> None:
         key, metrics = made
-        if key == (self.levels.choice.stage, self.levels.choice.direction):
+        if key == (self.levels.stage, self.levels.direction):
             self.levels.show_metrics(metrics)
 
     def _tab_changed(self, index: int) -> None:

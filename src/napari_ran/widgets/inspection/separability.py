@@ -29,7 +29,7 @@ from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.boundary import BoundaryGroup
 from napari_ran.widgets.inspection.files import save_figure
 from napari_ran.widgets.inspection.layers import InspectLayers
-from napari_ran.widgets.inspection.pdf_plot import PdfPlot
+from napari_ran.widgets.inspection.pdf_plot import PdfPlot, Range
 from napari_ran.widgets.inspection.session import Session
 from napari_ran.writing import replacing
 
@@ -209,8 +209,14 @@ class SeparabilityPage(QWidget):
 
     # ---------------------------------------------------------------- brushing
 
-    def light_up(self, cells: Any) -> None:
-        """Show the point pairs of some cells in the viewer, a line between the two points of each."""
+    def light_up(self, cells: tuple[Range, Range]) -> None:
+        """Show the point pairs of some cells in the viewer, a line between the two points of each.
+
+        Parameters
+        ----------
+        cells : ((int, int), (int, int))
+            Distances and differences in voxels, first and last.
+        """
         if self.found is None or self._session is None:
             return
         pairs = self.found.pairs_in(cells, MOST_PAIRS)
