@@ -12,12 +12,12 @@ from qtpy.QtWidgets import (
     QLabel,
     QMainWindow,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._forms import button
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._remembered import forget, keep, recall
@@ -64,7 +64,6 @@ class WelcomeWidget(DockedWidget):
         self._wait.setInterval(LOOK_MS)
         self._wait.timeout.connect(self._look)
         self._build()
-        self._connect()
         self._show()
         self._follow_viewer(True)
 
@@ -83,16 +82,12 @@ class WelcomeWidget(DockedWidget):
         self.steps.setFixedHeight(4)
         self.steps.setAccessibleName("Progress of the tour")
         self.steps.setToolTip(f"<p>How far the tour has come, of {len(STEPS)} steps</p>")
-        self.back_button, self.skip_button, self.next_button = (QPushButton(text) for text in ("Back", "Skip", ""))
-        self.again_button, self.forget_button = QPushButton("Start again"), QPushButton("Forget settings")
-        for button, tip in (
-            (self.back_button, "Go back to the step before"),
-            (self.skip_button, "Go on without this step; a later one makes what it needs"),
-            (self.next_button, "Do what this step is about, then go on to the next"),
-            (self.again_button, "Go back to the first step; nothing is closed"),
-            (self.forget_button, "Forget the last used values of all forms and the step of this tour"),
-        ):
-            button.setToolTip(f"<p>{tip}</p>")
+        self.back_button = button("Back", "Go back to the step before", self.back)
+        self.skip_button = button("Skip", "Go on without this step; a later one makes what it needs", self.skip)
+        self.next_button = button("", "Do what this step is about, then go on to the next", self.go_on)
+        self.again_button = button("Start again", "Go back to the first step; nothing is closed", self.start_again)
+        tip = "Forget the last used values of all forms and the step of this tour"
+        self.forget_button = button("Forget settings", tip, self.forget)
         self.next_button.setDefault(True)
         self.message = MessagePanel(self.viewer)
         page = QWidget()
@@ -100,11 +95,11 @@ class WelcomeWidget(DockedWidget):
         inside.setContentsMargins(0, 0, 0, 0)
         inside.addWidget(self.text, 1)
         row = QHBoxLayout()
-        for button in (self.again_button, self.forget_button):
-            row.addWidget(button)
+        for part in (self.again_button, self.forget_button):
+            row.addWidget(part)
         row.addStretch(1)
-        for button in (self.back_button, self.skip_button, self.next_button):
-            row.addWidget(button)
+        for part in (self.back_button, self.skip_button, self.next_button):
+            row.addWidget(part)
         self.page = scrolled(page)
         self.page.setMinimumHeight(2 * self.fontMetrics().lineSpacing() + 6)  # where the window is low, it scrolls
         layout = QVBoxLayout(self)
@@ -114,13 +109,6 @@ class WelcomeWidget(DockedWidget):
             layout.addWidget(part)
         layout.addLayout(row)
         self.setMinimumWidth(340)
-
-    def _connect(self) -> None:
-        self.next_button.clicked.connect(self.go_on)
-        self.back_button.clicked.connect(self.back)
-        self.skip_button.clicked.connect(self.skip)
-        self.again_button.clicked.connect(self.start_again)
-        self.forget_button.clicked.connect(self.forget)
         bind(self, forward=self.next_button, back=self.back_button)
 
     # ---------------------------------------------------------------- going
@@ -231,12 +219,12 @@ class WelcomeWidget(DockedWidget):
         words = self.step.seen if self.shown else self.step.will
         self.text.setText(WAITING if waiting else words)
         self.next_button.setText(self._after if self.shown else self.step.action)
-        for button, possible in (
+        for part, possible in (
             (self.next_button, not waiting),
             (self.back_button, self.index > 0 and not waiting),
             (self.skip_button, True),
         ):
-            button.setEnabled(possible and not self._ended)
+            part.setEnabled(possible and not self._ended)
         if self._ended:
             self.title.setText("<b>The end of the tour</b>")
             self.text.setText(END)

@@ -13,6 +13,7 @@ from napari_ran.introspect.ablation_table import AblationRow, AblationTable, Sco
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.models import RAN, Ablation
 from napari_ran.widgets._worker import Task, Work
+from napari_ran.widgets.inspection.tables import rich_table
 
 
 def given_annotations(inspection: Inspection) -> dict[str, Any]:
@@ -71,7 +72,8 @@ def without(inspection: Inspection, found: Ablated) -> Inspection:
 def outcome_text(found: Ablated, before: Score) -> str:
     """Return what an ablation changed, as a small table in rich text; `before` is the whole network's score."""
     after = found.score
-    rows = [("Field changes", "", f"{found.mean_mm:.2f} mm", f"at most {found.max_mm:.1f}")]
+    rows = [("", "<i>whole</i>", "<i>without</i>", "<i>change</i>")]
+    rows.append(("Field changes", "", f"{found.mean_mm:.2f} mm", f"at most {found.max_mm:.1f}"))
     for name, old, new, digits in (
         ("Similarity", before.similarity, after.similarity, 3),
         ("Dice", before.dice_mean, after.dice_mean, 3),
@@ -79,9 +81,7 @@ def outcome_text(found: Ablated, before: Score) -> str:
     ):
         if old is not None and new is not None:
             rows.append((name, f"{old:.{digits}f}", f"{new:.{digits}f}", f"{new - old:+.{digits}f}"))
-    cells = "".join("<tr>" + "".join(f"<td>{cell}&nbsp;&nbsp;</td>" for cell in row) + "</tr>" for row in rows)
-    head = "<tr><td></td><td><i>whole</i></td><td><i>without</i></td><td><i>change</i></td></tr>"
-    return f"<b>{html.escape(found.ablation.describe())}</b><table>{head}{cells}</table>"
+    return f"<b>{html.escape(found.ablation.describe())}</b>{rich_table(rows)}"
 
 
 def row_title(row: AblationRow) -> str:

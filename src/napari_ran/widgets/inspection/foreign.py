@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from napari.layers import Image as ImageLayer
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QLabel, QWidget
 
 import napari_ran as ran
 from napari_ran.contributions import layer_affine
@@ -18,7 +18,7 @@ from napari_ran.introspect.inspection import Inspection
 from napari_ran.io import load_field
 from napari_ran.io.layers import grid_of_layer
 from napari_ran.widgets._access import Spoken, explain_buttons
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._layers import Source, own_result
 from napari_ran.widgets._worker import Task, Work
 from napari_ran.widgets.inspection.space import PREFIX
@@ -49,9 +49,8 @@ class FieldDialog(QDialog):
         self.unit_box.addItem("mm along the layer's axes", "mm")
         self.fixed_box = combo("Fixed image", "The image that stays; without it there is no difference image.")
         self.moving_box = combo("Moving image", "The image that is pulled; without it there is no warped image.")
-        self.file_button = QPushButton("Choose a file…")
-        self.file_button.setToolTip("<p>A transform or field of ITK, 3D Slicer, ANTs, FSL or Learn2Reg</p>")
-        self.file_button.clicked.connect(self._ask)
+        tip = "A transform or field of ITK, 3D Slicer, ANTs, FSL or Learn2Reg"
+        self.file_button = button("Choose a file…", tip, self._ask)
         self._fill(viewer)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
         explain_buttons(buttons, "Read the field and show it in Inspect")

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -26,6 +25,7 @@ from superqt.utils import signals_blocked
 from napari_ran.errors import OutputError
 from napari_ran.introspect.probe import Probe
 from napari_ran.introspect.quantities import Stage
+from napari_ran.widgets._forms import button
 from napari_ran.widgets.inspection.colours import head_colours
 from napari_ran.widgets.inspection.stages import short_name
 from napari_ran.widgets.inspection.tables import WholeTable
@@ -58,15 +58,11 @@ class KeptPoints(QWidget):
         caption = QLabel(CAPTION)
         caption.setWordWrap(True)  # or the page is wider than a narrow dock, which cuts it off
         self.table = self._new_table()
-        remove = QPushButton("Remove")
-        remove.setToolTip("<p>Forget the selected points, or the last one when none is selected</p>")
-        remove.clicked.connect(self.remove_selected)
-        export = QPushButton("Export CSV…")
-        export.setToolTip("<p>Write all contributions, masks and confidences of the kept points</p>")
-        export.clicked.connect(self._ask_where)
         buttons = QHBoxLayout()
-        buttons.addWidget(remove)
-        buttons.addWidget(export)
+        tip = "Forget the selected points, or the last one when none is selected"
+        buttons.addWidget(button("Remove", tip, self.remove_selected))
+        tip = "Write all contributions, masks and confidences of the kept points"
+        buttons.addWidget(button("Export CSV…", tip, self._ask_where))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(caption)
@@ -78,11 +74,9 @@ class KeptPoints(QWidget):
         table = WholeTable()
         table.setAccessibleName(CAPTION)
         table.setToolTip("<p>A row for each point that was kept; choose one to see its path again</p>")
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(22)
-        table.setShowGrid(False)
         table.itemSelectionChanged.connect(self._row_selected)
         return table
 

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from napari_ran.introspect.quantities import QUANTITIES, StageMetrics
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets.inspection.legend import LegendWidget
 from napari_ran.widgets.inspection.quantity_list import QuantityList
 from napari_ran.widgets.inspection.session import Session
@@ -84,9 +84,8 @@ class LevelsPage(QWidget):
         self.metrics.setAccessibleName("Figures of this stage")
         self.metrics.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         layout.addWidget(self.metrics)
-        self.filmstrip = QPushButton("Filmstrip of all levels…")
-        self.filmstrip.setToolTip("<p>Every stage side by side at the current slice, to look at and to save</p>")
-        self.filmstrip.clicked.connect(self.filmstrip_wanted)
+        tip = "Every stage side by side at the current slice, to look at and to save"
+        self.filmstrip = button("Filmstrip of all levels…", tip, self.filmstrip_wanted)
         layout.addWidget(self.filmstrip)
         layout.addStretch(1)
         self.setEnabled(False)
@@ -127,12 +126,12 @@ class LevelsPage(QWidget):
         row.setSpacing(2)
         self.directions = QButtonGroup(self)
         for name, (title, tip) in DIRECTIONS.items():
-            button = QPushButton(title)
-            button.setCheckable(True)
-            button.setToolTip(f"<p>{tip}</p>")
-            button.setProperty("direction", name)
-            self.directions.addButton(button)
-            row.addWidget(button)
+            choice = QPushButton(title)
+            choice.setCheckable(True)
+            choice.setToolTip(f"<p>{tip}</p>")
+            choice.setProperty("direction", name)
+            self.directions.addButton(choice)
+            row.addWidget(choice)
         self.directions.buttonClicked.connect(self._changed)
         return row
 
@@ -161,9 +160,9 @@ class LevelsPage(QWidget):
         at_end = not before or stage == self.slider.maximum()
         if direction not in inspection.directions:
             direction = inspection.directions[0]
-        for button in self.directions.buttons():
-            button.setEnabled(button.property("direction") in inspection.directions)
-            button.setChecked(button.property("direction") == direction)
+        for choice in self.directions.buttons():
+            choice.setEnabled(choice.property("direction") in inspection.directions)
+            choice.setChecked(choice.property("direction") == direction)
         self.quantities.show_quantities(inspection.quantities, (before, *START))
         with signals_blocked(self.slider):
             self.slider.setRange(0, len(stages) - 1)
@@ -186,8 +185,8 @@ class LevelsPage(QWidget):
     @property
     def direction(self) -> str:
         """The chosen direction."""
-        button = self.directions.checkedButton()
-        return "forward" if button is None else str(button.property("direction"))
+        chosen = self.directions.checkedButton()
+        return "forward" if chosen is None else str(chosen.property("direction"))
 
     @property
     def choice(self) -> Choice:
@@ -201,8 +200,8 @@ class LevelsPage(QWidget):
     def choose(self, **changes: Any) -> None:
         """Choose as the user would: quantity, stage, direction, style, part."""
         if "direction" in changes:
-            for button in self.directions.buttons():
-                button.setChecked(button.property("direction") == changes["direction"])
+            for choice in self.directions.buttons():
+                choice.setChecked(choice.property("direction") == changes["direction"])
             self._changed()
         if "quantity" in changes:
             self.quantities.choose(changes["quantity"])
@@ -224,7 +223,8 @@ class LevelsPage(QWidget):
     def show_thumbnail(self, quantity: str, stage: int, direction: str, picture: NDArray[np.uint8]) -> None:
         """Put a picture beside a quantity."""
         self.quantities.keep(quantity, stage, direction, picture)
-        self.quantities.show_thumbnails(self.stage, self.direction)
+        if self._session is not None:
+            self.quantities.show_stage(self._session.inspection, self.stage, self.direction)
 
     def missing_thumbnails(self) -> list[str]:
         """Return the quantities of this stage without a picture."""

@@ -37,10 +37,8 @@ class PartsMatrix(WholeTable):
         self._boxes: list[tuple[Ablation, QTableWidgetItem]] = []
         self.setAccessibleName("Parts of the network by level")
         self.setToolTip("<p>One row per level, one box per part; a part without its tick is switched off</p>")
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.setShowGrid(False)
         self.verticalHeader().setDefaultSectionSize(24)
 
     def show_config(self, config: RANConfig | None) -> None:

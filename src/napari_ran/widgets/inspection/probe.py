@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_ran.introspect.probe import Probe, probe
+from napari_ran.widgets._forms import button
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets.inspection.kept_points import KeptPoints, pin_colour
 from napari_ran.widgets.inspection.layers import InspectLayers
@@ -72,9 +73,8 @@ class ProbePage(QWidget):
         self.follow = QCheckBox("Follow the mouse")
         self.follow.setChecked(True)
         self.follow.setToolTip("<p>Probe the voxel under the mouse while this page is open</p>")
-        self.pin_button = QPushButton("Keep point")
-        self.pin_button.setToolTip(f"<p>Keep the last point (or Shift + click, or {PIN_KEY} over the image)</p>")
-        self.pin_button.clicked.connect(self.pin)
+        tip = f"Keep the last point (or Shift + click, or {PIN_KEY} over the image)"
+        self.pin_button = button("Keep point", tip, self.pin)
         self.plot = ProbePlot(self._viewer)
         self.kept = KeptPoints()
         self.kept.changed.connect(self._mark_pins)

@@ -68,7 +68,9 @@ class QuantityList(QListWidget):
             item.setForeground(QColor(128, 128, 128) if reason else QBrush())  # no brush: the theme's colour
             why = f"<br><i>{reason}.</i>" if reason else ""
             item.setToolTip(f"<p>{quantity.help}{why}</p>")
-            self._show(item, stage, direction)
+            picture = self._thumbnails.get((quantity.name, stage, direction))
+            if picture is not None:  # else that of the stage before stays
+                item.setIcon(QIcon(_framed(picture)))
 
     def missing(self, inspection: Inspection, stage: int, direction: str) -> list[str]:
         """Return the quantities of a stage without a thumbnail."""
@@ -78,16 +80,6 @@ class QuantityList(QListWidget):
     def keep(self, quantity: str, stage: int, direction: str, picture: NDArray[np.uint8]) -> None:
         """Keep a thumbnail for `show_stage`."""
         self._thumbnails[quantity, stage, direction] = picture
-
-    def show_thumbnails(self, stage: int, direction: str) -> None:
-        """Show the thumbnails that there are of a stage; of the rest those of the stage before stay."""
-        for item in self._items():
-            self._show(item, stage, direction)
-
-    def _show(self, item: QListWidgetItem, stage: int, direction: str) -> None:
-        picture = self._thumbnails.get((_name(item), stage, direction))
-        if picture is not None:
-            item.setIcon(QIcon(_framed(picture)))
 
     def _items(self) -> list[QListWidgetItem]:
         return [self.item(row) for row in range(self.count())]

@@ -9,21 +9,14 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels as LabelsLayer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QFormLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 import napari_ran as ran
 from napari_ran.errors import OutputError
 from napari_ran.introspect.separability import Separability, SeparabilityDifference
 from napari_ran.introspect.study import stage_separability
 from napari_ran.transform import resample
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._layers import Source
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.boundary import BoundaryGroup
@@ -101,9 +94,7 @@ class SeparabilityPage(QWidget):
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.text.setAccessibleName("What was measured")
-        self.export_button = QPushButton("Export PDF…")
-        self.export_button.setToolTip("<p>Write the table (CSV) or the figure (PNG, SVG)</p>")
-        self.export_button.clicked.connect(self._ask_where)
+        self.export_button = button("Export PDF…", "Write the table (CSV) or the figure (PNG, SVG)", self._ask_where)
         self.export_button.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)

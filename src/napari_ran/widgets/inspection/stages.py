@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.quantities import Stage, StageMetrics
+from napari_ran.widgets.inspection.tables import rich_table
 
 SHORT = {"output": "out", "instance": "fit", "field": "field"}
 """What a stage that is no level is called where there is little room."""
@@ -84,4 +85,4 @@ def metrics_text(metrics: StageMetrics) -> str:
         rows.append(("Dice", f"{metrics.dice_mean:.3f} over {len(metrics.dice)} labels"))
     if metrics.tre_mm is not None:
         rows.append(("TRE", f"{metrics.tre_mm:.2f} mm"))
-    return "<table>" + "".join(f"<tr><td>{a}&nbsp;&nbsp;</td><td>{b}</td></tr>" for a, b in rows) + "</table>"
+    return rich_table(rows)

@@ -32,7 +32,7 @@ from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.axes import draw_numbers
 from napari_ran.widgets.inspection.colours import head_colours
-from napari_ran.widgets.inspection.tables import WholeTable
+from napari_ran.widgets.inspection.tables import WholeTable, rich_table
 
 FARTHEST = 96
 """Distances of Delta_inf that are drawn, in voxels: there the layouts differ."""
@@ -96,9 +96,7 @@ class TheoryPage(QWidget):
         self.table = WholeTable(0, len(HEADS))
         self.table.setAccessibleName("Levels of the layout")
         self.table.setToolTip("<p>One row per level; the capture range is in voxels of the image</p>")
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.table.setShowGrid(False)
         for column, (head, tip) in enumerate(zip(HEADS, TIPS, strict=True)):
             item = QTableWidgetItem(head)
             item.setToolTip(f"<p>{tip}</p>")
@@ -205,8 +203,7 @@ class TheoryPage(QWidget):
 
     def _on_cost(self, rows: list[tuple[str, ...]]) -> None:
         head = ("", "<i>this layout</i>", f"<i>{self.against_box.currentData()}</i>")
-        cells = (f"<tr>{''.join(f'<td>{cell}&nbsp;&nbsp;&nbsp;</td>' for cell in row)}</tr>" for row in (head, *rows))
-        self.figures.setText(f"<table>{''.join(cells)}</table>")
+        self.figures.setText(rich_table([head, *rows]))
 
     def _on_cost_failed(self, error: Exception) -> None:
         self.figures.setText(f"{error.problem}." if isinstance(error, ran.InputError) else str(error))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMessageBox, QWidget
 
 import napari_ran as ran
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets.training.runs import all_runs, delete_run, runs_folder, state_of
 
 NONE = "no training yet"
@@ -36,10 +36,10 @@ class RunChooser(QWidget):
         self._folder: Path | None = None
         self._ready = True
         self.box = combo("Training", "The trainings that were started here, the newest first.")
-        self.open_button = QPushButton("Open…")
-        self.open_button.setToolTip("<p>Show another training by its folder: it may run, have ended or be resumed</p>")
-        self.delete_button = QPushButton("Delete…")
-        self.delete_button.setToolTip("<p>Delete this training with its checkpoints; a model that it gave stays</p>")
+        tip = "Show another training by its folder: it may run, have ended or be resumed"
+        self.open_button = button("Open…", tip, self._ask_what_to_open)
+        tip = "Delete this training with its checkpoints; a model that it gave stays"
+        self.delete_button = button("Delete…", tip, self._ask_to_delete)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)
@@ -47,8 +47,6 @@ class RunChooser(QWidget):
         row.addWidget(self.open_button)
         row.addWidget(self.delete_button)
         self.box.activated.connect(self._on_chosen)
-        self.open_button.clicked.connect(self._ask_what_to_open)
-        self.delete_button.clicked.connect(self._ask_to_delete)
         self.refresh()
 
     def show_run(self, folder: Path | None) -> None:

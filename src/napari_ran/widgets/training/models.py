@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QMessageBox,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import (
 import napari_ran as ran
 from napari_ran.io.checkpoints import ModelCard
 from napari_ran.io.own_models import export_model, own_models, remove_model, rename_model
+from napari_ran.widgets._forms import button
 from napari_ran.widgets._models import models
 
 _FEWEST, _MOST = 4, 12
@@ -70,15 +70,14 @@ class ModelsPage(QWidget):
         self.card.setTextFormat(Qt.TextFormat.RichText)
         self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.card.setAccessibleName("Card of the model")
-        self.rename_button, self.export_button, self.remove_button = (
-            QPushButton(text) for text in ("Rename…", "Export…", "Remove…")
-        )
-        self.rename_button.setToolTip("<p>Give a model of yours another name</p>")
-        self.remove_button.setToolTip("<p>Delete a model of yours for good; bundled ones stay</p>")
-        self.export_button.setToolTip("Copy the model with its card to a file that others can use")
+        self.rename_button = button("Rename…", "Give a model of yours another name", self._ask_for_name)
+        tip = "Copy the model with its card to a file that others can use"
+        self.export_button = button("Export…", tip, self._ask_for_file)
+        tip = "Delete a model of yours for good; bundled ones stay"
+        self.remove_button = button("Remove…", tip, self._ask_to_remove)
         row = QHBoxLayout()
-        for button in (self.rename_button, self.export_button, self.remove_button):
-            row.addWidget(button)
+        for part in (self.rename_button, self.export_button, self.remove_button):
+            row.addWidget(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         layout.addWidget(self.list)
@@ -86,9 +85,6 @@ class ModelsPage(QWidget):
         layout.addWidget(self.card)
         layout.addStretch(1)
         self.list.currentItemChanged.connect(self._show_card)
-        self.rename_button.clicked.connect(self._ask_for_name)
-        self.export_button.clicked.connect(self._ask_for_file)
-        self.remove_button.clicked.connect(self._ask_to_remove)
         models.changed.connect(self.refresh)
         self.refresh()
 
