@@ -22,7 +22,7 @@ from napari_ran.widgets.inspection.export import ExportBar
 from napari_ran.widgets.inspection.filmstrip import Filmstrip, FilmstripWindow
 from napari_ran.widgets.inspection.foreign import FieldDialog
 from napari_ran.widgets.inspection.header import Header
-from napari_ran.widgets.inspection.layers import PICTURES, InspectLayers
+from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.levels import LevelsPage
 from napari_ran.widgets.inspection.probe import ProbePage
 from napari_ran.widgets.inspection.recent import recent_of
@@ -244,11 +244,7 @@ class InspectWidget(DockedWidget):
     def _show_nothing(self, choice: Choice) -> None:
         """Leave only the ground where the stage has no such quantity; the list's tool tip says why."""
         assert self.session is not None
-        for slot in PICTURES:
-            layer = self.layers.find(slot)
-            if layer is not None:
-                layer.visible = False
-        self.layers.forget()
+        self.layers.hide()
         self.levels.nothing_to_show(f"{self.session.inspection.why_not(*choice.address)}.")
 
     def _on_picture(self, picture: Picture) -> None:

@@ -123,11 +123,20 @@ class InspectLayers(ViewerSpace):
             affine = napari_affine(picture.grid)
             self._put(Content(picture.slot, "image", picture.data, affine, title, style, look, lasting=rgb))
         if picture.slot != self._active:
-            for slot in PICTURES:
-                layer = self.find(slot)
-                if layer is not None:
-                    layer.visible = slot == picture.slot
-            self._active = picture.slot
+            self._see(picture.slot)
+
+    def hide(self) -> None:
+        """Let no view be seen, only the ground."""
+        self._see("")
+        self.forget()
+
+    def _see(self, slot: str) -> None:
+        """Let one of the pictures be seen, or none."""
+        for other in PICTURES:
+            layer = self.find(other)
+            if layer is not None:
+                layer.visible = other == slot
+        self._active = slot
 
     def draw_arrows(self, force: bool = False) -> None:
         """Draw the arrows of the current slice as far apart as the zoom allows, if anything changed."""

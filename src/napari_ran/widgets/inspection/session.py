@@ -154,8 +154,6 @@ def picture_work(session: Session, choices: Iterable[Choice], whole: bool = Fals
 
     def work(task: Task) -> Generator[Picture, None, None]:
         for number, choice in enumerate(choices):
-            if task.stopping.is_set():
-                return
             try:
                 yield session.picture(choice, whole)
             except ran.InputError:
@@ -170,8 +168,6 @@ def thumbnail_work(session: Session, stage: int, direction: str, quantities: Ite
 
     def work(task: Task) -> Generator[tuple[str, int, str, NDArray[np.uint8]], None, None]:
         for quantity in quantities:
-            if task.stopping.is_set():
-                return
             choice = Choice(quantity, stage, direction)
             yield quantity, stage, direction, thumbnail(session.inspection, choice, session.limits)
 
