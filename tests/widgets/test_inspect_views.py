@@ -207,8 +207,8 @@ def test_limits_hold_for_all_stages(inspection: Inspection) -> None:
     stages = range(len(inspection.stages))
     lengths = [inspection.get("increment", stage).magnitude.numpy() for stage in stages]
     expected = max(np.percentile(values, PERCENTILE) for values in lengths)
-    assert limits.of("increment", "forward", True)[1] == pytest.approx(expected, rel=1e-4)
-    low, high = limits.of("difference", "forward", False)
+    assert limits.lengths("increment", "forward")[1] == pytest.approx(expected, rel=1e-4)
+    low, high = limits.of("difference", "forward")
     assert low == -high
 
 

@@ -264,7 +264,7 @@ class InspectWidget(DockedWidget):
             self._grounds[direction] = None if image is None else (image.array.T, image)
         if self._grounds[direction] is not None:
             array, image = self._grounds[direction]
-            self.layers.ground(array, image.grid, f"inspect · {image.name}", (0.0, 1.0))
+            self.layers.ground(array, image.grid, f"inspect · {image.name}")
 
     def _rested(self) -> None:
         """Measure and draw small what the slider has come to rest on."""

@@ -105,9 +105,9 @@ class InspectLayers(ViewerSpace):
         """Take the next view for a new one, whatever is shown."""
         self._picture, self._active = None, ""
 
-    def ground(self, array: NDArray[Any], grid: Grid, name: str, limits: tuple[float, float]) -> None:
-        """Show the image that everything else lies on; `array` is in the viewer's order of axes."""
-        style = {"colormap": "gray", "contrast_limits": limits, "blending": "translucent", "opacity": 1.0}
+    def ground(self, array: NDArray[Any], grid: Grid, name: str) -> None:
+        """Show the image (0 to 1) that everything else lies on; `array` is in the viewer's order of axes."""
+        style = {"colormap": "gray", "contrast_limits": (0.0, 1.0), "blending": "translucent", "opacity": 1.0}
         self._put(Content("ground", "image", array, napari_affine(grid), name, style, name))
 
     def show(self, picture: Picture) -> None:
@@ -165,13 +165,11 @@ class InspectLayers(ViewerSpace):
         look = f"{picture.choice.stage}/{stride}"
         self._put(Content("arrows", "vectors", data, affine, _title(picture), style, look, colours))
 
-    def lines(
-        self, slot: str, data: NDArray[Any], colours: NDArray[Any], name: str, arrows: bool, pixels: float
-    ) -> None:
-        """Show line segments or arrows (N, 2, D) in the viewer's coordinates: start and vector, one RGBA each."""
+    def lines(self, slot: str, data: NDArray[Any], colours: NDArray[Any], name: str, pixels: float) -> None:
+        """Show line segments (N, 2, D) in the viewer's coordinates: start and vector, one RGBA each, so many wide."""
         step = self._step(data.shape[-1])
         width = pixels * self._pixel_in(step)
-        style = {"edge_width": width, "vector_style": "arrow" if arrows else "line"}
+        style = {"edge_width": width, "vector_style": "line"}
         self._put(Content(slot, "vectors", data / step, self._scaled(step), name, style, f"{width:.3g}", colours))
 
     def points(self, slot: str, data: NDArray[Any], names: list[str], colours: NDArray[Any], name: str) -> None:

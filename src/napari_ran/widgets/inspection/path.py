@@ -35,7 +35,7 @@ class PathLines:
         boxes, tints = self._boxes(found, colours, stage)
         if len(boxes):
             chain, shades = np.concatenate([chain, boxes]), np.concatenate([shades, tints])
-        self._layers.lines("path", chain, shades, "inspect · path and capture range", False, 2.0)
+        self._layers.lines("path", chain, shades, "inspect · path and capture range", 2.0)
 
     def on_screen(self, found: Probe) -> NDArray[np.float64]:
         """Return a path as it looks on the screen, (n + 1, 2): right and down, in mm."""

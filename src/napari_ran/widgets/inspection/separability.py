@@ -219,7 +219,7 @@ class SeparabilityPage(QWidget):
         places = self._layers.into_slice(self._layers.to_viewer(field_grid(self._session).to_world(pairs)))
         lines = np.stack([places[:, 0], places[:, 1] - places[:, 0]], 1)
         colours = np.tile([0.34, 0.71, 0.91, 0.8], (len(lines), 1))
-        self._layers.lines("pairs", lines, colours, "inspect · point pairs", False, 1.5)
+        self._layers.lines("pairs", lines, colours, "inspect · point pairs", 1.5)
         (p0, p1), (q0, q1) = cells
         where = f"distance {p0} to {p1}, difference {q0} to {q1} voxels"
         through = "" if self._layers.hidden_axis(self._session.ndim) is None else ", seen through all slices"

@@ -168,7 +168,7 @@ def make_picture(inspection: Inspection, choice: Choice, limits: Limits, shares:
     if kind == "masks":
         known = () if shares is None or choice.style == "single" else shares.of(choice.stage, choice.direction)
         return _mask_picture(choice, lookup, known)
-    return _scalar_picture(choice, lookup, limits.of(choice.quantity, choice.direction, False))
+    return _scalar_picture(choice, lookup, limits.of(choice.quantity, choice.direction))
 
 
 def thumbnail(inspection: Inspection, choice: Choice, limits: Limits) -> NDArray[np.uint8]:
@@ -198,7 +198,7 @@ def _vector_picture(inspection: Inspection, choice: Choice, lookup: Lookup, know
         wheel = Legend("wheel", "Direction on the screen", "mm", (0.0, largest))
         colours = made_of.direction_colours(vectors, choice.plane, largest)
         return Picture(choice, "colour", Volume(vectors.grid.shape, colours, np.uint8, 4), vectors.grid, wheel)
-    limits = (0.0, known.of(choice.quantity, choice.direction, True)[1])
+    limits = (0.0, known.lengths(choice.quantity, choice.direction)[1])
     bar = Legend("bar", "Length", "mm", limits, LENGTH_COLORMAP)
     if choice.style == "arrows":
         return Picture(choice, "arrows", vectors, vectors.grid, bar)
