@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtGui import QTextDocument
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.io.layers import KEY, to_layer_data
+from napari_ran.io.layers import KEY, napari_affine, to_layer_data
 from napari_ran.widgets._layers import own_result
-from napari_ran.widgets.inspection.layers import PICTURES, PREFIX
+from napari_ran.widgets.inspection.layers import PICTURES
+from napari_ran.widgets.inspection.space import PREFIX
 
 
 def shown(viewer: Any) -> list[str]:
@@ -130,6 +132,19 @@ def test_users_layers_keep_their_place_and_selection(
     assert KEY not in mine.metadata or own_result(mine) is None
 
 
+def test_a_result_lies_in_the_units_of_a_time_series(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
+) -> None:
+    viewer, widget = inspect_in()
+    viewer.add_image(np.zeros((2, 16, 20, 26)), scale=(1, 2000, 1000, 1000), units=("s", "um", "um", "um"))
+    widget.recent.put(results[3])
+    widget.seen()
+    ground = widget.layers.find("ground")
+    assert {str(unit) for unit in ground.units} == {"micrometer"}
+    expected = 1000 * napari_affine(widget.session.inspection.trace.grid)[:-1, -1]
+    np.testing.assert_allclose(ground.data_to_world(np.zeros(3)), expected, rtol=1e-6)
+
+
 def test_a_quantity_that_a_stage_lacks_is_explained(
     inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
 ) -> None:
@@ -151,6 +166,16 @@ def test_a_result_without_levels_offers_its_field_and_says_why(
     names = {quantity.name for quantity in widget.session.inspection.quantities}
     assert "field" in names
     assert "masks" not in names
+
+
+def test_a_name_is_shown_as_it_is(inspect_in: Callable[..., Any]) -> None:
+    _, widget = inspect_in()
+    pair = ran.phantom_2d(3, (56, 48))
+    moving = ran.Image(pair.moving.tensor, pair.moving.grid, "T1 <before> & after")
+    widget.show_inspection(Inspection.from_field(pair.truth, pair.fixed, moving))
+    label = QTextDocument()
+    label.setHtml(widget.title.text())
+    assert label.toPlainText() == f"T1 <before> & after to {pair.fixed.name}"
 
 
 def test_a_saved_result_is_opened(
@@ -187,6 +212,34 @@ def test_thumbnails_and_figures_follow_the_stage(
     qtbot.waitUntil(lambda: "Dice" in widget.levels.metrics.text(), timeout=20_000)
     expected = widget.session.inspection.metrics(3)
     assert f"{expected.similarity:.3f}" in widget.levels.metrics.text()
+
+
+def test_a_stage_that_a_direction_lacks_has_no_figures(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, widget = inspect_in(results[2])
+    monkeypatch.setattr(widget.session, "has", lambda choice: choice.stage != 1)
+    for stage, words in ((1, ""), (2, "Displacement"), (1, "")):
+        widget.levels.choose(stage=stage)
+        qtbot.waitUntil(lambda: widget._rest.isActive() is False, timeout=20_000)
+        qtbot.waitUntil(lambda words=words: words in widget.levels.metrics.text(), timeout=20_000)
+        assert bool(widget.levels.metrics.text()) == bool(words)
+
+
+def test_thumbnails_are_those_of_the_direction(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    _, widget = inspect_in(results[2])
+    widget.levels.choose(quantity="warped", stage=3)
+
+    def icon(direction: str) -> Any:
+        widget.levels.choose(direction=direction)
+        qtbot.waitUntil(lambda: not widget.levels.missing_thumbnails(), timeout=20_000)
+        return widget.levels.quantities.currentItem().icon().pixmap(56).toImage()
+
+    forward = icon("forward")
+    assert icon("inverse") != forward
+    assert icon("forward") == forward  # known by now: none has to be made
 
 
 def test_closing_the_dock_leaves_nothing_behind(

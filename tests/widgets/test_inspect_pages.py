@@ -266,10 +266,10 @@ def test_dragging_over_the_plot_chooses_cells(inspect_in: Make, results: Results
     qtbot.waitUntil(lambda: pane.found is not None, timeout=30_000)
     chosen: list[Any] = []
     pane.plot.brushed.connect(chosen.append)
-    start = pane.plot._place(2, 1).toPoint()
+    start = pane.plot.axes.point(2, 1).toPoint()
     qtbot.mousePress(pane.plot, Qt.MouseButton.LeftButton, pos=start)
-    qtbot.mouseMove(pane.plot, pane.plot._place(4, 3).toPoint())
-    qtbot.mouseRelease(pane.plot, Qt.MouseButton.LeftButton, pos=pane.plot._place(4, 3).toPoint() + QPoint(0, 0))
+    qtbot.mouseMove(pane.plot, pane.plot.axes.point(4, 3).toPoint())
+    qtbot.mouseRelease(pane.plot, Qt.MouseButton.LeftButton, pos=pane.plot.axes.point(4, 3).toPoint() + QPoint(0, 0))
     assert chosen == [((2, 4), (1, 3))]
 
 

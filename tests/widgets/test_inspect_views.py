@@ -207,8 +207,8 @@ def test_limits_hold_for_all_stages(inspection: Inspection) -> None:
     stages = range(len(inspection.stages))
     lengths = [inspection.get("increment", stage).magnitude.numpy() for stage in stages]
     expected = max(np.percentile(values, PERCENTILE) for values in lengths)
-    assert limits.of("increment", "forward", True)[1] == pytest.approx(expected, rel=1e-4)
-    low, high = limits.of("difference", "forward", False)
+    assert limits.lengths("increment", "forward")[1] == pytest.approx(expected, rel=1e-4)
+    low, high = limits.of("difference", "forward")
     assert low == -high
 
 
@@ -242,6 +242,16 @@ def test_what_is_known_once_serves_all_stages(inspection: Inspection) -> None:
     session.picture(blend)
     assert session.ready(blend)
     assert not session.ready(Choice("masks", 2, style="blend"))
+
+
+def test_what_needs_no_limits_makes_nothing_ready_that_does(inspection: Inspection) -> None:
+    session = Session(inspection)
+    session.picture(Choice("increment", 1, style="grid"))
+    assert session.ready(Choice("increment", 3, style="grid"))
+    assert not session.ready(Choice("increment", 1, style="magnitude"))
+    session.picture(Choice("masks", 1, style="single"))
+    assert session.ready(Choice("masks", 1, style="single", part=2))
+    assert not session.ready(Choice("masks", 1, style="blend"))
 
 
 def test_the_shelf_keeps_what_was_seen_last(inspection: Inspection) -> None:

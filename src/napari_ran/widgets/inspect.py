@@ -5,24 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.models import RAN
 from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._shortcuts import bind, bind_pages
+from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.ablation import AblationPage
+from napari_ran.widgets.inspection.ablation_work import aligner_config
 from napari_ran.widgets.inspection.export import ExportBar
 from napari_ran.widgets.inspection.filmstrip import Filmstrip, FilmstripWindow
 from napari_ran.widgets.inspection.foreign import FieldDialog
 from napari_ran.widgets.inspection.header import Header
-from napari_ran.widgets.inspection.layers import PICTURES, InspectLayers
+from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.levels import LevelsPage
 from napari_ran.widgets.inspection.probe import ProbePage
 from napari_ran.widgets.inspection.recent import recent_of
@@ -79,21 +79,14 @@ class InspectWidget(DockedWidget):
         self.separability = SeparabilityPage(napari_viewer, self.layers)
         self.theory = TheoryPage(napari_viewer)
         self.export = ExportBar()
-        self._rest = self._timer(REST_MS, self._rested)
-        self._view = self._timer(VIEW_MS, self._view_moved)
+        self._rest = single_shot(self, REST_MS, self._rested)
+        self._view = single_shot(self, VIEW_MS, self._view_moved)
         self._build()
         self._connect()
         self._follow_viewer(True)
         self.show_latest()
 
     # ---------------------------------------------------------------- layout
-
-    def _timer(self, milliseconds: int, slot: Any) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.timeout.connect(slot)
-        return timer
 
     def _build(self) -> None:
         self.header = Header(WELCOME, self.export.button)
@@ -125,30 +118,25 @@ class InspectWidget(DockedWidget):
         self.header.field.triggered.connect(self._ask_for_field)
         self.levels.filmstrip_wanted.connect(self.draw_filmstrip)
         self.filmer.busy.connect(self.levels.filmstrip.setDisabled)
-        self.filmer.failed.connect(self.complain)
         self.levels.chosen.connect(self._show_choice)
         self.tabs.currentChanged.connect(self._tab_changed)
-        self.probe.failed.connect(self.complain)
-        self.ablation.failed.connect(self.complain)
-        self.separability.failed.connect(self.complain)
-        self.export.failed.connect(self.complain)
         self.ablation.ablated.connect(self._show_ablated)
         self.stepper.stepped.connect(self._on_picture)
-        self.stepper.failed.connect(self.complain)
         self.painter.stepped.connect(self._on_thumbnail)
-        self.painter.failed.connect(self.complain)
         self.measurer.finished.connect(self._on_metrics)
-        self.measurer.failed.connect(self.complain)
         self.loader.finished.connect(self.show_inspection)
         self.loader.failed.connect(self._on_load_failed)
-        for worker in self.all_workers():
+        for part in (self.filmer, self.probe, self.ablation, self.separability, self.export):
+            part.failed.connect(self.complain)
+        for worker in (self.stepper, self.painter, self.measurer):
+            worker.failed.connect(self.complain)
+        self._workers: list[Worker] = list(self.findChildren(Worker))
+        for worker in self._workers:
             self.destroyed.connect(worker.current.drop)
 
     def all_workers(self) -> list[Worker]:
-        """Return everything that may be at work in the background."""
-        pages = [self.ablation.runner, self.ablation.student]
-        pages += [self.separability.worker, self.separability.boundary.worker, self.theory.worker, self.export.worker]
-        return [self.stepper, self.painter, self.measurer, self.loader, self.filmer.worker, *pages]
+        """Return everything that may be at work in the background, on every page."""
+        return self._workers
 
     # ---------------------------------------------------------------- what is inspected
 
@@ -175,9 +163,10 @@ class InspectWidget(DockedWidget):
         self.ablation.show_session(self.whole)
         self.export.show_inspection(inspection)
         self._show_session(self.whole)
-        if inspection.trace is not None and isinstance(inspection.trace.model, RAN):
-            self.theory.show_config(inspection.trace.model.config)
-        self.title.setText(f"<b>{inspection.name}</b>")
+        config = aligner_config(inspection)
+        if config is not None:
+            self.theory.show_config(config)
+        self.header.show_name(inspection.name)
         self.header.say(inspection.note)
 
     def _show_session(self, session: Session) -> None:
@@ -199,8 +188,7 @@ class InspectWidget(DockedWidget):
             stages = self.whole.inspection.stages
             output = next((stage.index for stage in stages if stage.kind == "output"), len(stages) - 1)
             self.levels.choose(quantity="warped", stage=output)
-        name = (self.whole.inspection if remaining is None else remaining).name
-        self.title.setText(f"<b>{name}</b>")
+        self.header.show_name((self.whole.inspection if remaining is None else remaining).name)
 
     def _ask_what_to_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open a saved result")
@@ -221,7 +209,10 @@ class InspectWidget(DockedWidget):
             self.complain(error)
 
     def _on_load_failed(self, error: Exception) -> None:
-        self.title.setText(WELCOME if self.session is None else f"<b>{self.session.inspection.name}</b>")
+        if self.session is None:
+            self.title.setText(WELCOME)
+        else:
+            self.header.show_name(self.session.inspection.name)
         self.complain(error)
 
     def complain(self, error: Exception) -> None:
@@ -253,13 +244,8 @@ class InspectWidget(DockedWidget):
     def _show_nothing(self, choice: Choice) -> None:
         """Leave only the ground where the stage has no such quantity; the list's tool tip says why."""
         assert self.session is not None
-        for slot in PICTURES:
-            layer = self.layers.find(slot)
-            if layer is not None:
-                layer.visible = False
-        self.layers.forget()
-        reason = self.session.inspection.why_not(choice.quantity, choice.stage, choice.direction)
-        self.levels.nothing_to_show(f"{reason}.")
+        self.layers.hide()
+        self.levels.nothing_to_show(f"{self.session.inspection.why_not(*choice.address)}.")
 
     def _on_picture(self, picture: Picture) -> None:
         if picture.choice == self._wanted and self.layers.picture is not picture:
@@ -278,19 +264,22 @@ class InspectWidget(DockedWidget):
             self._grounds[direction] = None if image is None else (image.array.T, image)
         if self._grounds[direction] is not None:
             array, image = self._grounds[direction]
-            self.layers.ground(array, image.grid, f"inspect · {image.name}", (0.0, 1.0))
+            self.layers.ground(array, image.grid, f"inspect · {image.name}")
 
     def _rested(self) -> None:
         """Measure and draw small what the slider has come to rest on."""
         if self.session is None:
             return
         choice = self.levels.choice
+        key = (choice.stage, choice.direction)
         missing = self.levels.missing_thumbnails()
         if missing:
-            self.painter.start(thumbnail_work(self.session, choice.stage, choice.direction, missing))
-        key = (choice.stage, choice.direction)
+            self.painter.start(thumbnail_work(self.session, *key, missing))
+        if not self.session.has(choice):
+            self.levels.metrics.clear()
+            return
         self.levels.show_metrics(self.session.metrics.get(key))
-        if key not in self.session.metrics and self.session.has(choice):
+        if key not in self.session.metrics:
             self.measurer.start(metrics_work(self.session, *key))
 
     @property
@@ -301,16 +290,15 @@ class InspectWidget(DockedWidget):
     def draw_filmstrip(self) -> None:
         """Draw all levels at the current slice."""
         if self.session is not None:
-            hidden = {-3, -2, -1} - set(self.layers.plane(3)) if self.session.ndim == 3 else {-1}
             position = self.layers.to_world(self.layers.position(self.session.ndim), self.session.ndim)
-            self.filmer.draw(self.session.inspection, -1 - hidden.pop(), position, self.levels.direction)
+            self.filmer.draw(self.session.inspection, -1 - self.layers.across, position, self.levels.direction)
 
     def _on_thumbnail(self, made: tuple[str, int, str, Any]) -> None:
         self.levels.show_thumbnail(*made)
 
     def _on_metrics(self, made: tuple[tuple[int, str], Any]) -> None:
         key, metrics = made
-        if key == (self.levels.choice.stage, self.levels.choice.direction):
+        if key == (self.levels.stage, self.levels.direction):
             self.levels.show_metrics(metrics)
 
     def _tab_changed(self, index: int) -> None:
@@ -345,11 +333,9 @@ class InspectWidget(DockedWidget):
             return
         self.levels.stop()
         self._drop_work()
-        self.ablation.stop()
-        self.separability.stop()
-        self.theory.stop()
         self.loader.drop()
-        self.filmer.close()
+        for part in (self.ablation, self.separability, self.theory, self.export, self.filmer):
+            part.stop()
         self._follow_viewer(False)
         self.layers.remove()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QProgressBar, QPushButton, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QProgressBar, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.config import TrainConfig
@@ -17,6 +17,7 @@ from napari_ran.train.process import TrainingProcess
 from napari_ran.train.wire import CONFIG
 from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._forms import button
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._models import models
 from napari_ran.widgets._pages import scrolled
@@ -95,18 +96,14 @@ class TrainWidget(DockedWidget):
         self.bar.setAccessibleName("Share of the budget that is used up")
         self.bar.setToolTip("<p>Share of the minutes or steps that is used up, in percent</p>")
         self.message = MessagePanel(self.viewer)
-        self.start_button, self.pause_button, self.stop_button = (
-            QPushButton(text) for text in ("Train", "Pause", "Stop")
-        )
-        self.start_button.setToolTip("<p>Start a training with these settings, in a process of its own</p>")
-        self.pause_button.setToolTip("<p>Let the training wait after its step, or go on</p>")
-        self.stop_button.setToolTip("End the training; the best weights so far become a model")
-        self.resume_button = QPushButton("Resume")
-        self.resume_button.setToolTip("<p>Let the training of this page go on from where it ended</p>")
+        self.start_button = button("Train", "Start a training with these settings, in a process of its own", self.start)
+        self.pause_button = button("Pause", "Let the training wait after its step, or go on", self.pause)
+        self.stop_button = button("Stop", "End the training; the best weights so far become a model", self.stop)
+        self.resume_button = button("Resume", "Let the training of this page go on from where it ended", self.resume)
         row = QHBoxLayout()
         row.addWidget(self.start_button, 2)
-        for button in (self.pause_button, self.stop_button, self.resume_button):
-            row.addWidget(button, 1)
+        for part in (self.pause_button, self.stop_button, self.resume_button):
+            row.addWidget(part, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.tabs, 1)
@@ -118,10 +115,6 @@ class TrainWidget(DockedWidget):
         bind_pages(self, self.tabs)
 
     def _connect(self) -> None:
-        self.start_button.clicked.connect(self.start)
-        self.pause_button.clicked.connect(self.pause)
-        self.stop_button.clicked.connect(self.stop)
-        self.resume_button.clicked.connect(self.resume)
         self.page.runs.chosen.connect(self.attach)
         self.page.runs.deleted.connect(self._on_deleted)
         self.setup.at_close.activated.connect(self._tie)
@@ -133,7 +126,8 @@ class TrainWidget(DockedWidget):
         self.saver.finished.connect(lambda path: self.progress.say(f"Settings written to {path}."))
         for worker in (self.starter, self.saver):
             worker.failed.connect(self._on_failed)
-        for worker in self._workers():
+        self._workers: list[Worker] = list(self.findChildren(Worker))
+        for worker in self._workers:
             self.destroyed.connect(worker.current.drop)  # not a method of this widget, which is gone by then
         self.destroyed.connect(self.leash.let_go)
         for part in (self.generated, self.page.replay, self.page.compare_button, self.page.runs):
@@ -357,13 +351,9 @@ class TrainWidget(DockedWidget):
         self._timer.stop()
         self.leash.let_go()
         self.page.replay.shut()
-        for worker in self._workers():
+        for worker in self._workers:
             worker.drop()
         self._follow_viewer(False)
-
-    def _workers(self) -> tuple[Worker, ...]:
-        page = self.page
-        return (self.starter, self.saver, self.generated.worker, page.replay.worker, page.compare_button.worker)
 
     def _follow_viewer(self, follow: bool) -> None:
         self._open = follow

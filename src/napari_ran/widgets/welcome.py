@@ -12,12 +12,12 @@ from qtpy.QtWidgets import (
     QLabel,
     QMainWindow,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._forms import button
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._remembered import forget, keep, recall
@@ -64,7 +64,6 @@ class WelcomeWidget(DockedWidget):
         self._wait.setInterval(LOOK_MS)
         self._wait.timeout.connect(self._look)
         self._build()
-        self._connect()
         self._show()
         self._follow_viewer(True)
 
@@ -82,17 +81,13 @@ class WelcomeWidget(DockedWidget):
         self.steps.setTextVisible(False)
         self.steps.setFixedHeight(4)
         self.steps.setAccessibleName("Progress of the tour")
-        self.steps.setToolTip("<p>How far the tour has come, of seven steps</p>")
-        self.back_button, self.skip_button, self.next_button = (QPushButton(text) for text in ("Back", "Skip", ""))
-        self.again_button, self.forget_button = QPushButton("Start again"), QPushButton("Forget settings")
-        for button, tip in (
-            (self.back_button, "Go back to the step before"),
-            (self.skip_button, "Go on without this step; a later one makes what it needs"),
-            (self.next_button, "Do what this step is about, then go on to the next"),
-            (self.again_button, "Go back to the first step; nothing is closed"),
-            (self.forget_button, "Forget the last used values of all forms and the step of this tour"),
-        ):
-            button.setToolTip(f"<p>{tip}</p>")
+        self.steps.setToolTip(f"<p>How far the tour has come, of {len(STEPS)} steps</p>")
+        self.back_button = button("Back", "Go back to the step before", self.back)
+        self.skip_button = button("Skip", "Go on without this step; a later one makes what it needs", self.skip)
+        self.next_button = button("", "Do what this step is about, then go on to the next", self.go_on)
+        self.again_button = button("Start again", "Go back to the first step; nothing is closed", self.start_again)
+        tip = "Forget the last used values of all forms and the step of this tour"
+        self.forget_button = button("Forget settings", tip, self.forget)
         self.next_button.setDefault(True)
         self.message = MessagePanel(self.viewer)
         page = QWidget()
@@ -100,11 +95,11 @@ class WelcomeWidget(DockedWidget):
         inside.setContentsMargins(0, 0, 0, 0)
         inside.addWidget(self.text, 1)
         row = QHBoxLayout()
-        for button in (self.again_button, self.forget_button):
-            row.addWidget(button)
+        for part in (self.again_button, self.forget_button):
+            row.addWidget(part)
         row.addStretch(1)
-        for button in (self.back_button, self.skip_button, self.next_button):
-            row.addWidget(button)
+        for part in (self.back_button, self.skip_button, self.next_button):
+            row.addWidget(part)
         self.page = scrolled(page)
         self.page.setMinimumHeight(2 * self.fontMetrics().lineSpacing() + 6)  # where the window is low, it scrolls
         layout = QVBoxLayout(self)
@@ -114,13 +109,6 @@ class WelcomeWidget(DockedWidget):
             layout.addWidget(part)
         layout.addLayout(row)
         self.setMinimumWidth(340)
-
-    def _connect(self) -> None:
-        self.next_button.clicked.connect(self.go_on)
-        self.back_button.clicked.connect(self.back)
-        self.skip_button.clicked.connect(self.skip)
-        self.again_button.clicked.connect(self.start_again)
-        self.forget_button.clicked.connect(self.forget)
         bind(self, forward=self.next_button, back=self.back_button)
 
     # ---------------------------------------------------------------- going
@@ -130,22 +118,25 @@ class WelcomeWidget(DockedWidget):
         """The step that is shown."""
         return STEPS[self.index]
 
+    @property
+    def last(self) -> bool:
+        """Whether no step follows."""
+        return self.index + 1 == len(STEPS)
+
     def go_on(self) -> None:
         """Do what the step is about; once that is seen, go on to the next step and do that."""
-        if self.shown and self.index + 1 == len(STEPS):
-            self._end()
-            return
         if self.shown:
-            self._turn_to(self.index + 1)
-        self._act()
+            self.skip()
+        if not self._ended:
+            self._act()
 
     def back(self) -> None:
         """Show the step before; its button does it again."""
         self._turn_to(self.index - 1)
 
     def skip(self) -> None:
-        """Show the next step without doing this one."""
-        if self.index + 1 == len(STEPS):
+        """Show the next step without doing this one, or the end where there is none."""
+        if self.last:
             self._end()
         else:
             self._turn_to(self.index + 1)
@@ -222,24 +213,29 @@ class WelcomeWidget(DockedWidget):
 
     def _show(self) -> None:
         """Show the step, and enable what can be done now."""
-        waiting, last = self._wait.isActive(), self.index + 1 == len(STEPS)
+        waiting = self._wait.isActive()
         self.title.setText(f"<b>{self.step.title}</b> &nbsp; step {self.index + 1} of {len(STEPS)}")
         self.steps.setValue(len(STEPS) if self._ended else self.index + self.shown)
         words = self.step.seen if self.shown else self.step.will
-        self.text.setText("Registering the sample: its progress stands in Register…" if waiting else words)
-        follower = (
-            "Finish" if last else f"Next: {STEPS[self.index + 1].action[:1].lower()}{STEPS[self.index + 1].action[1:]}"
-        )
-        self.next_button.setText(follower if self.shown else self.step.action)
-        for button, possible in (
+        self.text.setText(WAITING if waiting else words)
+        self.next_button.setText(self._after if self.shown else self.step.action)
+        for part, possible in (
             (self.next_button, not waiting),
             (self.back_button, self.index > 0 and not waiting),
             (self.skip_button, True),
         ):
-            button.setEnabled(possible and not self._ended)
+            part.setEnabled(possible and not self._ended)
         if self._ended:
             self.title.setText("<b>The end of the tour</b>")
             self.text.setText(END)
+
+    @property
+    def _after(self) -> str:
+        """What the button says once the step is seen."""
+        if self.last:
+            return "Finish"
+        action = STEPS[self.index + 1].action
+        return f"Next: {action[:1].lower()}{action[1:]}"
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
         """Move to the bottom of the window the first time: the widgets that the tour uses open at its right."""

@@ -182,6 +182,26 @@ def test_no_snapshots_and_damaged_ones_are_said(
     assert not panel.controls.isVisibleTo(panel)
 
 
+def test_a_snapshot_that_is_given_up_while_it_is_computed_is_no_error(
+    folder: Path, train_in: Callable[[], Made], qtbot: Any
+) -> None:
+    _, widget = train_in()
+    panel = widget.page.replay
+    qtbot.waitUntil(lambda: bool(panel.step), timeout=SHOWN_MS)
+    panel.watch()
+    qtbot.waitUntil(lambda: shows(panel, 6), timeout=SHOWN_MS)
+    failed: list[Exception] = []
+    panel.failed.connect(failed.append)
+    panel._rest.setInterval(2_000)  # the failure comes before the next snapshot is computed
+    panel.slider.setValue(0)
+    snapshots(folder)[0].unlink()
+    panel._compute()
+    panel.slider.setValue(2)
+    qtbot.waitUntil(lambda: shows(panel, 4), timeout=SHOWN_MS)
+    assert failed == []
+    assert panel.slider.maximum() == 2
+
+
 @pytest.mark.slow
 def test_the_newest_snapshot_is_shown_as_it_comes(train_in: Callable[[], Made], qtbot: Any, settings: Any) -> None:
     viewer, widget = train_in()

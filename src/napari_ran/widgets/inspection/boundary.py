@@ -8,16 +8,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QLabel, QVBoxLayout
 
 from napari_ran.errors import InputError, OutputError
 from napari_ran.introspect.boundary import BoundaryMotion, boundary_motion
 from napari_ran.introspect.study import stage_labels
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.drawn import Drawn, drawn
 from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.session import Session
+from napari_ran.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -63,45 +64,41 @@ class BoundaryGroup(QGroupBox):
     def _build(self) -> None:
         self.first_box = combo("One side", "A label on one side of the boundary.")
         self.second_box = combo("Other side", "A label on the other side; everything else when left open.")
-        self.labels_button = QPushButton("Between labels")
-        self.labels_button.setToolTip("<p>Slip along the boundary of two labels, and the gap across it, in mm</p>")
-        self.labels_button.clicked.connect(self.measure_labels)
-        self.path_button = QPushButton("Across drawn path")
-        self.path_button.setToolTip(
-            "<p>Draw a path, a line or an outline along the boundary in a shapes layer, then press. The selected "
-            "shapes count, or all when none is selected.</p>"
+        tip = "Slip along the boundary of two labels, and the gap across it, in mm"
+        self.labels_button = button("Between labels", tip, self.measure_labels)
+        tip = (
+            "Draw a path, a line or an outline along the boundary in a shapes layer, then press. The selected shapes "
+            "count, or all when none is selected."
         )
-        self.path_button.clicked.connect(self.measure_path)
+        self.path_button = button("Across drawn path", tip, self.measure_path)
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.text.setAccessibleName("Slip and gap")
-        self.export_button = QPushButton("Export boundary…")
-        self.export_button.setToolTip("<p>Write the motion along the boundary (mm) to a CSV file</p>")
-        self.export_button.clicked.connect(self._ask_where)
+        tip = "Write the motion along the boundary (mm) to a CSV file"
+        self.export_button = button("Export boundary…", tip, self._ask_where)
         self.export_button.hide()
         sides, buttons = QHBoxLayout(), QHBoxLayout()
         for box in (self.first_box, self.second_box):
             sides.addWidget(box, 1)
-        for button in (self.labels_button, self.path_button):
-            buttons.addWidget(button)
+        for part in (self.labels_button, self.path_button):
+            buttons.addWidget(part)
         layout = QVBoxLayout(self)
         layout.addLayout(sides)
         layout.addLayout(buttons)
         layout.addWidget(self.text)
         layout.addWidget(self.export_button)
 
-    def show_session(self, session: Session | None) -> None:
+    def show_session(self, session: Session) -> None:
         """Offer the labels of another inspection."""
         self._session = session
         self.clear()
-        labels = None if session is None else session.inspection.labels
+        labels = session.inspection.labels
         self.first_box.clear()
         self.second_box.clear()
         self.second_box.addItem("all else", None)
-        for label in () if labels is None else sorted(set(labels[0].ids)):
-            name = labels[0].names.get(label, f"label {label}")  # type: ignore[index]
-            self.first_box.addItem(name, label)
-            self.second_box.addItem(name, label)
+        for label in [] if labels is None else sorted(set(labels[0].ids)):
+            for box in (self.first_box, self.second_box):
+                box.addItem(labels[0].names.get(label, f"label {label}"), label)  # type: ignore[index]
         if self.second_box.count() > 2:
             self.second_box.setCurrentIndex(2)
         for part in (self.first_box, self.second_box, self.labels_button):
@@ -161,10 +158,10 @@ class BoundaryGroup(QGroupBox):
         if self.motion is None:
             return
         try:
-            self.motion.to_csv(path)
-        except OSError as error:
-            problem = f"the file could not be written ({error.strerror or error})"
-            self.failed.emit(OutputError(path, problem, "Choose another place"))
+            with replacing(path, "the table") as part:
+                self.motion.to_csv(part)
+        except OutputError as error:
+            self.failed.emit(error)
 
 
 def boundary_work(session: Session, stage: int, direction: str, where: Between | Drawn) -> Work:

@@ -1,4 +1,4 @@
-"""Colours of the Inspect widget: of heads (told apart by colour-blind readers too) and of numbers."""
+"""Colours of the Inspect widget: of heads (told apart by colour-blind readers too), of stages and of numbers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def head_colours(heads: int) -> tuple[tuple[float, float, float], ...]:
 def _rgb(code: str) -> tuple[float, float, float]:
     red, green, blue = (int(code[place : place + 2], 16) / 255 for place in (1, 3, 5))
     return red, green, blue
+
+
+def stage_colours(count: int) -> NDArray[np.float64]:
+    """Return one RGBA per stage, from dark to light."""
+    rgb = ramp("plasma")[np.linspace(40, 235, max(count, 1)).astype(int)] / 255.0
+    return np.concatenate([rgb, np.ones((len(rgb), 1))], 1)
 
 
 def coloured(values: NDArray[Any], colormap: Any, limits: tuple[float, float]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from napari_ran.data import DisplacementField
 from napari_ran.errors import InputError
 from napari_ran.introspect.boundary import BoundaryMotion, motion_across_path
 from napari_ran.io.geometry import lps
-from napari_ran.widgets.inspection.layers import InspectLayers
+from napari_ran.widgets.inspection.space import ViewerSpace
 
 OPEN = ("line", "path")
 """Kinds of shapes that end elsewhere than they begin."""
@@ -80,7 +80,7 @@ class Drawn:
             raise InputError("path", problem, error.cure) from None
 
 
-def drawn(viewer: Any, layers: InspectLayers, ndim: int) -> Drawn:
+def drawn(viewer: Any, space: ViewerSpace, ndim: int) -> Drawn:
     """Take the paths from the shapes layer that is selected in the viewer, else from the uppermost that has some.
 
     Raises
@@ -90,7 +90,7 @@ def drawn(viewer: Any, layers: InspectLayers, ndim: int) -> Drawn:
     """
     layer = _shapes_layer(viewer)
     chosen = sorted(layer.selected_data) or range(len(layer.data))
-    paths = tuple(_path(layer, index, layers, ndim) for index in chosen)
+    paths = tuple(_path(layer, index, space, ndim) for index in chosen)
     return Drawn(layer.name, paths, len(layer.data))
 
 
@@ -106,7 +106,7 @@ def _shapes_layer(viewer: Any) -> Shapes:
     return layer
 
 
-def _path(layer: Shapes, index: int, layers: InspectLayers, ndim: int) -> Path:
+def _path(layer: Shapes, index: int, space: ViewerSpace, ndim: int) -> Path:
     corners = np.asarray(layer.data[index], float)
     kind = layer.shape_type[index]
     if kind == "ellipse":
@@ -115,10 +115,10 @@ def _path(layer: Shapes, index: int, layers: InspectLayers, ndim: int) -> Path:
         corners = np.concatenate([corners, corners[:1]])
     seen = np.stack([layer.data_to_world(corner) for corner in corners])[:, -ndim:]
     if seen.shape[1] < ndim:  # a layer of fewer axes lies in the last ones, in every slice: the one shown is meant
-        rest = layers.position(ndim)[: ndim - seen.shape[1]]
+        rest = space.position(ndim)[: ndim - seen.shape[1]]
         seen = np.concatenate([np.broadcast_to(rest, (len(seen), len(rest))), seen], 1)
-    through = None if ndim == 2 else _through(seen, _hidden(layers))
-    return Path(np.stack([layers.to_world(place, ndim) for place in seen]), through)
+    through = None if ndim == 2 else _through(seen, space.hidden_axis(ndim))
+    return Path(np.stack([space.to_world(place, ndim) for place in seen]), through)
 
 
 def _round(box: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,14 +127,9 @@ def _round(box: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(box.mean(0) + (box[1] - box[0]) / 2 * np.cos(turn) + (box[3] - box[0]) / 2 * np.sin(turn))
 
 
-def _hidden(layers: InspectLayers) -> int | None:
-    """Return the axis of the viewer at a right angle to the slice that is shown, 0 to 2; None in the 3-D view."""
-    return 3 + ({-3, -2, -1} - set(layers.plane(3))).pop() if layers.flat() else None
-
-
 def _through(seen: NDArray[np.float64], hidden: int | None) -> NDArray[np.float64]:
     """Return the direction, in mm axes, in which a path does not extend; a straight one lies in the slice shown."""
     spread = np.ptp(seen, axis=0)
     flat = spread <= spread.min() + 1e-3 * spread.max()
-    axis = hidden if hidden is not None and flat[hidden] else int(spread.argmin())
-    return np.asarray(np.eye(3)[2 - axis] * lps(3))
+    axis = hidden if hidden is not None and flat[hidden] else int(spread.argmin()) - 3
+    return np.asarray(np.eye(3)[-1 - axis] * lps(3))

@@ -8,11 +8,15 @@ from typing import Any
 
 from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QProgressBar, QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.webpage import ReportStep, report_steps
 from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.header import menu_button
+
+LINK = "#4a90e2"
+"""Qt's own blue cannot be read on the dark theme; this one can on both."""
 
 
 def report_work(inspection: Inspection, folder: Path, ablation: bool) -> Work:
@@ -34,13 +38,6 @@ def report_work(inspection: Inspection, folder: Path, ablation: bool) -> Work:
     return work
 
 
-LINK = "#4a90e2"
-"""Qt's own blue cannot be read on the dark theme; this one can on both."""
-
-ONE_ARROW = "QToolButton::menu-indicator { image: none; }"
-"""Style of a button whose text has an arrow already."""
-
-
 class ExportBar(QWidget):
     """Progress of the report, a way to stop it, and afterwards the way to the page; hidden until one is written.
 
@@ -56,19 +53,13 @@ class ExportBar(QWidget):
         super().__init__()
         self.inspection: Inspection | None = None
         self.worker = Worker(self)
-        self.button = QToolButton()
-        self.button.setText("Export ▾")
-        self.button.setStyleSheet(ONE_ARROW)
-        self.button.setToolTip("Write a page with everything there is to see, and the arrays of every stage")
+        tip = "Write a page with everything there is to see, and the arrays of every stage"
+        self.button, menu = menu_button("Export ▾", tip)
         self.button.setAccessibleName("Export a report")
-        self.button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.button.setEnabled(False)
-        menu = QMenu(self.button)
-        menu.setToolTipsVisible(True)
         self.plain_action = menu.addAction("Report…")
         self.whole_action = menu.addAction("Report with ablation of every head…")
         self.whole_action.setToolTip("Runs the network again for every head: minutes on a large volume")
-        self.button.setMenu(menu)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(8)
@@ -106,6 +97,12 @@ class ExportBar(QWidget):
         self.words.setText("Beginning…")
         self.worker.start(report_work(self.inspection, Path(folder), ablation))
 
+    def stop(self) -> None:
+        """Stop writing, and take the bar away."""
+        self.worker.drop()
+        self._working(False)
+        self.hide()
+
     def _ask(self, ablation: bool) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the report")
         if folder:
@@ -131,6 +128,5 @@ class ExportBar(QWidget):
         self.words.setText(f'Written: <a href="{link}" style="color: {LINK}">{page.parent.name}/{page.name}</a>')
 
     def _on_failed(self, error: Exception) -> None:
-        self._working(False)
-        self.hide()
+        self.stop()
         self.failed.emit(error)

@@ -14,13 +14,14 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from napari_ran.errors import OutputError
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._forms import button
 from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.files import save_figure
 
 VIEWS = ("sagittal", "coronal", "axial")
 """Planes by the world axis that they are cut across."""
-
 
 WIDEST = 1240
 """Pixels that a filmstrip may be wide on the screen; the saved one is as large as it is."""
@@ -67,7 +68,14 @@ class FilmstripWindow(QDialog):
     ----------
     strip : Strip
         What is shown.
+
+    Signals
+    -------
+    failed : Exception
+        What kept it from being saved.
     """
+
+    failed = Signal(object)
 
     def __init__(self, strip: Strip, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -101,7 +109,10 @@ class FilmstripWindow(QDialog):
 
     def save(self, path: str | Path) -> None:
         """Write the figure; the name's ending decides the format."""
-        self.strip.figure.savefig(path)
+        try:
+            save_figure(self.strip.figure, path)
+        except OutputError as error:
+            self.failed.emit(error)
 
 
 class Filmstrip(QObject):
@@ -139,14 +150,16 @@ class Filmstrip(QObject):
     def _show(self, strip: Strip) -> None:
         self.busy.emit(False)
         self.window = FilmstripWindow(strip, self._parent)
+        self.window.failed.connect(self.failed)
         self.window.show()
 
     def _fail(self, error: Exception) -> None:
         self.busy.emit(False)
         self.failed.emit(error)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Stop drawing and close the window."""
         self.worker.drop()
+        self.busy.emit(False)
         if self.window is not None:
             self.window.close()

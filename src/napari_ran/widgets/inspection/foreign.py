@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from napari.layers import Image as ImageLayer
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QLabel, QWidget
 
 import napari_ran as ran
 from napari_ran.contributions import layer_affine
@@ -18,17 +18,15 @@ from napari_ran.introspect.inspection import Inspection
 from napari_ran.io import load_field
 from napari_ran.io.layers import grid_of_layer
 from napari_ran.widgets._access import Spoken, explain_buttons
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._layers import Source, own_result
 from napari_ran.widgets._worker import Task, Work
-from napari_ran.widgets.inspection.layers import PREFIX
+from napari_ran.widgets.inspection.space import PREFIX
 
 EXPLANATION = (
     "A field maps points of the fixed image to points of the moving image. As a layer it is an image with one more "
     "axis in front: (2, Y, X) or (3, Z, Y, X), components in the order of the layer's axes."
 )
-
-
 ENDINGS = "*.h5 *.tfm *.txt *.mat *.nii *.nii.gz *.nrrd *.mha"
 
 
@@ -51,9 +49,8 @@ class FieldDialog(QDialog):
         self.unit_box.addItem("mm along the layer's axes", "mm")
         self.fixed_box = combo("Fixed image", "The image that stays; without it there is no difference image.")
         self.moving_box = combo("Moving image", "The image that is pulled; without it there is no warped image.")
-        self.file_button = QPushButton("Choose a file…")
-        self.file_button.setToolTip("<p>A transform or field of ITK, 3D Slicer, ANTs, FSL or Learn2Reg</p>")
-        self.file_button.clicked.connect(self._ask)
+        tip = "A transform or field of ITK, 3D Slicer, ANTs, FSL or Learn2Reg"
+        self.file_button = button("Choose a file…", tip, self._ask)
         self._fill(viewer)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
         explain_buttons(buttons, "Read the field and show it in Inspect")
@@ -109,11 +106,10 @@ class FieldDialog(QDialog):
             layer = box.currentData()
             images[role] = None if layer is None else Source.of(layer, role)
         layer = self.field_box.currentData()
-        if layer is None and self.path is None:
+        field = self.path if layer is None else layer_values(layer)
+        if field is None:
             cure = "Choose a layer of components (3, Z, Y, X), or a file"
             raise ran.InputError("field", "no field is chosen", cure)
-        field = self.path if layer is None else layer_values(layer)
-        assert field is not None  # one of the two is chosen
         return foreign_work(field, self.unit_box.currentData(), images)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
+
 from qtpy.QtWidgets import QGridLayout, QLabel, QMenu, QToolButton, QWidget
 
-from napari_ran.widgets.inspection.export import ONE_ARROW
+ONE_ARROW = "QToolButton::menu-indicator { image: none; }"
+"""Style of a button whose text has an arrow already."""
 
 
 class Header(QWidget):
@@ -30,17 +33,10 @@ class Header(QWidget):
             label.setWordWrap(True)
             label.setAccessibleName(name)
         self.note.hide()
-        button = QToolButton()
-        button.setText("Choose ▾")
-        button.setStyleSheet(ONE_ARROW)
-        button.setToolTip("Choose what to inspect")
-        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(button)
-        menu.setToolTipsVisible(True)
+        button, menu = menu_button("Choose ▾", "Choose what to inspect")
         self.latest = menu.addAction("Latest registration of this viewer")
         self.saved = menu.addAction("Saved result…")
         self.field = menu.addAction("Field of another tool…")
-        button.setMenu(menu)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setColumnStretch(0, 1)
@@ -49,7 +45,24 @@ class Header(QWidget):
         layout.addWidget(beside, 0, 2)
         layout.addWidget(self.note, 1, 0, 1, 3)
 
+    def show_name(self, name: str) -> None:
+        """Show what is inspected."""
+        self.title.setText(f"<b>{html.escape(name)}</b>")
+
     def say(self, note: str) -> None:
         """Show a note below the title, or none."""
         self.note.setText(note)
         self.note.setVisible(bool(note))
+
+
+def menu_button(text: str, tip: str) -> tuple[QToolButton, QMenu]:
+    """Return a button that opens a menu, and the menu."""
+    button = QToolButton()
+    button.setText(text)
+    button.setStyleSheet(ONE_ARROW)
+    button.setToolTip(tip)
+    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+    menu = QMenu(button)
+    menu.setToolTipsVisible(True)
+    button.setMenu(menu)
+    return button, menu

@@ -15,19 +15,21 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_ran.errors import OutputError
 from napari_ran.introspect.probe import Probe
 from napari_ran.introspect.quantities import Stage
+from napari_ran.widgets._forms import button
 from napari_ran.widgets.inspection.colours import head_colours
-from napari_ran.widgets.inspection.probe_plot import SHORT
+from napari_ran.widgets.inspection.stages import short_name
 from napari_ran.widgets.inspection.tables import WholeTable
+from napari_ran.writing import replacing
 
 CAPTION = "Kept points: displacement in mm after each stage"
 
@@ -56,15 +58,11 @@ class KeptPoints(QWidget):
         caption = QLabel(CAPTION)
         caption.setWordWrap(True)  # or the page is wider than a narrow dock, which cuts it off
         self.table = self._new_table()
-        remove = QPushButton("Remove")
-        remove.setToolTip("<p>Forget the selected points, or the last one when none is selected</p>")
-        remove.clicked.connect(self.remove_selected)
-        export = QPushButton("Export CSV…")
-        export.setToolTip("<p>Write all contributions, masks and confidences of the kept points</p>")
-        export.clicked.connect(self._ask_where)
         buttons = QHBoxLayout()
-        buttons.addWidget(remove)
-        buttons.addWidget(export)
+        tip = "Forget the selected points, or the last one when none is selected"
+        buttons.addWidget(button("Remove", tip, self.remove_selected))
+        tip = "Write all contributions, masks and confidences of the kept points"
+        buttons.addWidget(button("Export CSV…", tip, self._ask_where))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(caption)
@@ -76,11 +74,9 @@ class KeptPoints(QWidget):
         table = WholeTable()
         table.setAccessibleName(CAPTION)
         table.setToolTip("<p>A row for each point that was kept; choose one to see its path again</p>")
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(22)
-        table.setShowGrid(False)
         table.itemSelectionChanged.connect(self._row_selected)
         return table
 
@@ -102,26 +98,28 @@ class KeptPoints(QWidget):
         self._show()
 
     def _show(self) -> None:
-        heads = ["", *(SHORT.get(stage.kind, str(stage.level)) for stage in self._stages)]
-        self.table.blockSignals(True)
-        self.table.setColumnCount(len(heads))
-        self.table.setHorizontalHeaderLabels(heads)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
-        self.table.setRowCount(len(self.points))
-        for row, pin in enumerate(self.points):
-            lengths = [_short(float(np.linalg.norm(stage.displacement))) for stage in pin.stages]
-            for column, text in enumerate([f"P{row + 1}", *lengths]):
-                item = QTableWidgetItem(text)
-                item.setToolTip("({}) mm, {}".format(", ".join(f"{v:.1f}" for v in pin.point), pin.direction))
-                if column == 0:
-                    item.setData(Qt.ItemDataRole.DecorationRole, pin_colour(row))
-                item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
-                self.table.setItem(row, column, item)
-        self.table.blockSignals(False)
+        heads = ["", *(short_name(stage) for stage in self._stages)]
+        with signals_blocked(self.table):
+            self.table.setColumnCount(len(heads))
+            self.table.setHorizontalHeaderLabels(heads)
+            self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+            self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+            self.table.setRowCount(len(self.points))
+            for row, pin in enumerate(self.points):
+                self._fill(row, pin)
         self.table.updateGeometry()
         self.setVisible(bool(self.points))
         self.changed.emit()
+
+    def _fill(self, row: int, pin: Probe) -> None:
+        lengths = [_short(float(np.linalg.norm(stage.displacement))) for stage in pin.stages]
+        for column, text in enumerate([f"P{row + 1}", *lengths]):
+            item = QTableWidgetItem(text)
+            item.setToolTip("({}) mm, {}".format(", ".join(f"{v:.1f}" for v in pin.point), pin.direction))
+            if column == 0:
+                item.setData(Qt.ItemDataRole.DecorationRole, pin_colour(row))
+            item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+            self.table.setItem(row, column, item)
 
     def _row_selected(self) -> None:
         rows = [index.row() for index in self.table.selectedIndexes()]
@@ -135,17 +133,17 @@ class KeptPoints(QWidget):
 
     def export(self, path: str | Path) -> None:
         """Write one line per point, stage and contribution."""
+        if not self.points:
+            return
         try:
-            write_points(self.points, Path(path))
-        except OSError as error:
-            problem = f"the table could not be written ({error.strerror or error})"
-            self.failed.emit(OutputError(str(path), problem, "Choose another place"))
+            with replacing(path, "the table") as part:
+                write_points(self.points, part)
+        except OutputError as error:
+            self.failed.emit(error)
 
 
 def write_points(pins: list[Probe], path: Path) -> None:
-    """Write one line per point, stage and contribution; positions and vectors in mm, RAS."""
-    if not pins:
-        return
+    """Write one line per point (there is at least one), stage and contribution; positions and vectors in mm, RAS."""
     axes = "xyz"[: len(pins[0].point)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

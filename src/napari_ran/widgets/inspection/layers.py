@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Layer
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-import napari_ran as ran
 from napari_ran.data import Grid
-from napari_ran.io.geometry import lps
 from napari_ran.io.layers import KEY, LENGTH_COLORMAP, napari_affine
-from napari_ran.io.units import millimetres
 from napari_ran.widgets._layers import IDENTITY, OWNER, own_result, still
 from napari_ran.widgets.inspection.colours import coloured
+from napari_ran.widgets.inspection.space import PREFIX, ViewerSpace
 from napari_ran.widgets.inspection.values import Vectors
 from napari_ran.widgets.inspection.views import STYLES, Picture
 
-PREFIX = "inspect-"
 SLOTS = ("ground", "map", "colour", "arrows", "path", "pins", "pairs")
 """The layers from below to above."""
 
@@ -71,7 +68,7 @@ class Content:
     lasting: dict[str, Any] = field(default_factory=dict)
 
 
-class InspectLayers:
+class InspectLayers(ViewerSpace):
     """The layers of one Inspect widget in its viewer.
 
     Parameters
@@ -81,66 +78,15 @@ class InspectLayers:
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._viewer = viewer
+        super().__init__(viewer)
         self._active = ""
         self._picture: Picture | None = None
         self._arrows: tuple[Any, ...] | None = None
-
-    # ---------------------------------------------------------------- the viewer's space
-
-    @property
-    def camera(self) -> Any:
-        """The viewer's camera, wherever this napari keeps it."""
-        scene = getattr(self._viewer, "scene", None)
-        return self._viewer.camera if scene is None else scene.camera
-
-    @property
-    def pixel(self) -> float:
-        """Size of a screen pixel in the viewer's units."""
-        return 1.0 / max(float(self.camera.zoom), 1e-6)
-
-    def units(self, ndim: int) -> tuple[tuple[Any, ...], NDArray[np.float64]]:
-        """Return the units of the viewer's other layers, which must not be mixed, and how many mm each is."""
-        for layer in self._viewer.layers:
-            if layer.ndim == ndim and not (own_result(layer) or "").startswith(PREFIX):
-                try:
-                    return tuple(layer.units), np.array(millimetres(layer.units, layer.name))
-                except ran.InputError:
-                    continue
-        return ("mm",) * ndim, np.ones(ndim)
-
-    def plane(self, ndim: int) -> tuple[int, int]:
-        """Return the displayed axes, downwards and to the right, counted from the last (-1)."""
-        total = self._viewer.dims.ndim
-        shown = [axis - total for axis in self._viewer.dims.displayed if axis - total >= -ndim]
-        return (shown[-2], shown[-1]) if len(shown) >= 2 else (-2, -1)
-
-    def flat(self) -> bool:
-        """Whether a slice is shown, not the volume."""
-        return int(self._viewer.dims.ndisplay) == 2
-
-    def position(self, ndim: int) -> NDArray[np.float64]:
-        """Return the point of the viewer's sliders (D,), in its units and order of axes."""
-        return np.asarray(self._viewer.dims.point[-ndim:], dtype=float)
-
-    def to_world(self, place: ArrayLike, ndim: int) -> NDArray[np.float64]:
-        """Turn a place in the viewer (D,) into mm, RAS."""
-        _, factor = self.units(ndim)
-        return np.asarray((np.asarray(place, float)[-ndim:] * factor)[::-1] * lps(ndim))
-
-    def to_viewer(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Turn points (N, D) in mm, RAS, into places in the viewer."""
-        points = np.asarray(points, float)
-        ndim = points.shape[-1]
-        _, factor = self.units(ndim)
-        return np.asarray((points * lps(ndim))[..., ::-1] / factor)
 
     @property
     def picture(self) -> Picture | None:
         """The view that is shown."""
         return self._picture
-
-    # ---------------------------------------------------------------- the set
 
     def find(self, slot: str) -> Layer | None:
         """Return the layer of a slot, or None when there is none (any more)."""
@@ -159,9 +105,9 @@ class InspectLayers:
         """Take the next view for a new one, whatever is shown."""
         self._picture, self._active = None, ""
 
-    def ground(self, array: NDArray[Any], grid: Grid, name: str, limits: tuple[float, float]) -> None:
-        """Show the image that everything else lies on; `array` is in the viewer's order of axes."""
-        style = {"colormap": "gray", "contrast_limits": limits, "blending": "translucent", "opacity": 1.0}
+    def ground(self, array: NDArray[Any], grid: Grid, name: str) -> None:
+        """Show the image (0 to 1) that everything else lies on; `array` is in the viewer's order of axes."""
+        style = {"colormap": "gray", "contrast_limits": (0.0, 1.0), "blending": "translucent", "opacity": 1.0}
         self._put(Content("ground", "image", array, napari_affine(grid), name, style, name))
 
     def show(self, picture: Picture) -> None:
@@ -177,24 +123,32 @@ class InspectLayers:
             affine = napari_affine(picture.grid)
             self._put(Content(picture.slot, "image", picture.data, affine, title, style, look, lasting=rgb))
         if picture.slot != self._active:
-            for slot in PICTURES:
-                layer = self.find(slot)
-                if layer is not None:
-                    layer.visible = slot == picture.slot
-            self._active = picture.slot
+            self._see(picture.slot)
+
+    def hide(self) -> None:
+        """Let no view be seen, only the ground."""
+        self._see("")
+        self.forget()
+
+    def _see(self, slot: str) -> None:
+        """Let one of the pictures be seen, or none."""
+        for other in PICTURES:
+            layer = self.find(other)
+            if layer is not None:
+                layer.visible = other == slot
+        self._active = slot
 
     def draw_arrows(self, force: bool = False) -> None:
         """Draw the arrows of the current slice as far apart as the zoom allows, if anything changed."""
         picture = self._picture
         if picture is None or picture.slot != "arrows":
             return
-        ndim = picture.grid.ndim
+        ndim, affine = picture.grid.ndim, napari_affine(picture.grid)
         units, factor = self.units(ndim)
-        affine = np.diag([*(1 / factor), 1.0]) @ napari_affine(picture.grid)
         axis = index = None
-        if ndim == 3 and self.flat():
-            hidden = ({-3, -2, -1} - set(self.plane(3))).pop()
-            place = np.linalg.inv(affine) @ np.append(self.position(3), 1.0)
+        hidden = self.hidden_axis(ndim)
+        if hidden is not None:
+            place = np.linalg.inv(self.in_units(affine)[0]) @ np.append(self.position(3), 1.0)
             axis, index = -1 - hidden, round(float(place[:3][hidden]))
         pitch = ARROW_PIXELS * self.pixel * float(factor.mean())
         stride = arrow_stride(picture.grid, pitch, axis)
@@ -209,16 +163,13 @@ class InspectLayers:
         width = 0.22 * max(min(step * s for step, s in zip(stride, picture.grid.spacing, strict=True)), 1e-6)
         style = {"edge_width": width / float(picture.grid.spacing.min()), "vector_style": "arrow"}
         look = f"{picture.choice.stage}/{stride}"
-        affine = napari_affine(picture.grid)
         self._put(Content("arrows", "vectors", data, affine, _title(picture), style, look, colours))
 
-    def lines(
-        self, slot: str, data: NDArray[Any], colours: NDArray[Any], name: str, arrows: bool, pixels: float
-    ) -> None:
-        """Show line segments or arrows (N, 2, D) in the viewer's coordinates: start and vector, one RGBA each."""
+    def lines(self, slot: str, data: NDArray[Any], colours: NDArray[Any], name: str, pixels: float) -> None:
+        """Show line segments (N, 2, D) in the viewer's coordinates: start and vector, one RGBA each, so many wide."""
         step = self._step(data.shape[-1])
-        width = pixels * self.pixel / float(step[list(self.plane(len(step)))].mean())
-        style = {"edge_width": width, "vector_style": "arrow" if arrows else "line"}
+        width = pixels * self._pixel_in(step)
+        style = {"edge_width": width, "vector_style": "line"}
         self._put(Content(slot, "vectors", data / step, self._scaled(step), name, style, f"{width:.3g}", colours))
 
     def points(self, slot: str, data: NDArray[Any], names: list[str], colours: NDArray[Any], name: str) -> None:
@@ -229,7 +180,7 @@ class InspectLayers:
             layer.features = {"name": names}
             layer.text = {"string": "{name}", "color": "white", "anchor": "upper_left", "size": 10}
             layer.face_color = colours
-        layer.size = 9 * self.pixel / float(step[list(self.plane(len(step)))].mean())
+        layer.size = 9 * self._pixel_in(step)
         layer.border_color = "white"
         layer.selected_data = set()
 
@@ -240,6 +191,10 @@ class InspectLayers:
             return np.ones(ndim)
         return np.asarray(np.abs(ground.affine.affine_matrix[:-1, :-1]).max(1))
 
+    def _pixel_in(self, step: NDArray[np.float64]) -> float:
+        """Return the size of a screen pixel in these steps."""
+        return self.pixel / float(step[list(self.plane(len(step)))].mean())
+
     def _scaled(self, step: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the affine in mm of a layer whose data are in these steps."""
         _, factor = self.units(len(step))
@@ -247,11 +202,9 @@ class InspectLayers:
 
     def _put(self, content: Content) -> Layer:
         """Put something into its slot's layer, in place where there is one."""
-        ndim = len(content.affine) - 1
-        units, factor = self.units(ndim)
-        affine = np.diag([*(1 / factor), 1.0]) @ content.affine
+        affine, units = self.in_units(content.affine)
         layer = self.find(content.slot)
-        if layer is not None and layer.ndim != ndim:
+        if layer is not None and layer.ndim != len(affine) - 1:
             self._viewer.layers.remove(layer)
             layer = None
         if layer is None:

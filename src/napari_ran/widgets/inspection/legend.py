@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QSizePolicy
 
-from napari_ran.widgets._plot import ThemedPlot, ticks
+from napari_ran.widgets._plot import ThemedPlot, tick_names, ticks
 from napari_ran.widgets.inspection.colours import ramp, wheel_channel
 from napari_ran.widgets.inspection.views import Legend
 
@@ -26,8 +26,8 @@ class LegendWidget(ThemedPlot):
         Whose theme gives the text's colour.
     """
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(viewer, "Legend", "What the colours in the viewer mean, with units", parent)
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer, "Legend", "What the colours in the viewer mean, with units")
         self.legend = Legend()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -64,13 +64,12 @@ class LegendWidget(ThemedPlot):
         table = ramp(legend.colormap)
         painter.drawImage(frame, as_image(np.repeat(table[None], 2, 0)))
         low, high = legend.limits
-        marks = [mark for mark in ticks(low, high, 4) if low <= mark <= high + 1e-9 * abs(high)] or [low, high]
-        step = marks[1] - marks[0] if len(marks) > 1 else 1.0
-        decimals = max(0, int(np.ceil(-np.log10(abs(step) + 1e-12) - 1e-9)))
-        for mark in marks:
+        marks = ticks(low, high, 4)
+        for mark, words in zip(marks, tick_names(marks), strict=True):
+            if not low <= mark <= high + 1e-9 * abs(high):
+                continue
             x = frame.left() + (mark - low) / max(high - low, 1e-12) * frame.width()
             painter.drawLine(int(x), int(frame.bottom()), int(x), int(frame.bottom()) + 3)
-            words = f"{mark:.{decimals}f}"
             wide = painter.fontMetrics().horizontalAdvance(words) + 2
             left = min(max(0.0, x - wide / 2), self.width() - wide)  # the outermost numbers stay inside
             painter.drawText(QRectF(left, frame.bottom() + 3, wide, line), Qt.AlignmentFlag.AlignHCenter, words)
@@ -97,11 +96,12 @@ class LegendWidget(ThemedPlot):
             painter.drawText(box, Qt.AlignmentFlag.AlignLeft, text)
 
 
-def as_image(rgb: Any) -> QImage:
-    """Return an RGB array (H, W, 3) of bytes as an image of its own."""
-    rgb = np.ascontiguousarray(rgb, dtype=np.uint8)
-    height, width = rgb.shape[:2]
-    return QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
+def as_image(pixels: Any) -> QImage:
+    """Return colours (H, W, 3), or (H, W, 4) with their opacity, 0 to 255, as an image of its own."""
+    pixels = np.ascontiguousarray(pixels, dtype=np.uint8)
+    height, width, channels = pixels.shape
+    kind = QImage.Format.Format_RGB888 if channels == 3 else QImage.Format.Format_RGBA8888
+    return QImage(pixels.data, width, height, channels * width, kind).copy()
 
 
 def _wheel_image(side: int) -> QImage:
@@ -111,6 +111,4 @@ def _wheel_image(side: int) -> QImage:
     unit = np.maximum(length, 1e-9)
     channels = [wheel_channel(right / unit, up / unit, c) for c in range(3)]
     edge = np.clip((1 - length) * side / 2, 0, 1)
-    rgba = np.stack([*channels, length.clip(0, 1) * edge], -1)
-    pixels = np.ascontiguousarray(255 * rgba, dtype=np.uint8)
-    return QImage(pixels.data, side, side, 4 * side, QImage.Format.Format_RGBA8888).copy()
+    return as_image(255 * np.stack([*channels, length.clip(0, 1) * edge], -1))

@@ -6,27 +6,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QBrush, QColor, QIcon
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QListView,
-    QListWidget,
-    QListWidgetItem,
     QPushButton,
     QSlider,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
-from napari_ran.widgets._forms import combo
+from napari_ran.introspect.quantities import QUANTITIES, StageMetrics
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets.inspection.legend import LegendWidget
+from napari_ran.widgets.inspection.quantity_list import QuantityList
 from napari_ran.widgets.inspection.session import Session
-from napari_ran.widgets.inspection.stages import THUMBNAIL, StageMarks, blank, framed, metrics_text, stage_text
+from napari_ran.widgets.inspection.stages import StageMarks, metrics_text, short_name, stage_text
 from napari_ran.widgets.inspection.views import STYLES, STYLES_OF_KIND, WITH_PARTS, Choice, Legend, Picture
 
 PLAY_MS = 800
@@ -36,7 +36,6 @@ DIRECTIONS = {
     "forward": ("On the fixed image", "The field that pulls the moving image onto the fixed one."),
     "inverse": ("On the moving image", "The field that pulls the fixed image onto the (aligned) moving one."),
 }
-SHORT = {"output": "out", "instance": "fit", "field": "field"}
 START = ("field", "increment", "warped")
 
 
@@ -64,9 +63,7 @@ class LevelsPage(QWidget):
         self._session: Session | None = None
         self._plane = (-2, -1)
         self._last_style: dict[str, str] = {}
-        self._quiet = False
         self._shown = True
-        self._thumbnails: dict[tuple[str, int, str], NDArray[np.uint8]] = {}
         self._play = QTimer(self)
         self._play.setInterval(PLAY_MS)
         self._play.timeout.connect(self._next)
@@ -75,7 +72,9 @@ class LevelsPage(QWidget):
         layout.setSpacing(6)
         layout.addLayout(self._stage_row())
         layout.addLayout(self._direction_row())
-        layout.addWidget(self._quantity_list())
+        self.quantities = QuantityList()
+        self.quantities.currentItemChanged.connect(self._changed)
+        layout.addWidget(self.quantities)
         layout.addLayout(self._style_form())
         self.legend = LegendWidget(viewer)
         layout.addWidget(self.legend)
@@ -85,9 +84,8 @@ class LevelsPage(QWidget):
         self.metrics.setAccessibleName("Figures of this stage")
         self.metrics.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         layout.addWidget(self.metrics)
-        self.filmstrip = QPushButton("Filmstrip of all levels…")
-        self.filmstrip.setToolTip("<p>Every stage side by side at the current slice, to look at and to save</p>")
-        self.filmstrip.clicked.connect(self.filmstrip_wanted)
+        tip = "Every stage side by side at the current slice, to look at and to save"
+        self.filmstrip = button("Filmstrip of all levels…", tip, self.filmstrip_wanted)
         layout.addWidget(self.filmstrip)
         layout.addStretch(1)
         self.setEnabled(False)
@@ -100,7 +98,7 @@ class LevelsPage(QWidget):
         self.slider.setTickPosition(QSlider.TickPosition.NoTicks)
         self.slider.setAccessibleName("Level")
         self.slider.setToolTip("Step through the levels, from coarse to fine")
-        self.slider.valueChanged.connect(self._stage_moved)
+        self.slider.valueChanged.connect(self._changed)
         self.marks = StageMarks()
         self.play_button = QToolButton()
         self.play_button.setText("▶")
@@ -128,37 +126,20 @@ class LevelsPage(QWidget):
         row.setSpacing(2)
         self.directions = QButtonGroup(self)
         for name, (title, tip) in DIRECTIONS.items():
-            button = QPushButton(title)
-            button.setCheckable(True)
-            button.setToolTip(f"<p>{tip}</p>")
-            button.setProperty("direction", name)
-            self.directions.addButton(button)
-            row.addWidget(button)
-        self.directions.buttonClicked.connect(self._direction_clicked)
+            choice = QPushButton(title)
+            choice.setCheckable(True)
+            choice.setToolTip(f"<p>{tip}</p>")
+            choice.setProperty("direction", name)
+            self.directions.addButton(choice)
+            row.addWidget(choice)
+        self.directions.buttonClicked.connect(self._changed)
         return row
-
-    def _quantity_list(self) -> QWidget:
-        self.quantities = QListWidget()
-        self.quantities.setViewMode(QListView.ViewMode.IconMode)
-        self.quantities.setMovement(QListView.Movement.Static)
-        self.quantities.setResizeMode(QListView.ResizeMode.Adjust)
-        self.quantities.setWordWrap(True)
-        self.quantities.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
-        self.quantities.setGridSize(QSize(100, THUMBNAIL + 52))
-        self.quantities.setFixedHeight(2 * (THUMBNAIL + 40) + 8)
-        self.quantities.setAccessibleName("Quantity")
-        self.quantities.setToolTip("<p>What is shown of the stage; grey where this stage has no such thing</p>")
-        font = self.quantities.font()
-        font.setPointSizeF(0.78 * font.pointSizeF() if font.pointSizeF() > 0 else 7)
-        self.quantities.setFont(font)
-        self.quantities.currentItemChanged.connect(self._quantity_chosen)
-        return self.quantities
 
     def _style_form(self) -> QFormLayout:
         self.style_box = combo("Show as", "How the quantity is drawn. Arrows keep their distance when you zoom.")
         self.part_box = combo("Head or channel", "Which head's (or channel's) values are seen.")
         self.style_box.currentIndexChanged.connect(self._style_chosen)
-        self.part_box.currentIndexChanged.connect(self._part_chosen)
+        self.part_box.currentIndexChanged.connect(self._tell)
         form = QFormLayout()
         form.setVerticalSpacing(4)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -169,53 +150,43 @@ class LevelsPage(QWidget):
 
     # ---------------------------------------------------------------- what is shown
 
-    def show_session(self, session: Session | None) -> None:
+    def show_session(self, session: Session) -> None:
         """Offer what an inspection has; what was chosen stays chosen where it exists."""
         self._session = session
-        self._thumbnails.clear()
         self.play_button.setChecked(False)
-        self.setEnabled(session is not None)
-        if session is None:
-            self.metrics.clear()
-            return
-        before, direction, stage = self.quantity, self.direction, self.slider.value()
+        self.setEnabled(True)
+        inspection, stages = session.inspection, session.inspection.stages
+        before, direction, stage = self.quantity, self.direction, self.stage
         at_end = not before or stage == self.slider.maximum()
-        inspection = session.inspection
         if direction not in inspection.directions:
             direction = inspection.directions[0]
-        self._quiet = True
-        for button in self.directions.buttons():
-            button.setEnabled(button.property("direction") in inspection.directions)
-            button.setChecked(button.property("direction") == direction)
-        self.quantities.clear()
-        for quantity in inspection.quantities:
-            item = QListWidgetItem(blank(), quantity.title)
-            item.setData(Qt.ItemDataRole.UserRole, quantity.name)
-            item.setTextAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
-            self.quantities.addItem(item)
-        names = [quantity.name for quantity in inspection.quantities]
-        wanted = next((name for name in (before, *START) if name in names), names[0])
-        self.quantities.setCurrentRow(names.index(wanted))
-        self.slider.setRange(0, len(inspection.stages) - 1)
-        self.slider.setEnabled(len(inspection.stages) > 1)
-        self.play_button.setEnabled(len(inspection.stages) > 1)
-        self.marks.show_marks([SHORT.get(stage.kind, str(stage.level)) for stage in inspection.stages])
-        self.slider.setValue(len(inspection.stages) - 1 if at_end else stage)
-        self._quiet = False
-        self._offer()
-        self._tell()
+        for choice in self.directions.buttons():
+            choice.setEnabled(choice.property("direction") in inspection.directions)
+            choice.setChecked(choice.property("direction") == direction)
+        self.quantities.show_quantities(inspection.quantities, (before, *START))
+        with signals_blocked(self.slider):
+            self.slider.setRange(0, len(stages) - 1)
+            self.slider.setValue(len(stages) - 1 if at_end else stage)
+        self.slider.setEnabled(len(stages) > 1)
+        self.play_button.setEnabled(len(stages) > 1)
+        self.marks.show_marks([short_name(stage) for stage in stages])
+        self._changed()
 
     @property
     def quantity(self) -> str:
         """Name of the chosen quantity."""
-        item = self.quantities.currentItem()
-        return "" if item is None else str(item.data(Qt.ItemDataRole.UserRole))
+        return self.quantities.chosen
+
+    @property
+    def stage(self) -> int:
+        """The chosen stage."""
+        return int(self.slider.value())
 
     @property
     def direction(self) -> str:
         """The chosen direction."""
-        button = self.directions.checkedButton()
-        return "forward" if button is None else str(button.property("direction"))
+        chosen = self.directions.checkedButton()
+        return "forward" if chosen is None else str(chosen.property("direction"))
 
     @property
     def choice(self) -> Choice:
@@ -224,20 +195,16 @@ class LevelsPage(QWidget):
         style = self.style_box.currentData() or "map"
         # direction colours, grid lines and contours depend on the displayed axes, the others do not
         plane = self._plane if style in ("colour", "grid", "contours") else (-2, -1)
-        return Choice(
-            self.quantity, self.slider.value(), self.direction, style, -1 if part is None else int(part), plane
-        )
+        return Choice(self.quantity, self.stage, self.direction, style, -1 if part is None else int(part), plane)
 
     def choose(self, **changes: Any) -> None:
         """Choose as the user would: quantity, stage, direction, style, part."""
         if "direction" in changes:
-            for button in self.directions.buttons():
-                button.setChecked(button.property("direction") == changes["direction"])
-            self._direction_clicked()
+            for choice in self.directions.buttons():
+                choice.setChecked(choice.property("direction") == changes["direction"])
+            self._changed()
         if "quantity" in changes:
-            for row in range(self.quantities.count()):
-                if self.quantities.item(row).data(Qt.ItemDataRole.UserRole) == changes["quantity"]:
-                    self.quantities.setCurrentRow(row)
+            self.quantities.choose(changes["quantity"])
         if "stage" in changes:
             self.slider.setValue(changes["stage"])
         if "style" in changes:
@@ -255,17 +222,15 @@ class LevelsPage(QWidget):
 
     def show_thumbnail(self, quantity: str, stage: int, direction: str, picture: NDArray[np.uint8]) -> None:
         """Put a picture beside a quantity."""
-        self._thumbnails[quantity, stage, direction] = picture
-        if (stage, direction) == (self.slider.value(), self.direction):
-            self._show_thumbnails()
+        self.quantities.keep(quantity, stage, direction, picture)
+        if self._session is not None:
+            self.quantities.show_stage(self._session.inspection, self.stage, self.direction)
 
     def missing_thumbnails(self) -> list[str]:
         """Return the quantities of this stage without a picture."""
         if self._session is None:
             return []
-        stage, direction = self.slider.value(), self.direction
-        found = self._session.inspection.available(stage, direction)
-        return [name for name in found if (name, stage, direction) not in self._thumbnails]
+        return self.quantities.missing(self._session.inspection, self.stage, self.direction)
 
     def applied(self, picture: Picture) -> None:
         """Take notice that a view is in the viewer."""
@@ -277,34 +242,21 @@ class LevelsPage(QWidget):
         self._shown = True
         self.legend.show_legend(Legend("none", reason))
 
-    def show_metrics(self, metrics: Any) -> None:
+    def show_metrics(self, metrics: StageMetrics | None) -> None:
         """Show the figures of the stage, or that they are being measured (None)."""
         self.metrics.setText("<i>measuring…</i>" if metrics is None else metrics_text(metrics))
 
     # ---------------------------------------------------------------- what the user does
 
-    def _stage_moved(self, value: int) -> None:
-        self._show_thumbnails()
+    def _changed(self, *_: Any) -> None:
+        """Offer what there is of another quantity, stage or direction, and tell that it is chosen."""
         self._offer()
         self._tell()
-
-    def _direction_clicked(self, button: Any = None) -> None:
-        self._offer()
-        self._tell()
-
-    def _quantity_chosen(self, item: Any = None, before: Any = None) -> None:
-        if not self._quiet:
-            self._offer()
-            self._tell()
 
     def _style_chosen(self, index: int) -> None:
-        if not self._quiet and self._session is not None and self.quantity:
-            self._last_style[self._session.kind(self.quantity)] = self.style_box.currentData()
+        if self._session is not None:
+            self._last_style[QUANTITIES[self.quantity].kind] = self.style_box.currentData()
             self._offer_parts()
-            self._tell()
-
-    def _part_chosen(self, index: int) -> None:
-        if not self._quiet:
             self._tell()
 
     def _play_toggled(self, on: bool) -> None:
@@ -317,82 +269,61 @@ class LevelsPage(QWidget):
             return
         count = len(self._session.inspection.stages)
         for step in range(1, count + 1):
-            stage = (self.slider.value() + step) % count
-            if self.quantity in self._session.inspection.available(stage, self.direction):
+            stage = (self.stage + step) % count
+            if not self._session.inspection.why_not(self.quantity, stage, self.direction):
                 self.slider.setValue(stage)
                 return
 
     def back(self) -> None:
         """Go to the stage before."""
-        self.slider.setValue(self.slider.value() - 1)
+        self.slider.setValue(self.stage - 1)
 
     def forward(self) -> None:
         """Go to the next stage."""
-        self.slider.setValue(self.slider.value() + 1)
+        self.slider.setValue(self.stage + 1)
 
     def stop(self) -> None:
         """Stop playing."""
         self.play_button.setChecked(False)
 
     def _offer(self) -> None:
-        """Enable what this stage has, say why not for the rest, and list the styles of the quantity."""
-        if self._session is None or self._quiet or not self.quantity:
+        """Say what this stage has, and list the styles of the quantity."""
+        if self._session is None:
             return
-        inspection, stage = self._session.inspection, self.slider.value()
-        found = set(inspection.available(stage, self.direction))
-        helps = {quantity.name: quantity.help for quantity in inspection.quantities}
-        for row in range(self.quantities.count()):
-            item = self.quantities.item(row)
-            name = item.data(Qt.ItemDataRole.UserRole)
-            item.setForeground(QBrush() if name in found else QColor(128, 128, 128))  # no brush: the theme's colour
-            why = "" if name in found else f"<br><i>{inspection.why_not(name, stage, self.direction)}.</i>"
-            item.setToolTip(f"<p>{helps[name]}{why}</p>")
-        self.stage_title.setText(stage_text(inspection, stage))
-        self.marks.show_current(stage)
-        kind = self._session.kind(self.quantity)
-        styles = STYLES_OF_KIND[kind]
-        if [self.style_box.itemData(i) for i in range(self.style_box.count())] != list(styles):
-            self._quiet = True
-            self.style_box.clear()
-            for style in styles:
-                self.style_box.addItem(STYLES[style], style)
-            self.style_box.setCurrentIndex(max(0, self.style_box.findData(self._last_style.get(kind))))
-            self._quiet = False
+        self.quantities.show_stage(self._session.inspection, self.stage, self.direction)
+        self.stage_title.setText(stage_text(self._session.inspection, self.stage))
+        self.marks.show_current(self.stage)
+        kind = QUANTITIES[self.quantity].kind
+        _fill(self.style_box, [(STYLES[style], style) for style in STYLES_OF_KIND[kind]], self._last_style.get(kind))
         self._offer_parts()
 
     def _offer_parts(self) -> None:
         assert self._session is not None
-        kind = self._session.kind(self.quantity)
+        kind = QUANTITIES[self.quantity].kind
         wanted = kind in WITH_PARTS or self.style_box.currentData() == "single"
         self.part_box.setVisible(wanted)
         self._part_label.setVisible(wanted)
-        if not wanted or self.quantity not in self._session.inspection.available(self.slider.value(), self.direction):
+        if not wanted or self._session.inspection.why_not(self.quantity, self.stage, self.direction):
             return
-        heads = kind != "features" or self.quantity in ("logits", "attributes")
-        count = self._session.parts(self.quantity, self.slider.value(), self.direction)
-        word = "Head" if heads else "Channel"
-        items = [("Mean of all heads", -1)] if kind == "heads" else []
-        items += [(f"{word} {index}", index) for index in range(count)]
-        if [self.part_box.itemData(i) for i in range(self.part_box.count())] != [data for _, data in items]:
-            before = self.part_box.currentData()
-            self._quiet = True
-            self.part_box.clear()
-            for text, data in items:
-                self.part_box.addItem(text, data)
-            self.part_box.setCurrentIndex(max(0, self.part_box.findData(before)))
-            self._quiet = False
-        self._part_label.setText(word)
+        what, count = self._session.parts(self.quantity, self.stage)
+        items: list[tuple[str, Any]] = [("Mean of all heads", -1)] if kind == "heads" else []
+        items += [(f"{what} {index}", index) for index in range(count)]
+        _fill(self.part_box, items, self.part_box.currentData())
+        self._part_label.setText(what)
 
-    def _tell(self) -> None:
-        if self._quiet or self._session is None:
+    def _tell(self, *_: Any) -> None:
+        if self._session is None:
             return
         self._shown = False
         self.chosen.emit(self.choice)
 
-    def _show_thumbnails(self) -> None:
-        stage, direction = self.slider.value(), self.direction
-        for row in range(self.quantities.count()):
-            item = self.quantities.item(row)
-            picture = self._thumbnails.get((item.data(Qt.ItemDataRole.UserRole), stage, direction))
-            if picture is not None:
-                item.setIcon(QIcon(framed(picture)))
+
+def _fill(box: QComboBox, items: list[tuple[str, Any]], wanted: Any) -> None:
+    """Let a box offer these texts and values, and choose the wanted one or else the first, if it had others."""
+    if [(box.itemText(index), box.itemData(index)) for index in range(box.count())] == items:
+        return
+    with signals_blocked(box):
+        box.clear()
+        for text, value in items:
+            box.addItem(text, value)
+        box.setCurrentIndex(max(0, box.findData(wanted)))

@@ -17,6 +17,7 @@ SAMPLES = 60_000
 """About how many values of each level the common contrast limits are taken from."""
 
 FOLD_FREE = float(np.finfo(np.float32).tiny)
+FIXED = {"masks": (0.0, 1.0), "warped": (0.0, 1.0), "jacobian": (FOLD_FREE, 2.0)}
 SYMMETRIC = ("difference", "logits")
 """Quantities whose zero is in the middle of the colours."""
 
@@ -29,12 +30,13 @@ class Limits:
         self._found: dict[tuple[str, str, str | tuple[int, int]], tuple[float, float]] = {}
         self._lock = threading.Lock()
 
-    def of(self, quantity: str, direction: str, lengths: bool) -> tuple[float, float]:
-        """Return the limits of a quantity's values, or of its lengths in mm."""
-        fixed = {"masks": (0.0, 1.0), "warped": (0.0, 1.0), "jacobian": (FOLD_FREE, 2.0)}
-        if quantity in fixed and not lengths:
-            return fixed[quantity]
-        return self._known(quantity, direction, "length" if lengths else "value")
+    def of(self, quantity: str, direction: str) -> tuple[float, float]:
+        """Return the limits of a quantity's values."""
+        return FIXED.get(quantity) or self._known(quantity, direction, "value")
+
+    def lengths(self, quantity: str, direction: str) -> tuple[float, float]:
+        """Return the limits of the lengths in mm."""
+        return self._known(quantity, direction, "length")
 
     def in_plane(self, quantity: str, direction: str, plane: tuple[int, int]) -> tuple[float, float]:
         """Return the limits of the lengths in mm as seen on the screen."""

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ran.introspect.probe import Probe
+from napari_ran.widgets.inspection.colours import stage_colours
 from napari_ran.widgets.inspection.layers import InspectLayers
-from napari_ran.widgets.inspection.probe_plot import stage_colours
 
 Lines = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Segments (N, 2, D) in the viewer's coordinates, start and vector, and one RGBA each."""
@@ -31,11 +31,11 @@ class PathLines:
     def draw(self, found: Probe, stage: int) -> None:
         """Draw a point's path as a chain of arrows, and the capture ranges; that of `stage` in full colour."""
         colours = stage_colours(len(found.stages))
-        chain, shades = self._arrows(self._flattened(self._layers.to_viewer(found.path)), colours)
+        chain, shades = self._arrows(self._layers.into_slice(self._layers.to_viewer(found.path)), colours)
         boxes, tints = self._boxes(found, colours, stage)
         if len(boxes):
             chain, shades = np.concatenate([chain, boxes]), np.concatenate([shades, tints])
-        self._layers.lines("path", chain, shades, "inspect · path and capture range", False, 2.0)
+        self._layers.lines("path", chain, shades, "inspect · path and capture range", 2.0)
 
     def on_screen(self, found: Probe) -> NDArray[np.float64]:
         """Return a path as it looks on the screen, (n + 1, 2): right and down, in mm."""
@@ -59,20 +59,11 @@ class PathLines:
             shades.append(colours)
         return np.concatenate(segments), np.concatenate(shades)
 
-    def _flattened(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring places into the slice that is shown, so that they are seen."""
-        if points.shape[-1] == 3 and self._layers.flat():
-            hidden = ({-3, -2, -1} - set(self._layers.plane(3))).pop()
-            points = points.copy()
-            points[..., hidden] = self._layers.position(3)[hidden]
-        return points
-
     def _boxes(self, found: Probe, colours: NDArray[np.float64], chosen: int) -> Lines:
         """Return the edges of the capture ranges as segments."""
         ndim = len(found.point)
-        axes = range(ndim)
-        if ndim == 3 and self._layers.flat():
-            axes = sorted(-1 - axis for axis in self._layers.plane(3))  # type: ignore[assignment]
+        hidden = self._layers.hidden_axis(ndim)
+        axes = [axis for axis in range(ndim) if hidden is None or axis != -1 - hidden]
         segments, tints = [], []
         for index, stage in enumerate(found.stages):
             if stage.capture_range is None:
@@ -83,7 +74,7 @@ class PathLines:
                     signs = iter(2 * np.array(corner) - 1)
                     start = found.path[index] + sum((-1 if a == axis else next(signs)) * half[:, a] for a in axes)
                     ends = self._layers.to_viewer(np.stack([start, start + 2 * half[:, axis]]))
-                    ends = self._flattened(ends)
+                    ends = self._layers.into_slice(ends)
                     segments.append(np.stack([ends[0], ends[1] - ends[0]]))
                     tints.append([*colours[index][:3], 1.0 if stage.stage.index == chosen else 0.35])
         return np.array(segments), np.array(tints)

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QSizePolicy
 
 from napari_ran.introspect.separability import Separability, SeparabilityDifference
-from napari_ran.widgets._plot import ThemedPlot, ticks
+from napari_ran.widgets._plot import Axes, ThemedPlot, ticks
+from napari_ran.widgets.inspection.axes import draw_numbers
 from napari_ran.widgets.inspection.colours import ramp
 from napari_ran.widgets.inspection.legend import as_image
 
@@ -40,14 +41,14 @@ class PdfPlot(ThemedPlot):
 
     brushed = Signal(object)
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any) -> None:
         tip = (
             "How often two points at a distance (right) move differently (up), in voxels. The line is the largest "
             "difference that the network's layout can make. Drag over cells to see their point pairs."
         )
-        super().__init__(viewer, "Motion-separability PDF", tip, parent)
+        super().__init__(viewer, "Motion-separability PDF", tip)
         self._image: Any = None
-        self._extent = (0.5, 1.5, -0.5, 1.5)
+        self._distances, self._differences = (0.5, 1.5), (-0.5, 1.5)  # the outer edges of the cells
         self._bounds: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
         self._press: QPointF | None = None
         self.cells: tuple[Range, Range] | None = None
@@ -74,12 +75,13 @@ class PdfPlot(ThemedPlot):
             limit = max(float(np.abs(plane).max()), 1e-300)
             size = np.clip(1 + np.log10(np.maximum(np.abs(plane), 1e-300) / limit) / 3, 0, 1)
             scaled = 0.5 + 0.5 * np.sign(plane) * size
-            table = ramp("PuOr_r") if _has("PuOr_r") else ramp("bwr")
+            table = ramp("PuOr_r")
         share = np.cumsum(mass) / max(float(mass.sum()), 1e-300)
         top = min(len(mass) - 1, max(int(np.searchsorted(share, SHOWN)) + 2, 14))
         colours = table[(255 * np.clip(scaled, 0, 1)).astype(np.uint8)][:, : top + 1]
         self._image = as_image(colours.transpose(1, 0, 2)[::-1])
-        self._extent = (float(found.distances[0]) - 0.5, float(found.distances[-1]) + 0.5, -0.5, top + 0.5)
+        self._distances = float(found.distances[0]) - 0.5, float(found.distances[-1]) + 0.5
+        self._differences = -0.5, top + 0.5
         self._bounds = [(found.distances, bound) for bound in bounds if bound is not None]
         self.cells = None
         self.update()
@@ -87,20 +89,17 @@ class PdfPlot(ThemedPlot):
     # ---------------------------------------------------------------- drawing
 
     @property
-    def _frame(self) -> QRectF:
+    def axes(self) -> Axes:
+        """Where distances (right) and differences (up) are in the widget, in pixels."""
         line = self.fontMetrics().height()
-        return QRectF(34, line + 4, self.width() - 40, self.height() - 3 * line - 12)
-
-    def _place(self, p: float, q: float) -> QPointF:
-        left, right, bottom, top = self._extent
-        frame = self._frame
-        x = frame.left() + (p - left) / (right - left) * frame.width()
-        return QPointF(x, frame.bottom() - (q - bottom) / (top - bottom) * frame.height())
+        frame = QRectF(34, line + 4, self.width() - 40, self.height() - 3 * line - 12)
+        return Axes(frame, self._distances, self._differences)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
         """Draw the plane, the bound, the axes and the brush."""
         painter = QPainter(self)
-        frame, line = self._frame, self.fontMetrics().height()
+        axes = self.axes
+        frame = axes.frame
         painter.setPen(self._faint)
         painter.drawRect(frame)
         if self._image is None:
@@ -109,7 +108,7 @@ class PdfPlot(ThemedPlot):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setClipRect(frame)
         for index, (distances, bound) in enumerate(self._bounds):
-            steps = [self._place(p + side, q) for p, q in zip(distances, bound, strict=True) for side in (-0.5, 0.5)]
+            steps = [axes.point(p + side, q) for p, q in zip(distances, bound, strict=True) for side in (-0.5, 0.5)]
             for colour, width in (("black", 4.0), ("#56B4E9", 2.0)):
                 style = Qt.PenStyle.DashLine if index else Qt.PenStyle.SolidLine
                 painter.setPen(QPen(QColor(colour), width, style))
@@ -117,27 +116,19 @@ class PdfPlot(ThemedPlot):
         if self.cells is not None:
             (low, high), (least, most) = self.cells
             painter.setPen(QPen(QColor("white"), 1.5))
-            painter.drawRect(QRectF(self._place(low - 0.5, most + 0.5), self._place(high + 0.5, least - 0.5)))
+            painter.drawRect(QRectF(axes.point(low - 0.5, most + 0.5), axes.point(high + 0.5, least - 0.5)))
         painter.setClipping(False)
         painter.setPen(self._text)
-        left, right, _, top = self._extent
-        for p in ticks(left + 0.5, right - 0.5, 5):
-            if left <= p <= right:
-                box = QRectF(self._place(p, 0).x() - 20, frame.bottom() + 2, 40, line)
-                painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, f"{p:g}")
-        for q in ticks(0, top - 0.5, 5):
-            if q <= top:
-                box = QRectF(0, self._place(0, q).y() - line / 2, 30, line)
-                painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"{q:g}")
-        below = QRectF(frame.left(), frame.bottom() + 2 + line, frame.width(), line)
-        painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "distance of two points (voxels)")
-        painter.drawText(QPointF(frame.left(), line - 3), "difference of displacement (voxels)")
+        (left, right), (_, top) = axes.steps, axes.values
+        across = [p for p in ticks(left + 0.5, right - 0.5, 5) if left <= p <= right]
+        up = [q for q in ticks(0, top - 0.5, 5) if q <= top]
+        draw_numbers(painter, axes, across, up, "distance of two points (voxels)")
+        painter.drawText(QPointF(frame.left(), frame.top() - 7), "difference of displacement (voxels)")
 
     # ---------------------------------------------------------------- brushing
 
     def _cell(self, place: QPointF) -> tuple[int, int]:
-        left, right, bottom, top = self._extent
-        frame = self._frame
+        frame, (left, right), (bottom, top) = self.axes.frame, self._distances, self._differences
         p = left + (place.x() - frame.left()) / frame.width() * (right - left)
         q = bottom + (frame.bottom() - place.y()) / frame.height() * (top - bottom)
         return (
@@ -168,11 +159,3 @@ class PdfPlot(ThemedPlot):
         (p0, q0), (p1, q1) = self._cell(self._press), self._cell(place)
         self.cells = (min(p0, p1), max(p0, p1)), (min(q0, q1), max(q0, q1))
         self.update()
-
-
-def _has(colormap: str) -> bool:
-    try:
-        ramp(colormap)
-    except (KeyError, ValueError):
-        return False
-    return True

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_ran.introspect.probe import Probe, probe
+from napari_ran.widgets._forms import button
+from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets.inspection.kept_points import KeptPoints, pin_colour
 from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.path import PathLines
@@ -63,19 +65,16 @@ class ProbePage(QWidget):
         self.current: Probe | None = None
         self.count = self.drawings = 0
         self._path, self._drawn = PathLines(layers), 0.0
-        self._timer, self._lines = QTimer(self), QTimer(self)
-        for timer, slot in ((self._timer, self._probe_now), (self._lines, self._draw_lines)):
-            timer.setSingleShot(True)
-            timer.timeout.connect(slot)
+        self._timer = single_shot(self, PAUSE_MS, self._probe_now)
+        self._lines = single_shot(self, LINES_MS, self._draw_lines)
         self._build()
 
     def _build(self) -> None:
         self.follow = QCheckBox("Follow the mouse")
         self.follow.setChecked(True)
         self.follow.setToolTip("<p>Probe the voxel under the mouse while this page is open</p>")
-        self.pin_button = QPushButton("Keep point")
-        self.pin_button.setToolTip(f"<p>Keep the last point (or Shift + click, or {PIN_KEY} over the image)</p>")
-        self.pin_button.clicked.connect(self.pin)
+        tip = f"Keep the last point (or Shift + click, or {PIN_KEY} over the image)"
+        self.pin_button = button("Keep point", tip, self.pin)
         self.plot = ProbePlot(self._viewer)
         self.kept = KeptPoints()
         self.kept.changed.connect(self._mark_pins)
@@ -93,12 +92,12 @@ class ProbePage(QWidget):
 
     # ---------------------------------------------------------------- what is probed
 
-    def show_session(self, session: Session | None) -> None:
+    def show_session(self, session: Session) -> None:
         """Probe another inspection; kept points go."""
         self._session = session
         self.current, self._place = None, None
         self.plot.show_probe(None, np.zeros((0, 2)), [])
-        self.kept.show_stages([] if session is None else session.inspection.stages)
+        self.kept.show_stages(session.inspection.stages)
 
     def show_choice(self, stage: int, direction: str) -> None:
         """Follow the chosen stage (whose capture range is emphasised) and direction."""
@@ -196,11 +195,10 @@ class ProbePage(QWidget):
         kept = self.kept.points
         others = [(self._path.on_screen(pin), pin_colour(i)) for i, pin in enumerate(kept) if pin is not found]
         self.plot.show_probe(found, self._path.on_screen(found), others)
-        rested = 1000 * (time.perf_counter() - self._drawn) >= LINES_MS
-        if rested:
+        if 1000 * (time.perf_counter() - self._drawn) >= LINES_MS:
             self._draw_lines()
         else:
-            self._lines.start(LINES_MS)  # catches up when the mouse stands still
+            self._lines.start()  # catches up when the mouse stands still
 
     def _draw_lines(self) -> None:
         """Show the current point's path in the viewer."""

@@ -7,32 +7,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt
-from qtpy.QtGui import QColor, QFont, QPainter, QPaintEvent, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy
 
 from napari_ran.introspect.probe import Contribution, Probe, StageProbe
 from napari_ran.widgets._plot import ThemedPlot
-from napari_ran.widgets.inspection.colours import head_colours, ramp
+from napari_ran.widgets.inspection.colours import head_colours, stage_colours
+from napari_ran.widgets.inspection.stages import short_name
 
 PATH_HEIGHT = 150
 ROW = 36
 LEFT, RIGHT = 34, 92
 GREY, DARK = QColor(150, 150, 150), QColor(95, 95, 95)
+Stack = list[tuple[Contribution, float]]
+"""Contributions, each with its length in mm along the stage's displacement; all of a stage sum to its length."""
+
 EMPTY = "Move the mouse over the image.\nShift + click keeps a point."
-SHORT = {"output": "out", "instance": "fit", "field": "field"}
 
 
-def stage_colours(count: int) -> NDArray[np.float64]:
-    """Return one RGBA per stage, from dark to light."""
-    rgb = ramp("plasma")[np.linspace(40, 235, max(count, 1)).astype(int)] / 255.0
-    return np.concatenate([rgb, np.ones((len(rgb), 1))], 1)
-
-
-def along(stage: StageProbe) -> list[tuple[Contribution, float]]:
-    """Return each contribution's length in mm along the stage's displacement; they sum to the displacement's length."""
+def stacks(stage: StageProbe) -> tuple[Stack, Stack]:
+    """Return the contributions of a stage's own, and those of the field that was carried into it."""
     length = float(np.linalg.norm(stage.displacement))
     towards = stage.displacement / length if length > 1e-9 else np.zeros_like(stage.displacement)
-    return [(part, float(part.mm @ towards)) for part in stage.contributions]
+    own: Stack = []
+    carried: Stack = []
+    for part in stage.contributions:
+        (carried if part.kind.startswith("carried") else own).append((part, float(part.mm @ towards)))
+    return own, carried
+
+
+def reach_of(*row: Stack) -> float:
+    """Return how far the longest of a row's stacks, or their sum, goes from the middle."""
+    reach = abs(sum(value for stack in row for _, value in stack))
+    for stack in row:
+        for sign in (1, -1):
+            reach = max(reach, sum(sign * value for _, value in stack if sign * value > 0))
+    return reach
 
 
 class ProbePlot(ThemedPlot):
@@ -44,18 +54,17 @@ class ProbePlot(ThemedPlot):
         Whose theme gives the colours.
     """
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any) -> None:
         tip = (
             "Above: the point's path through the levels, as seen on the screen. Below, per level: how far each head "
             "(upper bar) and the field carried from the level before (lower bar) pushed the point along its "
             "displacement, in mm. The parts sum to the displacement (black and white mark). They are exact for this "
             "input; what a head causes is for the Ablation page to say."
         )
-        super().__init__(viewer, "Path and contributions of the point under the mouse", tip, parent)
+        super().__init__(viewer, "Path and contributions of the point under the mouse", tip)
         self.probe: Probe | None = None
         self.path: NDArray[np.float64] = np.zeros((0, 2))
         self.others: list[tuple[NDArray[np.float64], QColor]] = []
-        self.outside = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(PATH_HEIGHT + 40)
 
@@ -72,14 +81,9 @@ class ProbePlot(ThemedPlot):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
         """Draw the path and the bars."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        font = QFont(self.font())
-        font.setPointSizeF(0.85 * font.pointSizeF() if font.pointSizeF() > 0 else 8)
-        painter.setFont(font)
-        painter.setPen(self._text)
+        painter = self.started()
         if self.probe is None:
-            painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter, EMPTY)
+            self.say(painter, EMPTY)
             return
         self._draw_head(painter, self.probe)
         self._draw_path(painter, QRectF(0, 22, self.width(), PATH_HEIGHT))
@@ -126,8 +130,8 @@ class ProbePlot(ThemedPlot):
         painter.drawText(QRectF(x, y - 18, 100, 16), Qt.AlignmentFlag.AlignLeft, f"{bar:g} mm")
 
     def _draw_bars(self, painter: QPainter, probe: Probe, top: float) -> None:
-        rows = [along(stage) for stage in probe.stages]
-        reach = max([0.1, *(self._reach(row) for row in rows)])
+        rows = [stacks(stage) for stage in probe.stages]
+        reach = max([0.1, *(reach_of(*row) for row in rows)])
         middle = LEFT + (self.width() - LEFT - RIGHT) / 2
         scale = (self.width() - LEFT - RIGHT) / 2 / reach
         line = painter.fontMetrics().height()
@@ -144,16 +148,15 @@ class ProbePlot(ThemedPlot):
             y = top + line + 4 + index * ROW
             painter.fillRect(QRectF(0, y + 3, 4, ROW - 8), QColor.fromRgbF(*colours[index]))
             painter.setPen(self._text)
-            name = SHORT.get(stage.stage.kind, str(stage.stage.level))
-            painter.drawText(QRectF(8, y, LEFT, ROW - 4), Qt.AlignmentFlag.AlignVCenter, name)
-            self._draw_stack(painter, [p for p in row if not p[0].kind.startswith("carried")], middle, y + 3, scale)
-            self._draw_stack(painter, [p for p in row if p[0].kind.startswith("carried")], middle, y + 17, scale)
+            box = QRectF(8, y, LEFT, ROW - 4)
+            painter.drawText(box, Qt.AlignmentFlag.AlignVCenter, short_name(stage.stage))
+            for stack, below in zip(row, (3, 17), strict=True):
+                self._draw_stack(painter, stack, middle, y + below, scale)
             total = float(np.linalg.norm(stage.displacement))
             x = middle + total * scale
-            painter.setPen(QPen(QColor("black"), 4))
-            painter.drawLine(QPointF(x, y + 1), QPointF(x, y + ROW - 5))
-            painter.setPen(QPen(QColor("white"), 2))
-            painter.drawLine(QPointF(x, y + 1), QPointF(x, y + ROW - 5))
+            for tint, width in (("black", 4), ("white", 2)):
+                painter.setPen(QPen(QColor(tint), width))
+                painter.drawLine(QPointF(x, y + 1), QPointF(x, y + ROW - 5))
             painter.setPen(self._text)
             numbers = QRectF(self.width() - RIGHT, y, RIGHT - 4, ROW - 4)
             painter.drawText(numbers, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, _numbers(stage))
@@ -163,21 +166,10 @@ class ProbePlot(ThemedPlot):
         self._draw_key(painter, probe, bottom + 2)
 
     @staticmethod
-    def _reach(row: list[tuple[Contribution, float]]) -> float:
-        """Return how far the longer of a row's stacks goes."""
-        reach = abs(sum(value for _, value in row))
-        for carried in (False, True):
-            values = [value for part, value in row if part.kind.startswith("carried") == carried]
-            for sign in (1, -1):
-                reach = max(reach, sum(sign * value for value in values if sign * value > 0))
-        return reach
-
-    def _draw_stack(
-        self, painter: QPainter, row: list[tuple[Contribution, float]], middle: float, y: float, scale: float
-    ) -> None:
+    def _draw_stack(painter: QPainter, stack: Stack, middle: float, y: float, scale: float) -> None:
         """Draw parts end to end: those along the displacement to the right, those against it to the left."""
         ends = {1: middle, -1: middle}
-        for part, value in row:
+        for part, value in stack:
             sign = 1 if value > 0 else -1
             width = abs(value) * scale
             left = ends[1] if sign > 0 else ends[-1] - width

@@ -9,27 +9,22 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels as LabelsLayer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QFormLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 import napari_ran as ran
 from napari_ran.errors import OutputError
 from napari_ran.introspect.separability import Separability, SeparabilityDifference
 from napari_ran.introspect.study import stage_separability
 from napari_ran.transform import resample
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._layers import Source
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.boundary import BoundaryGroup
+from napari_ran.widgets.inspection.files import save_figure
 from napari_ran.widgets.inspection.layers import InspectLayers
-from napari_ran.widgets.inspection.pdf_plot import PdfPlot
+from napari_ran.widgets.inspection.pdf_plot import PdfPlot, Range
 from napari_ran.widgets.inspection.session import Session
+from napari_ran.writing import replacing
 
 MOST_PAIRS = 400
 EMPTY_MASK = "Labels, else the foreground"
@@ -61,7 +56,7 @@ class SeparabilityPage(QWidget):
         self._stale = True
         self.found: Separability | None = None
         self.change: SeparabilityDifference | None = None
-        self._others: list[Separability] = []
+        self._other: Separability | None = None
         self.worker = Worker(self)
         self.boundary = BoundaryGroup(viewer, layers, lambda: (self.stage_box.currentData(), self._direction))
         self.boundary.failed.connect(self.failed)
@@ -99,9 +94,8 @@ class SeparabilityPage(QWidget):
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.text.setAccessibleName("What was measured")
-        self.export_button = QPushButton("Export PDF…")
-        self.export_button.setToolTip("<p>Write the table (CSV) or the figure (PNG, SVG)</p>")
-        self.export_button.clicked.connect(self._ask_where)
+        self.export_button = button("Export PDF…", "Write the table (CSV) or the figure (PNG, SVG)", self._ask_where)
+        self.export_button.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         layout.addLayout(form)
@@ -111,26 +105,24 @@ class SeparabilityPage(QWidget):
 
     # ---------------------------------------------------------------- what is measured
 
-    def show_session(self, session: Session | None) -> None:
+    def show_session(self, session: Session) -> None:
         """Offer the stages of another inspection; they are measured when the page is seen."""
+        stages = session.inspection.stages
         before = self.stage_box.currentIndex(), self.other_box.currentIndex()
-        same = self._session is not None and session is not None
-        same = same and len(self._session.inspection.stages) == len(session.inspection.stages)  # type: ignore[union-attr]
-        self.worker.drop()
+        same = self.stage_box.count() == len(stages)
         self._session, self._stale = session, True
-        self.found = self.change = None
+        self._forget()
         self.plot.clear()
         self.text.clear()
         self.stage_box.clear()
         self.other_box.clear()
         self.other_box.addItem("nothing", None)
-        for stage in () if session is None else session.inspection.stages:
+        for stage in stages:
             self.stage_box.addItem(stage.title, stage.index)
             self.other_box.addItem(stage.title, stage.index)
         self.stage_box.setCurrentIndex(before[0] if same else self.stage_box.count() - 1)
         self.other_box.setCurrentIndex(before[1] if same else 0)
         self.boundary.show_session(session)
-        self.setEnabled(session is not None)
         self.refresh()
 
     def refresh(self) -> None:
@@ -157,7 +149,7 @@ class SeparabilityPage(QWidget):
         if self._session is None:
             return
         self._stale = False
-        self._layers.remove(["pairs"])
+        self._forget()
         self.text.setText("<i>measuring…</i>")
         layer = self.mask_box.currentData()
         try:
@@ -165,20 +157,27 @@ class SeparabilityPage(QWidget):
         except ran.InputError as error:
             self._on_failed(error)
             return
-        stages = [self.stage_box.currentData(), self.other_box.currentData()]
-        wanted = [stage for stage in stages if stage is not None]
-        self.worker.start(separability_work(self._session, wanted, self._direction, source))
+        chosen = self.stage_box.currentData(), self.other_box.currentData()
+        stages = [stage for stage in chosen if stage is not None]
+        self.worker.start(separability_work(self._session, stages, self._direction, source))
+
+    def _forget(self) -> None:
+        """Let nothing of what was measured before be taken for what is chosen now."""
+        self.worker.drop()
+        self._layers.remove(["pairs"])
+        self.found = self.change = None
+        self.export_button.setEnabled(False)
 
     def _on_found(self, found: list[Separability]) -> None:
-        self.found = found[0]
-        self._others = found[1:]
+        self.found, self._other = found[0], found[1] if len(found) > 1 else None
+        self.export_button.setEnabled(True)
         self._show()
 
     def _show(self, index: int = 0) -> None:
         if self.found is None:
             return
         by = self.by_box.currentData()
-        self.change = self.found.difference(self._others[0], by) if self._others else None
+        self.change = None if self._other is None else self.found.difference(self._other, by)
         self.plot.show_pdf(self.found if self.change is None else self.change, by)
         lines = [f"{self.found.pairs:,} pairs of correct points"]
         if self.found.above_bound is not None:
@@ -201,27 +200,30 @@ class SeparabilityPage(QWidget):
 
     # ---------------------------------------------------------------- brushing
 
-    def light_up(self, cells: Any) -> None:
-        """Show the point pairs of some cells in the viewer, a line between the two points of each."""
+    def light_up(self, cells: tuple[Range, Range]) -> None:
+        """Show the point pairs of some cells in the viewer, a line between the two points of each.
+
+        Parameters
+        ----------
+        cells : ((int, int), (int, int))
+            Distances and differences in voxels, first and last.
+        """
         if self.found is None or self._session is None:
             return
         pairs = self.found.pairs_in(cells, MOST_PAIRS)
-        flat = self._session.ndim == 3 and self._layers.flat()
-        grid = field_grid(self._session)
         if len(pairs) == 0:
             self._layers.remove(["pairs"])
             self.text.setText("No pair was drawn in these cells.")
             return
-        places = self._layers.to_viewer(grid.to_world(pairs))
-        if flat:  # what lies before or behind the slice is seen as well: pairs are few and far between
-            hidden = ({-3, -2, -1} - set(self._layers.plane(3))).pop()
-            places[..., hidden] = self._layers.position(3)[hidden]
+        # what lies before or behind the slice is seen as well: pairs are few and far between
+        places = self._layers.into_slice(self._layers.to_viewer(field_grid(self._session).to_world(pairs)))
         lines = np.stack([places[:, 0], places[:, 1] - places[:, 0]], 1)
         colours = np.tile([0.34, 0.71, 0.91, 0.8], (len(lines), 1))
-        self._layers.lines("pairs", lines, colours, "inspect · point pairs", False, 1.5)
+        self._layers.lines("pairs", lines, colours, "inspect · point pairs", 1.5)
         (p0, p1), (q0, q1) = cells
         where = f"distance {p0} to {p1}, difference {q0} to {q1} voxels"
-        self.text.setText(f"{len(pairs)} pairs at {where}" + (", seen through all slices." if flat else "."))
+        through = "" if self._layers.hidden_axis(self._session.ndim) is None else ", seen through all slices"
+        self.text.setText(f"{len(pairs)} pairs at {where}{through}.")
 
     # ---------------------------------------------------------------- export
 
@@ -236,24 +238,23 @@ class SeparabilityPage(QWidget):
         if self.found is None:
             return
         shown = self.found if self.change is None else self.change
-        if Path(path).suffix.lower() == ".csv":
-            self._write(lambda: shown.to_csv(path), path)
-            return
+        try:
+            if Path(path).suffix.lower() == ".csv":
+                with replacing(path, "the table") as part:
+                    shown.to_csv(part)
+            else:
+                save_figure(self._figure(), path)
+        except OutputError as error:
+            self.failed.emit(error)
+
+    def _figure(self) -> Any:
+        """Draw what is shown for paper."""
         from napari_ran.figures.separability import separability, separability_difference
 
-        by = self.by_box.currentData()
-        if isinstance(shown, Separability):
-            figure = separability(shown, by, self.stage_box.currentText())
-        else:
-            figure = separability_difference(shown, (self.stage_box.currentText(), self.other_box.currentText()))
-        self._write(lambda: figure.savefig(path), path)
-
-    def _write(self, write: Any, path: str | Path) -> None:
-        try:
-            write()
-        except (OSError, ValueError) as error:
-            problem = f"the file could not be written ({getattr(error, 'strerror', None) or error})"
-            self.failed.emit(OutputError(str(path), problem, "Choose another place, and .csv, .png or .svg"))
+        if self.change is not None:
+            return separability_difference(self.change, (self.stage_box.currentText(), self.other_box.currentText()))
+        assert self.found is not None
+        return separability(self.found, self.by_box.currentData(), self.stage_box.currentText())
 
 
 def field_grid(session: Session) -> ran.Grid:

@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.lookup import Lookup
+from napari_ran.introspect.quantities import QUANTITIES, StageMetrics
 from napari_ran.webpage import provenance
 from napari_ran.widgets._worker import Task, Work
 from napari_ran.widgets.inspection.limits import Limits, Shares
-from napari_ran.widgets.inspection.views import STYLES_OF_KIND, Choice, Picture, kind_of, make_picture, thumbnail
+from napari_ran.widgets.inspection.views import STYLES_OF_KIND, Choice, Picture, make_picture, thumbnail
 
 ROOM = 512 * 2**20
 """Bytes of whole volumes that are kept for stepping back and forth while the viewer shows the volume."""
+
+OF_CHANNELS = ("features", "refined")
+"""Quantities with a part for each channel of the features; other parts are those of the heads."""
 
 
 class Shelf:
@@ -69,7 +73,7 @@ class Session:
         self.limits = Limits(inspection) if limits is None else limits
         self.shares = Shares(inspection)
         self.shelf = Shelf()
-        self.metrics: dict[tuple[int, str], Any] = {}
+        self.metrics: dict[tuple[int, str], StageMetrics] = {}
         self._prepared: set[tuple[Any, ...]] = set()
         self._one_at_a_time = threading.Lock()
 
@@ -78,18 +82,14 @@ class Session:
         """Number of spatial dimensions."""
         return int(self.inspection.get("field", 0).grid.ndim)
 
-    def parts(self, quantity: str, stage: int, direction: str) -> int:
-        """Return how many heads or channels a quantity has at a stage."""
+    def parts(self, quantity: str, stage: int) -> tuple[str, int]:
+        """Return what the parts of a quantity are, heads or channels, and how many it has at a stage."""
+        what = "Channel" if quantity in OF_CHANNELS else "Head"
         trace, level = self.inspection.trace, self.inspection.stages[stage].level
-        if trace is None or level is None or self.kind(quantity) in ("vector", "scalar", "image"):
-            return 1
-        if quantity in ("features", "refined"):
-            return trace.model.level_info[level].channels
-        return trace.model.level_info[level].heads
-
-    def kind(self, quantity: str) -> str:
-        """Return the kind of a quantity."""
-        return kind_of(self.inspection, quantity)
+        if trace is None or level is None or QUANTITIES[quantity].kind in ("vector", "scalar", "image"):
+            return what, 1
+        info = trace.model.level_info[level]
+        return what, info.channels if quantity in OF_CHANNELS else info.heads
 
     def ready(self, choice: Choice, whole: bool = False) -> bool:
         """Whether a view (of a slice, or of the whole volume) is to be had without much computing."""
@@ -112,8 +112,8 @@ class Session:
                 return found
             self.inspection.image(choice.direction)  # what it will be shown on, made here as well
             found = self._made(choice)
-            if not Lookup(self.inspection, choice.quantity, choice.stage, choice.direction).local:
-                self.inspection.get(choice.quantity, choice.stage, choice.direction)
+            if not Lookup(self.inspection, *choice.address).local:
+                self.inspection.get(*choice.address)
             self._prepared.add(self._needs(choice))
             if whole:
                 found.complete()
@@ -125,23 +125,23 @@ class Session:
 
     def _needs(self, choice: Choice) -> tuple[Any, ...]:
         """Return what has to be known before a view is quickly made: most is common to the stages of a quantity."""
-        plane = choice.plane if choice.style == "colour" else None
-        own_stage = self.kind(choice.quantity) == "masks" or self.inspection.trace is None
-        return choice.quantity, choice.direction, plane, choice.stage if own_stage else None
+        limits = {"colour": choice.plane, "grid": None, "single": None}.get(choice.style, "all")
+        own_stage = QUANTITIES[choice.quantity].kind == "masks" or self.inspection.trace is None
+        return choice.quantity, choice.direction, limits, choice.stage if own_stage else None
 
     def allowed(self, choice: Choice) -> Choice | None:
         """Return the choice with a style that fits its quantity; None where the stage has no such quantity."""
         stages = self.inspection.stages
         if not 0 <= choice.stage < len(stages):
             return None
-        if self.inspection.why_not(choice.quantity, choice.stage, choice.direction):
+        if self.inspection.why_not(*choice.address):
             return None
-        styles = STYLES_OF_KIND[self.kind(choice.quantity)]
+        styles = STYLES_OF_KIND[QUANTITIES[choice.quantity].kind]
         return choice if choice.style in styles else replace(choice, style=styles[0])
 
     def has(self, choice: Choice) -> bool:
         """Whether the stage exists in this direction at all."""
-        return "field" in self.inspection.available(choice.stage, choice.direction)
+        return not self.inspection.why_not("field", choice.stage, choice.direction)
 
     def neighbours(self, choice: Choice) -> list[Choice]:
         """Return the same view of the stages beside, the next one first."""
@@ -154,8 +154,6 @@ def picture_work(session: Session, choices: Iterable[Choice], whole: bool = Fals
 
     def work(task: Task) -> Generator[Picture, None, None]:
         for number, choice in enumerate(choices):
-            if task.stopping.is_set():
-                return
             try:
                 yield session.picture(choice, whole)
             except ran.InputError:
@@ -170,8 +168,6 @@ def thumbnail_work(session: Session, stage: int, direction: str, quantities: Ite
 
     def work(task: Task) -> Generator[tuple[str, int, str, NDArray[np.uint8]], None, None]:
         for quantity in quantities:
-            if task.stopping.is_set():
-                return
             choice = Choice(quantity, stage, direction)
             yield quantity, stage, direction, thumbnail(session.inspection, choice, session.limits)
 
@@ -181,7 +177,7 @@ def thumbnail_work(session: Session, stage: int, direction: str, quantities: Ite
 def metrics_work(session: Session, stage: int, direction: str) -> Work:
     """Return the work of measuring a stage: it returns ((stage, direction), metrics)."""
 
-    def work(task: Task) -> Generator[Any, None, tuple[tuple[int, str], Any]]:
+    def work(task: Task) -> Generator[Any, None, tuple[tuple[int, str], StageMetrics]]:
         yield from ()
         key = (stage, direction)
         if key not in session.metrics:

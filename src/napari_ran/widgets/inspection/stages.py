@@ -1,20 +1,22 @@
-"""The small parts of the Levels page: names of the stages, what a stage is in words, thumbnails as icons."""
+"""The stages in the dock: their short names, the marks under the slider, what a stage is and measures in words."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
+from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.widgets.inspection.legend import as_image
+from napari_ran.introspect.quantities import Stage, StageMetrics
+from napari_ran.widgets.inspection.tables import rich_table
 
-THUMBNAIL = 56
-"""Side of a thumbnail in pixels."""
+SHORT = {"output": "out", "instance": "fit", "field": "field"}
+"""What a stage that is no level is called where there is little room."""
+
+
+def short_name(stage: Stage) -> str:
+    """Return what a stage is called where there is little room; a level by its number."""
+    return SHORT.get(stage.kind, str(stage.level))
 
 
 class StageMarks(QWidget):
@@ -71,7 +73,7 @@ def stage_text(inspection: Inspection, index: int) -> str:
     return " · ".join(parts)
 
 
-def metrics_text(metrics: Any) -> str:
+def metrics_text(metrics: StageMetrics) -> str:
     """Return the figures of a stage as a small table in rich text."""
     rows = []
     if metrics.similarity is not None:
@@ -80,25 +82,7 @@ def metrics_text(metrics: Any) -> str:
     rows.append(("Smoothness", f"{metrics.smoothness:.3g}"))
     rows.append(("Folds", f"{metrics.folding_percent:.2f} %"))
     if metrics.dice:
-        rows.append(("Dice", f"{sum(metrics.dice.values()) / len(metrics.dice):.3f} over {len(metrics.dice)} labels"))
+        rows.append(("Dice", f"{metrics.dice_mean:.3f} over {len(metrics.dice)} labels"))
     if metrics.tre_mm is not None:
         rows.append(("TRE", f"{metrics.tre_mm:.2f} mm"))
-    return "<table>" + "".join(f"<tr><td>{a}&nbsp;&nbsp;</td><td>{b}</td></tr>" for a, b in rows) + "</table>"
-
-
-def blank() -> QIcon:
-    """Return the icon of a stage whose thumbnail is not there yet."""
-    pixmap = QPixmap(THUMBNAIL, THUMBNAIL)
-    pixmap.fill(QColor(128, 128, 128, 40))
-    return QIcon(pixmap)
-
-
-def framed(picture: NDArray[np.uint8]) -> QPixmap:
-    """Return a picture in the middle of a square."""
-    pixmap = QPixmap(THUMBNAIL, THUMBNAIL)
-    pixmap.fill(QColor(0, 0, 0, 0))
-    painter = QPainter(pixmap)
-    height, width = picture.shape[:2]
-    painter.drawImage((THUMBNAIL - width) // 2, (THUMBNAIL - height) // 2, as_image(picture))
-    painter.end()
-    return pixmap
+    return rich_table(rows)

@@ -1,10 +1,12 @@
-"""Tables as high as their rows, and a head's number on its colour."""
+"""Tables as high as their rows, tables in rich text, and a head's number on its colour."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
-from qtpy.QtWidgets import QSizePolicy, QTableWidget
+from qtpy.QtWidgets import QAbstractItemView, QSizePolicy, QTableWidget
 
 BADGE = 16
 """Side of a badge in pixels."""
@@ -15,6 +17,8 @@ class WholeTable(QTableWidget):
 
     def __init__(self, rows: int = 0, columns: int = 0) -> None:
         super().__init__(rows, columns)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setShowGrid(False)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -32,6 +36,12 @@ class WholeTable(QTableWidget):
         super().changeEvent(event)
         if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
             self.updateGeometry()
+
+
+def rich_table(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of cells (rich text) as a table in rich text."""
+    cells = ("".join(f"<td>{cell}&nbsp;&nbsp;</td>" for cell in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def badge(text: str, colour: QColor) -> QIcon:

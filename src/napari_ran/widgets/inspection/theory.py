@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPointF, QRectF, Qt, QTimer
+from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -27,16 +27,24 @@ from napari_ran.config import PRESETS, RANConfig
 from napari_ran.models.cost import multiply_accumulates, parameters
 from napari_ran.theory import level_table, separability_area, separability_curve
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._plot import ThemedPlot, ticks
+from napari_ran.widgets._plot import Axes, ThemedPlot, ticks
+from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Task, Work, Worker
+from napari_ran.widgets.inspection.axes import draw_numbers
 from napari_ran.widgets.inspection.colours import head_colours
-from napari_ran.widgets.inspection.tables import WholeTable
+from napari_ran.widgets.inspection.tables import WholeTable, rich_table
 
 FARTHEST = 96
 """Distances of Delta_inf that are drawn, in voxels: there the layouts differ."""
 
+SETTLE_MS = 200
+"""How long the layout must rest before the network is counted."""
+
 SHAPES = {2: "192 x 192", 3: "96 x 80 x 128"}
 SPIN_WIDTH = 56
+LARGEST = 32
+"""Pool or dilation that can be chosen."""
+
 HEADS = ("pool", "dil.", "a", "T", "t")
 TIPS = (
     "Pool size p: the level's voxel in voxels of the image. Halves or stays from level to level and ends at 1.",
@@ -61,10 +69,7 @@ class TheoryPage(QWidget):
         self.worker = Worker(self)
         self.worker.finished.connect(self._on_cost)
         self.worker.failed.connect(self._on_cost_failed)
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(200)
-        self._settle.timeout.connect(self._count)
+        self._settle = single_shot(self, SETTLE_MS, self._count)
         self.config: RANConfig | None = None
         self._build(viewer)
         self.show_config(RANConfig.preset("RAN3"), "RAN3")
@@ -91,9 +96,7 @@ class TheoryPage(QWidget):
         self.table = WholeTable(0, len(HEADS))
         self.table.setAccessibleName("Levels of the layout")
         self.table.setToolTip("<p>One row per level; the capture range is in voxels of the image</p>")
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.table.setShowGrid(False)
         for column, (head, tip) in enumerate(zip(HEADS, TIPS, strict=True)):
             item = QTableWidgetItem(head)
             item.setToolTip(f"<p>{tip}</p>")
@@ -109,7 +112,7 @@ class TheoryPage(QWidget):
         self.figures = QLabel()
         self.figures.setTextFormat(Qt.TextFormat.RichText)
         self.figures.setAccessibleName("Size of the network")
-        self.plot = CurvePlot(viewer)
+        self.plot = BoundPlot(viewer)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         layout.addLayout(form)
@@ -128,9 +131,9 @@ class TheoryPage(QWidget):
         self.table.setRowCount(config.levels)
         self.table.setVerticalHeaderLabels([f"level {level}" for level in range(config.levels)])
         for level, (pool, dilation) in enumerate(zip(config.pools, config.dilations, strict=True)):
-            for column, (value, most) in enumerate(((pool, 32), (dilation, 32))):
+            for column, value in enumerate((pool, dilation)):
                 box = QSpinBox()
-                box.setRange(1, most)
+                box.setRange(1, LARGEST)
                 box.setValue(value)
                 box.setAccessibleName(f"{HEADS[column]} of level {level}")
                 box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
@@ -200,8 +203,7 @@ class TheoryPage(QWidget):
 
     def _on_cost(self, rows: list[tuple[str, ...]]) -> None:
         head = ("", "<i>this layout</i>", f"<i>{self.against_box.currentData()}</i>")
-        cells = (f"<tr>{''.join(f'<td>{cell}&nbsp;&nbsp;&nbsp;</td>' for cell in row)}</tr>" for row in (head, *rows))
-        self.figures.setText(f"<table>{''.join(cells)}</table>")
+        self.figures.setText(rich_table([head, *rows]))
 
     def _on_cost_failed(self, error: Exception) -> None:
         self.figures.setText(f"{error.problem}." if isinstance(error, ran.InputError) else str(error))
@@ -227,7 +229,7 @@ def cost_work(config: RANConfig, other: RANConfig, shape: tuple[int, ...]) -> Wo
     return work
 
 
-class CurvePlot(ThemedPlot):
+class BoundPlot(ThemedPlot):
     """Delta_inf(p) of some layouts, as steps.
 
     Parameters
@@ -236,9 +238,9 @@ class CurvePlot(ThemedPlot):
         Whose theme gives the colours.
     """
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any) -> None:
         tip = "Largest difference of two displacements that can be made at a distance p (Eq. 9)"
-        super().__init__(viewer, "Largest difference of displacement against distance", tip, parent)
+        super().__init__(viewer, "Largest difference of displacement against distance", tip)
         self._distances: NDArray[np.int64] = np.arange(1)
         self._curves: dict[str, NDArray[np.float64]] = {}
         self.setFixedHeight(210)
@@ -256,28 +258,19 @@ class CurvePlot(ThemedPlot):
         line = self.fontMetrics().height()
         frame = QRectF(36, line + 4, self.width() - 44, self.height() - 3 * line - 10)
         marks = ticks(0, max([1.0, *(float(curve.max()) for curve in self._curves.values())]), 4)
-        right, top = float(self._distances[-1]) or 1.0, marks[-1]
-
-        def place(p: float, q: float) -> QPointF:
-            return QPointF(frame.left() + p / right * frame.width(), frame.bottom() - q / top * frame.height())
-
+        right = float(self._distances[-1]) or 1.0
+        axes = Axes(frame, (0, right), (0, marks[-1]))
+        painter.setPen(QPen(self._faint, 1))
         for mark in marks:
-            painter.setPen(QPen(self._faint, 1))
-            painter.drawLine(place(0, mark), place(right, mark))
-            painter.setPen(self._text)
-            box = QRectF(0, place(0, mark).y() - line / 2, 32, line)
-            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"{mark:g}")
-        for mark in ticks(0, right, 5):
-            if mark <= right:
-                box = QRectF(place(mark, 0).x() - 20, frame.bottom() + 2, 40, line)
-                painter.drawText(box, Qt.AlignmentFlag.AlignHCenter, f"{mark:g}")
-        below = QRectF(frame.left(), frame.bottom() + 2 + line, frame.width(), line)
-        painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "distance p (voxels)")
+            painter.drawLine(axes.point(0, mark), axes.point(right, mark))
+        painter.setPen(self._text)
+        across = [mark for mark in ticks(0, right, 5) if mark <= right]
+        draw_numbers(painter, axes, across, marks, "distance p (voxels)")
         painter.drawText(QPointF(0, line - 3), "separable difference (voxels)")
         colours = [self.visible(QColor.fromRgbF(*colour)) for colour in head_colours(2)]
         for index, (name, curve) in enumerate(self._curves.items()):
             colour = colours[1 - index % 2]
-            points = [place(p + step, q) for p, q in zip(self._distances, curve, strict=True) for step in (0, 1)]
+            points = [axes.point(p + step, q) for p, q in zip(self._distances, curve, strict=True) for step in (0, 1)]
             painter.setPen(QPen(colour, 2, Qt.PenStyle.DashLine if index else Qt.PenStyle.SolidLine))
             painter.drawPolyline(QPolygonF(points[:-1]))
             painter.drawText(QPointF(frame.left() + 8, frame.top() + (index + 1) * line), name)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_ran.data import Grid
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.lookup import Lookup
+from napari_ran.introspect.quantities import QUANTITIES
 from napari_ran.io.layers import FOLD_COLOUR, LENGTH_COLORMAP
 from napari_ran.widgets.inspection import values as made_of
 from napari_ran.widgets.inspection.colours import coloured, head_colours, ramp
@@ -41,6 +42,9 @@ STYLES_OF_KIND: dict[str, tuple[str, ...]] = {
 
 WITH_PARTS = {"heads", "features"}
 """Kinds of which one part (a head or a channel) is shown at a time; of masks only with the style ``single``."""
+
+THUMBNAIL = 56
+"""Longer side of a thumbnail in pixels."""
 
 CONTOURS = 10
 LINES = 24
@@ -73,6 +77,11 @@ class Choice:
     style: str = "map"
     part: int = -1
     plane: tuple[int, int] = (-2, -1)
+
+    @property
+    def address(self) -> tuple[str, int, str]:
+        """Quantity, stage and direction, as `Inspection.get` takes them."""
+        return self.quantity, self.stage, self.direction
 
 
 @dataclass(frozen=True)
@@ -142,46 +151,39 @@ class Picture:
             self.data.whole()
 
 
-def kind_of(inspection: Inspection, quantity: str) -> str:
-    """Return the kind of a quantity."""
-    return str(next(q.kind for q in inspection.quantities if q.name == quantity))
-
-
-def make_picture(inspection: Inspection, choice: Choice, limits: Limits, shares: Shares) -> Picture:
+def make_picture(inspection: Inspection, choice: Choice, limits: Limits, shares: Shares | None = None) -> Picture:
     """Make the view that is asked for; quick, unless its limits or shares are not known yet.
+
+    Without shares the legend of heads has none, and their style "relative" looks like "blend".
 
     Raises
     ------
     InputError
         The stage has no such quantity.
     """
-    lookup = Lookup(inspection, choice.quantity, choice.stage, choice.direction)
-    kind = kind_of(inspection, choice.quantity)
+    lookup = Lookup(inspection, *choice.address)
+    kind = QUANTITIES[choice.quantity].kind
     if kind in ("vector", "heads"):
         return _vector_picture(inspection, choice, lookup, limits)
     if kind == "masks":
-        known = () if choice.style == "single" else shares.of(choice.stage, choice.direction)
+        known = () if shares is None or choice.style == "single" else shares.of(choice.stage, choice.direction)
         return _mask_picture(choice, lookup, known)
-    return _scalar_picture(inspection, choice, lookup, limits.of(choice.quantity, choice.direction, False))
+    return _scalar_picture(choice, lookup, limits.of(choice.quantity, choice.direction))
 
 
-def thumbnail(inspection: Inspection, choice: Choice, limits: Limits, side: int = 56) -> NDArray[np.uint8]:
-    """Return a small RGB picture (side, side, 3) of a quantity in the middle of the volume."""
-    kind = kind_of(inspection, choice.quantity)
+def thumbnail(inspection: Inspection, choice: Choice, limits: Limits) -> NDArray[np.uint8]:
+    """Return a small RGB picture (H, W, 3) of a quantity in the middle of the volume."""
+    kind = QUANTITIES[choice.quantity].kind
     style = {"vector": "magnitude", "heads": "magnitude", "masks": "blend"}.get(kind, "map")
-    choice = replace(choice, style=style, part=max(choice.part, 0) if kind == "features" else -1)
-    if kind == "masks":
-        lookup = Lookup(inspection, choice.quantity, choice.stage, choice.direction)
-        picture = _mask_picture(choice, lookup, ())
-    else:
-        picture = make_picture(inspection, choice, limits, Shares(inspection))
+    part = max(choice.part, 0) if kind == "features" else -1
+    picture = make_picture(inspection, replace(choice, style=style, part=part), limits)
     assert isinstance(picture.data, Volume)
     middle = picture.data if picture.grid.ndim == 2 else picture.data[picture.data.shape[0] // 2]
     shown = np.asarray(middle)
     if picture.slot == "map":
         shown = coloured(shown, picture.style["colormap"], picture.style["contrast_limits"])
     height, width = shown.shape[:2]
-    scale = max(height, width) / side
+    scale = max(height, width) / THUMBNAIL
     rows = np.minimum(((np.arange(round(height / scale) or 1) + 0.5) * scale).astype(int), height - 1)
     columns = np.minimum(((np.arange(round(width / scale) or 1) + 0.5) * scale).astype(int), width - 1)
     return np.ascontiguousarray(shown[rows][:, columns, :3])
@@ -196,14 +198,14 @@ def _vector_picture(inspection: Inspection, choice: Choice, lookup: Lookup, know
         wheel = Legend("wheel", "Direction on the screen", "mm", (0.0, largest))
         colours = made_of.direction_colours(vectors, choice.plane, largest)
         return Picture(choice, "colour", Volume(vectors.grid.shape, colours, np.uint8, 4), vectors.grid, wheel)
-    limits = (0.0, known.of(choice.quantity, choice.direction, True)[1])
+    limits = (0.0, known.lengths(choice.quantity, choice.direction)[1])
     bar = Legend("bar", "Length", "mm", limits, LENGTH_COLORMAP)
     if choice.style == "arrows":
         return Picture(choice, "arrows", vectors, vectors.grid, bar)
     if choice.style == "contours":
         fine = made_of.Resampled(vectors, _image_grid(inspection, vectors.grid))
         return _contour_picture(choice, made_of.lengths(fine), fine.grid, bar)
-    style = {"colormap": LENGTH_COLORMAP, "contrast_limits": limits, "blending": "translucent", "opacity": 0.6}
+    style = _look(LENGTH_COLORMAP, 0.6) | {"contrast_limits": limits}
     return Picture(choice, "map", Volume(vectors.grid.shape, made_of.lengths(vectors)), vectors.grid, bar, style)
 
 
@@ -216,7 +218,7 @@ def _grid_picture(inspection: Inspection, choice: Choice, vectors: made_of.Vecto
     fine = made_of.Resampled(vectors, _image_grid(inspection, vectors.grid))
     axes = made_of.plane_axes(fine.grid.ndim, choice.plane)
     step = max(float(fine.grid.extent.max()) / LINES, 4 * float(fine.grid.spacing.max()))
-    style = {"colormap": "yellow", "contrast_limits": (0.0, 1.0), "blending": "additive", "opacity": 1.0}
+    style = _look("yellow", blending="additive") | {"contrast_limits": (0.0, 1.0)}
     legend = Legend("none", f"Lines every {step:.0f} mm, carried by the field")
     data = Volume(fine.grid.shape, made_of.deformed_lines(fine, step, axes))
     return Picture(choice, "map", data, fine.grid, legend, style)
@@ -228,18 +230,18 @@ def _mask_picture(choice: Choice, lookup: Lookup, shares: tuple[float, ...]) -> 
         head = min(max(choice.part, 0), lookup.channels - 1)
         colormap = {"name": f"napari-ran head {head}", "colors": [[0, 0, 0, 1], [*colours[head], 1]]}
         legend = Legend("bar", f"Mask of head {head}", "", (0.0, 1.0), colormap)
-        style = {"colormap": colormap, "contrast_limits": (0.0, 1.0), "blending": "translucent", "opacity": 0.8}
+        style = _look(colormap, 0.8) | {"contrast_limits": (0.0, 1.0)}
         return Picture(choice, "map", Volume(grid.shape, made_of.channel(lookup, head)), grid, legend, style)
     mixed = made_of.blend(lookup, np.array(colours), shares if choice.style == "relative" else ())
     legend = Legend("heads", "Heads and their mean share", colours=colours, shares=shares)
     return Picture(choice, "colour", Volume(grid.shape, mixed, np.uint8, 3), grid, legend)
 
 
-def _scalar_picture(inspection: Inspection, choice: Choice, lookup: Lookup, limits: tuple[float, float]) -> Picture:
+def _scalar_picture(choice: Choice, lookup: Lookup, limits: tuple[float, float]) -> Picture:
     number = min(max(choice.part, 0), lookup.channels - 1)
     values = made_of.channel(lookup, number)
     look = _scalar_look(choice.quantity)
-    quantity = next(q for q in inspection.quantities if q.name == choice.quantity)
+    quantity = QUANTITIES[choice.quantity]
     title = quantity.title if lookup.channels == 1 else f"{quantity.title}, channel {number}"
     legend = Legend("bar", title, quantity.unit if quantity.unit != "1" else "", limits, look["colormap"])
     if choice.style == "contours":
@@ -248,19 +250,19 @@ def _scalar_picture(inspection: Inspection, choice: Choice, lookup: Lookup, limi
     return Picture(choice, "map", Volume(lookup.grid.shape, values), lookup.grid, legend, style)
 
 
+def _look(colormap: Any, opacity: float = 1.0, blending: str = "translucent") -> dict[str, Any]:
+    return {"colormap": colormap, "blending": blending, "opacity": opacity}
+
+
 def _scalar_look(quantity: str) -> dict[str, Any]:
     if quantity in ("confidence", "previous_confidence"):
-        return {"colormap": "viridis", "blending": "translucent", "opacity": 0.7}
-    if quantity == "difference":
-        return {"colormap": "bwr", "blending": "translucent", "opacity": 1.0}
-    if quantity == "logits":
-        return {"colormap": "bwr", "blending": "translucent", "opacity": 0.7}
+        return _look("viridis", 0.7)
+    if quantity in ("difference", "logits"):
+        return _look("bwr", 0.7 if quantity == "logits" else 1.0)
     if quantity == "jacobian":
         colors = [[0.13, 0.26, 0.68, 1], [0.97, 0.97, 0.97, 1], [0.70, 0.09, 0.17, 1]]
-        colormap = {"name": "napari-ran jacobian", "colors": colors, "low_color": list(FOLD_COLOUR)}
-        return {"colormap": colormap, "blending": "translucent", "opacity": 1.0}
-    plain = quantity in ("warped", "features", "refined")
-    return {"colormap": "gray" if plain else "viridis", "blending": "translucent", "opacity": 1.0}
+        return _look({"name": "napari-ran jacobian", "colors": colors, "low_color": list(FOLD_COLOUR)})
+    return _look("gray" if quantity in ("warped", "features", "refined") else "viridis")
 
 
 def _contour_picture(choice: Choice, values: made_of.Values, grid: Grid, legend: Legend) -> Picture:
@@ -271,7 +273,7 @@ def _contour_picture(choice: Choice, values: made_of.Values, grid: Grid, legend:
     lines = made_of.contour_lines(values, grid.shape, axes, step, low, low - max(high - low, 1e-6))
     colors = np.concatenate([ramp(LENGTH_COLORMAP) / 255.0, np.ones((256, 1))], 1).tolist()
     colormap = {"name": "napari-ran contours", "colors": colors, "low_color": [0.0, 0.0, 0.0, 0.0]}
-    style = {"colormap": colormap, "contrast_limits": (low, high), "blending": "translucent", "opacity": 1.0}
+    style = _look(colormap) | {"contrast_limits": (low, high)}
     legend = replace(legend, title=f"{legend.title}, a line every {step:g}")
     return Picture(choice, "map", Volume(grid.shape, lines), grid, legend, style)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMessageBox, QPushButton, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMessageBox, QWidget
 
 import napari_ran as ran
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets.training.runs import all_runs, delete_run, runs_folder, state_of
 
 NONE = "no training yet"
@@ -37,10 +36,10 @@ class RunChooser(QWidget):
         self._folder: Path | None = None
         self._ready = True
         self.box = combo("Training", "The trainings that were started here, the newest first.")
-        self.open_button = QPushButton("Open…")
-        self.open_button.setToolTip("<p>Show another training by its folder: it may run, have ended or be resumed</p>")
-        self.delete_button = QPushButton("Delete…")
-        self.delete_button.setToolTip("<p>Delete this training with its checkpoints; a model that it gave stays</p>")
+        tip = "Show another training by its folder: it may run, have ended or be resumed"
+        self.open_button = button("Open…", tip, self._ask_what_to_open)
+        tip = "Delete this training with its checkpoints; a model that it gave stays"
+        self.delete_button = button("Delete…", tip, self._ask_to_delete)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)
@@ -48,8 +47,6 @@ class RunChooser(QWidget):
         row.addWidget(self.open_button)
         row.addWidget(self.delete_button)
         self.box.activated.connect(self._on_chosen)
-        self.open_button.clicked.connect(self._ask_what_to_open)
-        self.delete_button.clicked.connect(self._ask_to_delete)
         self.refresh()
 
     def show_run(self, folder: Path | None) -> None:
@@ -67,14 +64,12 @@ class RunChooser(QWidget):
         runs = all_runs()
         if self._folder is not None and self._folder not in runs and self._folder.exists():
             runs = {self._folder: state_of(self._folder)} | runs
-        blocked = self.box.blockSignals(True)
         self.box.clear()
         for folder, state in runs.items():
             self.box.addItem(f"{folder.name}   ({state})", str(folder))
-            self.box.setItemData(self.box.count() - 1, str(folder), 3)  # the tool tip
+            self.box.setItemData(self.box.count() - 1, str(folder), Qt.ItemDataRole.ToolTipRole)
         self.box.setCurrentIndex(-1 if self._folder is None else self.box.findData(str(self._folder)))
         self.box.setPlaceholderText("choose a training" if runs else NONE)
-        self.box.blockSignals(blocked)
         self.box.setEnabled(self._ready and bool(runs))
         self.open_button.setEnabled(self._ready)
         mine = self._folder is not None and self._folder.parent == runs_folder()
@@ -94,9 +89,7 @@ class RunChooser(QWidget):
         self.deleted.emit(folder)
 
     def _on_chosen(self, index: int) -> None:
-        folder: Any = self.box.itemData(index)
-        if folder:
-            self.chosen.emit(Path(folder))
+        self.chosen.emit(Path(self.box.itemData(index)))
 
     def _ask_what_to_open(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a training", str(runs_folder()))

@@ -8,7 +8,6 @@ from typing import Any
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from qtpy.QtWidgets import QWidget
 
 from napari_ran.widgets._plot import Axes, ThemedPlot
 
@@ -48,7 +47,7 @@ class Curve:
 
 
 class CurvePlot(ThemedPlot):
-    """Curves over the steps, and a dashed line for the identity.
+    """Curves over the steps, and dashed lines for the identity and for instance optimisation.
 
     Parameters
     ----------
@@ -56,17 +55,15 @@ class CurvePlot(ThemedPlot):
         Whose theme gives the colours.
     title, empty : str
         What is drawn, and what stands there before anything is.
-    parent : QWidget, optional
-        The owner.
     """
 
-    def __init__(self, viewer: Any, title: str, empty: str, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any, title: str, empty: str) -> None:
         self.title, self._empty = title, empty
         self.curves: dict[str, Curve] = {}
         self.line: float | None = None
         self.goal: float | None = None
         self.marked: int | None = None
-        super().__init__(viewer, title, f"{empty}. The dashed lines: doing nothing, and optimising alone", parent)
+        super().__init__(viewer, title, f"{empty}. The dashed lines: doing nothing, and optimising alone")
         self.setMinimumHeight(150)
 
     def clear(self) -> None:
@@ -121,9 +118,9 @@ class CurvePlot(ThemedPlot):
         self.draw_head(painter, self.title, self._names(), area.frame.right())
 
     def _draw_line(self, painter: QPainter, area: Axes) -> None:
-        for value, colour in ((self.line, self._text), (self.goal, self._colours[GOAL])):
+        for value, colour, width in ((self.line, self._text, 1), (self.goal, self._colours[GOAL], 2)):
             if value is not None:
-                painter.setPen(QPen(colour, 1 if colour is self._text else 2, Qt.PenStyle.DashLine))
+                painter.setPen(QPen(colour, width, Qt.PenStyle.DashLine))
                 y = area.point(0, value).y()
                 painter.drawLine(QPointF(area.frame.left(), y), QPointF(area.frame.right(), y))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -14,7 +15,6 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QMessageBox,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 import napari_ran as ran
 from napari_ran.io.checkpoints import ModelCard
 from napari_ran.io.own_models import export_model, own_models, remove_model, rename_model
+from napari_ran.widgets._forms import button
 from napari_ran.widgets._models import models
 
 _FEWEST, _MOST = 4, 12
@@ -44,12 +45,20 @@ UNREADABLE = "The file is damaged or was not written by this package. Remove it,
 
 
 class ModelsPage(QWidget):
-    """A list of models, the chosen one's card, and what can be done with it."""
+    """A list of models, the chosen one's card, and what can be done with it.
+
+    Signals
+    -------
+    failed : Exception
+        What kept a model from being renamed, exported or removed.
+    said : str
+        What was done, in a sentence.
+    """
 
     failed = Signal(object)
     said = Signal(str)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._cards: dict[str, ModelCard] = {}
         self.list = QListWidget()
@@ -61,15 +70,14 @@ class ModelsPage(QWidget):
         self.card.setTextFormat(Qt.TextFormat.RichText)
         self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.card.setAccessibleName("Card of the model")
-        self.rename_button, self.export_button, self.remove_button = (
-            QPushButton(text) for text in ("Rename…", "Export…", "Remove…")
-        )
-        self.rename_button.setToolTip("<p>Give a model of yours another name</p>")
-        self.remove_button.setToolTip("<p>Delete a model of yours for good; bundled ones stay</p>")
-        self.export_button.setToolTip("Copy the model with its card to a file that others can use")
+        self.rename_button = button("Rename…", "Give a model of yours another name", self._ask_for_name)
+        tip = "Copy the model with its card to a file that others can use"
+        self.export_button = button("Export…", tip, self._ask_for_file)
+        tip = "Delete a model of yours for good; bundled ones stay"
+        self.remove_button = button("Remove…", tip, self._ask_to_remove)
         row = QHBoxLayout()
-        for button in (self.rename_button, self.export_button, self.remove_button):
-            row.addWidget(button)
+        for part in (self.rename_button, self.export_button, self.remove_button):
+            row.addWidget(part)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 6, 8, 6)
         layout.addWidget(self.list)
@@ -77,9 +85,6 @@ class ModelsPage(QWidget):
         layout.addWidget(self.card)
         layout.addStretch(1)
         self.list.currentItemChanged.connect(self._show_card)
-        self.rename_button.clicked.connect(self._ask_for_name)
-        self.export_button.clicked.connect(self._ask_for_file)
-        self.remove_button.clicked.connect(self._ask_to_remove)
         models.changed.connect(self.refresh)
         self.refresh()
 
@@ -126,9 +131,9 @@ class ModelsPage(QWidget):
         name = self.chosen
         self._done(lambda: remove_model(name), f"'{name}' was removed.")
 
-    def _done(self, action: object, text: str) -> bool:
+    def _done(self, action: Callable[[], object], text: str) -> bool:
         try:
-            action()  # type: ignore[operator]
+            action()
         except ran.RanError as error:
             self.failed.emit(error)
             return False
@@ -183,18 +188,14 @@ def card_text(card: ModelCard) -> str:
 
 def figures_of(card: ModelCard) -> list[str]:
     """Return a card's figures in words, each with that of doing nothing where it is known."""
+    figures, order = card.figures, list(_NAMES)
     lines = []
-    for name in [
-        *(name for name in _NAMES if name in card.figures),
-        *(name for name in card.figures if name not in _NAMES),
-    ]:
-        still = card.figures.get(f"{name}_identity")
-        if name.removesuffix("_identity") in card.figures and name.endswith("_identity"):
-            continue
-        words = _NAMES.get(name, name.replace("_", " "))
-        lines.append(f"{words} {_number(card.figures[name])}")
-        if still is not None:
-            lines[-1] += f", doing nothing {_number(still)}"
+    for name in sorted(figures, key=lambda name: order.index(name) if name in order else len(order)):
+        if name.endswith("_identity") and name.removesuffix("_identity") in figures:
+            continue  # said beside the other
+        line = f"{_NAMES.get(name, name.replace('_', ' '))} {_number(figures[name])}"
+        still = figures.get(f"{name}_identity")
+        lines.append(line if still is None else f"{line}, doing nothing {_number(still)}")
     return lines
 
 

@@ -19,7 +19,7 @@ MEASURES = {
     "dice": ("Dice (higher is better)", "Dice"),
     "tre_mm": ("landmark error in mm (lower is better)", "landmark error"),
     "epe": ("end-point error in voxels (lower is better)", "end-point error"),
-    "similarity": ("unlikeness of the images (lower is better)", "unlikeness"),
+    "similarity": ("dissimilarity of the images (lower is better)", "dissimilarity"),
 }
 """Figures of a validation, the most telling first; the second plot shows the first that can be measured."""
 

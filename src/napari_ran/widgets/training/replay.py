@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from napari.layers import Layer
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 import napari_ran as ran
 from napari_ran.train import Validated
@@ -19,9 +19,10 @@ from napari_ran.train.batch import PairBatch
 from napari_ran.train.keeping import kept_pair, snapshots
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import own_result, place_layer
+from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Task, Worker
-from napari_ran.widgets.inspection.layers import InspectLayers
-from napari_ran.widgets.training.replay_work import PREFIX, Replayed, legend, replay_layers, replaying_work
+from napari_ran.widgets.inspection.space import ViewerSpace
+from napari_ran.widgets.training.replay_work import PREFIX, Replayed, legend, replay_layers, replaying
 
 CACHE_BYTES = 512 * 2**20
 """Most memory for snapshots that were looked at; a bigger one alone is kept as well."""
@@ -61,12 +62,11 @@ class ReplayPanel(QGroupBox):
         super().__init__("Over the course of the training")
         self._viewer = viewer
         self.worker = Worker(self)
-        self._rest, self._turn = _single_shot(self, REST_MS), _single_shot(self, PLAY_MS)
+        self._rest = single_shot(self, REST_MS, self._compute)
+        self._turn = single_shot(self, PLAY_MS, self._next)
         self._build()
         self.worker.finished.connect(self._on_found)
         self.worker.failed.connect(self._on_failed)
-        self._rest.timeout.connect(self._compute)
-        self._turn.timeout.connect(self._next)
         self.slider.valueChanged.connect(self._on_moved)
         self.slider.sliderPressed.connect(self._want)
         self.slider.actionTriggered.connect(self._want)
@@ -121,6 +121,7 @@ class ReplayPanel(QGroupBox):
         self.play_button.setChecked(False)
         self.folder: Path | None = None
         self._files: dict[int, Path] = {}
+        self._asked = Path()
         self._times: Mapping[int, Validated] = {}
         self._pair: tuple[PairBatch, ran.Grid] | None = None
         self._kept: OrderedDict[tuple[int, int], Replayed] = OrderedDict()
@@ -162,10 +163,9 @@ class ReplayPanel(QGroupBox):
         newest = chosen is None or self.slider.value() == self.slider.maximum()
         self._files, steps = files, list(files)
         value = len(steps) - 1 if newest else min(range(len(steps)), key=lambda i: abs(steps[i] - (chosen or 0)))
-        blocked = self.slider.blockSignals(True)
-        self.slider.setRange(0, len(steps) - 1)
-        self.slider.setValue(value)
-        self.slider.blockSignals(blocked)
+        with signals_blocked(self.slider):
+            self.slider.setRange(0, len(steps) - 1)
+            self.slider.setValue(value)
         self._describe(working=self.worker.task is not None)
         if self.step != chosen and self.worker.task is None and not self._rest.isActive():
             self._ask()  # else when that is done: snapshots may come faster than they can be looked at
@@ -272,12 +272,13 @@ class ReplayPanel(QGroupBox):
         if step is None or folder is None:
             return
         path, pair = self._files[step], self._pair
+        self._asked = path
         self._describe(working=True)
 
         def work(task: Task) -> Any:
             yield
             images, grid = pair or kept_pair(folder)
-            found = yield from replaying_work(path, images, grid, step)(task)
+            found = yield from replaying(path, images, grid, step)
             return (images, grid), found
 
         self.worker.start(work)
@@ -294,13 +295,12 @@ class ReplayPanel(QGroupBox):
             self._ask()
 
     def _on_failed(self, error: Exception) -> None:
-        given_up = self.step is not None and not self._files[self.step].exists()
         self._describe()
-        if not given_up:
+        if self._asked.exists():
             self.play_button.setChecked(False)
             self.failed.emit(error)
             return
-        self.refresh()
+        self.refresh()  # the run has given it up meanwhile
         self._ask()
 
     def _own_layers(self) -> list[Layer]:
@@ -310,10 +310,9 @@ class ReplayPanel(QGroupBox):
         """Put a snapshot into the viewer, in place of the one before."""
         self.shown = found
         if self.show_box.count() == 0:
-            blocked = self.show_box.blockSignals(True)
-            for key, text in found.shows():
-                self.show_box.addItem(text, key)
-            self.show_box.blockSignals(blocked)
+            with signals_blocked(self.show_box):
+                for key, text in found.shows():
+                    self.show_box.addItem(text, key)
         show = str(self.show_box.currentData())
         there = {own_result(layer) for layer in self._viewer.layers}
         with_fixed = not (self._has_fixed and PREFIX + "fixed" in there)
@@ -322,10 +321,10 @@ class ReplayPanel(QGroupBox):
         for layer in self._own_layers():
             if own_result(layer) not in wanted:
                 self._viewer.layers.remove(layer)
-        units, factor = InspectLayers(self._viewer).units(found.field.grid.ndim)
+        space = ViewerSpace(self._viewer)
         selected = self._viewer.layers.selection.active
         for key, (data, kwargs, kind), visible in layers:
-            affine = np.diag([*(1 / factor), 1.0]) @ kwargs["affine"]
+            affine, units = space.in_units(kwargs["affine"])
             given = {"affine": affine, "units": units} | ({} if key in there else {"visible": visible})
             layer = place_layer(self._viewer, key, (data, kwargs | given, kind))
             layer.name = kwargs["name"]
@@ -339,10 +338,3 @@ class ReplayPanel(QGroupBox):
             self._viewer.layers.selection.active = selected
         if self.play_button.isChecked():
             self._turn.start()
-
-
-def _single_shot(parent: QWidget, milliseconds: int) -> QTimer:
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setInterval(milliseconds)
-    return timer

@@ -26,9 +26,9 @@ from napari_ran.io.layers import (
     to_layer_data,
 )
 from napari_ran.models import LevelOutput, ModelOutput
+from napari_ran.steps import relay
 from napari_ran.train.batch import PairBatch
 from napari_ran.widgets._layers import LIMITS, OWNER, line_distance
-from napari_ran.widgets._worker import Task, Work
 from napari_ran.widgets.inspection.colours import head_colours
 
 Limits = tuple[float, float]
@@ -98,22 +98,11 @@ class Replayed:
         return shows
 
 
-def replaying_work(path: Path, pair: PairBatch, grid: ran.Grid, step: int) -> Work:
-    """Return the work of running a snapshot on a pair; it can be dropped between two levels."""
-
-    def work(task: Task) -> Generator[None, None, Replayed]:
-        yield
-        network = load_weights(path)
-        iteration = network.iterate(pair.moving, pair.fixed, keep_levels=True, both=False)
-        while True:
-            try:
-                with torch.no_grad():
-                    next(iteration)
-            except StopIteration as stop:
-                return replayed(stop.value, pair, grid, step)
-            yield
-
-    return work
+def replaying(path: Path, pair: PairBatch, grid: ran.Grid, step: int) -> Generator[None, None, Replayed]:
+    """Run a snapshot on a pair, yielding after each level; the generator returns what it does."""
+    levels = load_weights(path).iterate(pair.moving, pair.fixed, keep_levels=True, both=False)
+    output = yield from relay(levels, lambda _: None, torch.no_grad)
+    return replayed(output, pair, grid, step)
 
 
 def replayed(output: ModelOutput, pair: PairBatch, grid: ran.Grid, step: int) -> Replayed:

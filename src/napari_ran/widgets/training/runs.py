@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_data_dir
 
@@ -17,8 +16,10 @@ from napari_ran.errors import OutputError
 from napari_ran.io.own_models import add_model
 from napari_ran.train import TrainEvent, TrainFailed, TrainFinished
 from napari_ran.train.lock import running_process
+from napari_ran.train.pairs import save_pairs
 from napari_ran.train.process import TrainingProcess
 from napari_ran.train.wire import EVENTS, command_in, decode
+from napari_ran.widgets._worker import Task, Work
 from napari_ran.widgets.training.pairs import LayerPairs
 
 TAKEN_UP = "model-name"
@@ -165,10 +166,10 @@ def take_up(folder: Path, best: Path, name: str) -> str:
 
 def starting_work(
     config: TrainConfig, folder: Path, pairs: LayerPairs | None, validation: LayerPairs | None, outlive: bool
-) -> Any:
+) -> Work:
     """Return the work that converts layers, writes them to the run's folder and starts the child process."""
 
-    def work(task: Any) -> Generator[None, None, TrainingProcess]:
+    def work(task: Task) -> Generator[None, None, TrainingProcess]:
         yield
         given = None if pairs is None else pairs.convert()
         measured = None if validation is None else validation.convert()
@@ -177,10 +178,10 @@ def starting_work(
     return work
 
 
-def resuming_work(config: TrainConfig, folder: Path, outlive: bool) -> Any:
+def resuming_work(config: TrainConfig, folder: Path, outlive: bool) -> Work:
     """Return the work that lets a run go on from its last checkpoint."""
 
-    def work(task: Any) -> Generator[None, None, TrainingProcess]:
+    def work(task: Task) -> Generator[None, None, TrainingProcess]:
         yield
         run = TrainingProcess.start(config, folder, resume=True, outlive=outlive)
         for note in (TAKEN_UP, SEEN):
@@ -190,12 +191,10 @@ def resuming_work(config: TrainConfig, folder: Path, outlive: bool) -> Any:
     return work
 
 
-def saving_work(path: Path, config: TrainConfig, pairs: LayerPairs | None, validation: LayerPairs | None) -> Any:
+def saving_work(path: Path, config: TrainConfig, pairs: LayerPairs | None, validation: LayerPairs | None) -> Work:
     """Return the work that writes settings for ``napari-ran train``, with the layers in a folder beside them."""
 
-    def work(task: Any) -> Generator[None, None, Path]:
-        from napari_ran.train.pairs import save_pairs
-
+    def work(task: Task) -> Generator[None, None, Path]:
         yield
         written, folder = config, path.with_name(f"{path.stem}-layers").absolute()
         try:

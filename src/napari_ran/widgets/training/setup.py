@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from qtpy.QtWidgets import (
-    QFormLayout,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 import napari_ran as ran
 from napari_ran.config import PRESETS, TrainConfig
-from napari_ran.device import describe_device, resolve_device
 from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._devices import device_choices
 from napari_ran.widgets._forms import ConfigForm, combo
 from napari_ran.widgets._pages import Section, form_layout
 from napari_ran.widgets._paths import PathRow
@@ -53,7 +44,7 @@ LABELS = {
     "model.start": "Start from",
     "model.preset": "Structure",
     "model.ndim": "Axes",
-    "objective.compare": "Likeness",
+    "objective.compare": "Similarity",
     "objective.dice": "Weight of labels",
     "objective.landmarks": "Weight of points",
     "objective.smooth": "Smoothness",
@@ -81,7 +72,7 @@ PLAIN = {
 HELPS = {
     "data.shape": "Images are brought to this many voxels before the network, such as [96, 80, 128]. Empty: their own. "
     "Half the resolution trains several times as fast.",
-    "objective.dice": "Weak supervision: how much the overlap of labels counts beside the likeness of the images. 0 "
+    "objective.dice": "Weak supervision: how much the overlap of labels counts beside the similarity of the images. 0 "
     "trains without labels.",
 }
 """What is said of a setting here, where its general explanation is not enough."""
@@ -201,7 +192,7 @@ class TrainSetup(QWidget):
         group = QGroupBox("Data")
         form = form_layout(group)
         form.addRow("Learn from", self.source)
-        self._layer_rows = _rows(self.pair, PairChoices.ROLES)
+        self._layer_rows = _rows(self.pair)
         self._all_note = QLabel(
             "Every image layer is brought onto every other one. A layer of labels or points belongs to the image whose "
             "name its own begins with."
@@ -233,7 +224,7 @@ class TrainSetup(QWidget):
 
     def _validation_section(self) -> QWidget:
         self.validation_section = Section("Validation pair (optional)")
-        return self.validation_section.fill(_rows(self.validation, ValidationChoices.ROLES))
+        return self.validation_section.fill(_rows(self.validation))
 
     def _method_group(self) -> QWidget:
         group = QGroupBox("Method")
@@ -316,14 +307,12 @@ def _part_of(path: str) -> str:
     return "data.generated" if path.startswith("data.generated.") else path.rpartition(".")[0].partition(".")[0]
 
 
-def _rows(choices: LayerChoices, roles: Any) -> QWidget:
+def _rows(choices: LayerChoices) -> QWidget:
     content = QWidget()
-    form: QFormLayout = form_layout(content)
+    form = form_layout(content)
     form.setContentsMargins(0, 0, 0, 0)
-    for role in roles:
-        caption = QLabel(choices.title(role))
-        caption.setBuddy(choices.boxes[role])
-        form.addRow(caption, choices.boxes[role])
+    for role, box in choices.boxes.items():
+        form.addRow(choices.caption(role), box)
     return content
 
 
@@ -347,10 +336,8 @@ def _starts() -> list[tuple[str, str]]:
 
 
 def _choices() -> dict[str, list[tuple[str, str]]]:
-    devices = [("auto", f"auto ({describe_device(resolve_device('auto'))})"), ("cpu", "CPU")]
-    devices += [(f"cuda:{i}", describe_device(torch.device(f"cuda:{i}"))) for i in range(torch.cuda.device_count())]
     return TEXTS | {
         "model.start": _starts(),
         "model.preset": [(name, name) for name in PRESETS],
-        "compute.device": devices,
+        "compute.device": device_choices(),
     }

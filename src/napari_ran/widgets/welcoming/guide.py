@@ -11,7 +11,6 @@ import napari_ran as ran
 from napari_ran.models import Ablation
 from napari_ran.widgets._remembered import keep, recall
 from napari_ran.widgets._settings import setting
-from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.inspection.recent import recent_of
 from napari_ran.widgets.register import RegisterWidget
 from napari_ran.widgets.welcoming.steps import Needs
@@ -39,7 +38,6 @@ class Guide:
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
         self._register: RegisterWidget | None = None
-        self._inspect: InspectWidget | None = None
 
     # ---------------------------------------------------------------- what is there
 
@@ -148,7 +146,7 @@ class Guide:
 
     def _inspecting(self, page: int) -> Any:
         """Return the Inspect widget with the sample's result and all its parts on, at a page, at rest."""
-        inspect = self._inspect = self._opened("Inspect (RAN)")
+        inspect = self._opened("Inspect (RAN)")
         inspect.levels.stop()
         assert self.result is not None
         if inspect.whole is None or inspect.whole.inspection.trace is not self.result.trace:
