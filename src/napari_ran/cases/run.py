@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -212,7 +212,7 @@ def _on_fixed(field: DisplacementField, inputs: Inputs, by_voxel: bool) -> Displ
 
 def case_key(case: Case, solver: Solver, paper: bool = False) -> str:
     """Return what tells whether a finished case is this one: its files as they are now, the settings, the version."""
-    files = {name: stamp(path) for name, path in asdict(case).items() if isinstance(path, Path)}
+    files = {name: stamp(path) for name, path in case.files.items()}
     settings = None if case.field is not None else solver.settings()
     text = json.dumps(
         [case.name, files, case.labels, settings, *(["paper"] if paper else []), __version__], sort_keys=True

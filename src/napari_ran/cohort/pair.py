@@ -7,7 +7,6 @@ import json
 import platform
 import socket
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -155,9 +154,9 @@ def _on_this_worker(config: RegistrationConfig) -> RegistrationConfig:
 
 
 def _provenance(case: Case, started: datetime) -> dict[str, Any]:
-    files = {name: path for name, path in asdict(case).items() if isinstance(path, Path) and name != "field"}
+    files = {name: path.resolve() for name, path in case.files.items() if name != "field"}
     return {
-        "files": {name: {"path": str(path.resolve()), "sha256": _digest(path)} for name, path in files.items()},
+        "files": {name: {"path": str(path), "sha256": _digest(path)} for name, path in files.items()},
         "napari-ran": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
