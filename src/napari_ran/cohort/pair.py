@@ -114,8 +114,7 @@ def register_case(
             (new / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     except Exception as error:  # whatever it is, it must not cost the other pairs
         text = str(error) if isinstance(error, RanError) else f"{type(error).__name__}: {error}"
-        seconds = time.perf_counter() - began
-        again = not isinstance(error, InputError)
+        again, seconds = not isinstance(error, InputError), time.perf_counter() - began
         return Outcome(name=case.name, status="failed", reason=text, again=again, attempt=attempt, seconds=seconds)
     return outcome
 
