@@ -11,7 +11,7 @@ import torch
 
 from napari_ran._version import __version__
 from napari_ran.benchmark.rows import START, RowResult
-from napari_ran.cases import MEASURES, label_rows, values_of, write_files
+from napari_ran.cases.tables import MEASURES, label_rows, values_of, write_files
 from napari_ran.config.benchmark import BenchmarkConfig
 from napari_ran.evaluate import Comparison, Interval, bootstrap_mean, compare_paired
 from napari_ran.figures.comparison import box_plots

@@ -4,18 +4,7 @@ from napari_ran.cases.listing import Case, read_cases, with_fields
 from napari_ran.cases.run import CaseStep, case_key, file_name, finished_cases, load_case, measure_case, score_cases
 from napari_ran.cases.scores import CaseScore, LabelScore, score_case
 from napari_ran.cases.solving import Registering, Solved, Solver, solved_by
-from napari_ran.cases.tables import (
-    MEASURES,
-    Measure,
-    Summary,
-    figures_of,
-    label_rows,
-    summarise,
-    values_of,
-    write_files,
-    write_rows,
-    write_tables,
-)
+from napari_ran.cases.tables import MEASURES, Summary, summarise, write_rows, write_tables
 
 __all__ = [
     "MEASURES",
@@ -23,16 +12,13 @@ __all__ = [
     "CaseScore",
     "CaseStep",
     "LabelScore",
-    "Measure",
     "Registering",
     "Solved",
     "Solver",
     "Summary",
     "case_key",
-    "figures_of",
     "file_name",
     "finished_cases",
-    "label_rows",
     "load_case",
     "measure_case",
     "read_cases",
@@ -40,9 +26,7 @@ __all__ = [
     "score_cases",
     "solved_by",
     "summarise",
-    "values_of",
     "with_fields",
-    "write_files",
     "write_rows",
     "write_tables",
 ]

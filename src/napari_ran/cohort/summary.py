@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_ran.cases import MEASURES, figures_of, write_rows, write_tables
+from napari_ran.cases.tables import MEASURES, figures_of, write_rows, write_tables
 from napari_ran.cohort.pair import Outcome
 from napari_ran.errors import InputError
 from napari_ran.writing import replacing

@@ -180,15 +180,3 @@ def _refuse_missing(name: bytes, folder: Path) -> None:
         said = name[:40].decode("utf-8", errors="replace")
         problem = f"its voxels are said to lie in '{said}', which is not there"
         raise InputError("header", problem, "Put that file beside it, or export or download both again")
-
-
-__all__ = [
-    "PACKED",
-    "detached",
-    "hdf5_end",
-    "refuse_claim",
-    "refuse_hdf5",
-    "refuse_header",
-    "refuse_numpy",
-    "refuse_type",
-]
