@@ -185,7 +185,7 @@ def files() -> Iterator[str]:
         "|---|---|---|",
     )
     for suffix in (*images.READABLE_SUFFIXES, ".ome.zarr"):
-        written = suffix in images._WRITABLE_SUFFIXES or suffix == ".ome.zarr"
+        written = suffix in images.WRITABLE_SUFFIXES or suffix == ".ome.zarr"
         yield row(f"`{suffix}`", "yes", "yes" if written else "")
     yield row("a folder", "the longest DICOM series in it", "")
     yield from ("", "## Transforms", "")

@@ -34,6 +34,7 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["benchmark", "cohort"],
     ["__init__"],
     ["terminal", "dashboard", "options"],
+    ["commands"],
     ["cli", "contributions"],
     ["carrying"],
     ["widgets"],

@@ -24,10 +24,10 @@ from napari_ran.io import (
     save_volumes,
 )
 from napari_ran.io.files import stem_of, suffix_of
-from napari_ran.io.images import NIBABEL_SUFFIXES
+from napari_ran.io.images import NIBABEL_SUFFIXES, WRITABLE_SUFFIXES
 from napari_ran.io.surfaces import SUFFIXES as SURFACES
 from napari_ran.io.units import known_length
-from napari_ran.io.volumes import WRITABLE, Volumes
+from napari_ran.io.volumes import Volumes
 from napari_ran.io.zarr_images import Axis, ZarrImage, is_zarr, open_zarr, zarr_name
 from napari_ran.io.zarr_writing import Layout, along_the_world
 
@@ -164,8 +164,8 @@ def _result_name(path: Path, kind: str, to: Format) -> str:
         return f"{zarr_name(path)}{'.nii.gz' if to == 'nifti' else '.ome.zarr'}"
     if to == "zarr":
         return f"{stem_of(path)}.ome.zarr"
-    kept = NIBABEL_SUFFIXES if to == "nifti" else WRITABLE
-    return path.name if suffix_of(path) in kept and suffix_of(path) in WRITABLE else f"{stem_of(path)}.nii.gz"
+    kept = NIBABEL_SUFFIXES if to == "nifti" else WRITABLE_SUFFIXES
+    return path.name if suffix_of(path) in kept and suffix_of(path) in WRITABLE_SUFFIXES else f"{stem_of(path)}.nii.gz"
 
 
 def _carry_voxels(transform: Transform, path: Path, is_labels: bool, target: Path, method: LabelMethod) -> None:

@@ -50,6 +50,10 @@ class Source(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Type of a voxel."""
 
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Size of a chunk along the axes of `grid`, where it is stored in chunks."""
+
     def read(self, index: Sequence[int], box: Box) -> NDArray[Any]:
         """Return the voxels in a box of one time point and channel."""
 
@@ -100,8 +104,7 @@ def warp_to_zarr(
     with replacing(target, "the image") as part:
         writer = ZarrWriter(part, grid, layout)
         blocks, indices = writer.blocks, list(np.ndindex(source.rest))
-        chunks = getattr(source, "chunks", None)
-        scans = [] if labels != "no" else list(blocks_of(source.grid.shape, chunks, BOX_VOXELS))
+        scans = [] if labels != "no" else list(blocks_of(source.grid.shape, source.chunks, BOX_VOXELS))
         total = len(scans) * len(indices) + len(blocks) + writer.parts
         done, lowest = 0, dict.fromkeys(indices, 0.0)
         for index in indices if scans else []:

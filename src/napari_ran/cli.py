@@ -1,7 +1,7 @@
 """The command line: ``napari-ran register | demo | inspect | apply | export | train | evaluate | batch | …``.
 
-Every setting of a registration is an option whose name, choices and help come from its config, so that nothing is
-listed twice. Results and tables go to standard output, progress and errors to standard error.
+What each command takes stands in `napari_ran.commands`, what it does here. Results and tables go to standard output,
+progress and errors to standard error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rich.markup import escape
 
 import napari_ran as ran
 from napari_ran import terminal
+from napari_ran.commands import command_line
 from napari_ran.errors import InputError, OutputError, RanError
 from napari_ran.exchange import Transform, apply_files
-from napari_ran.io.fields import FORMATS
 from napari_ran.io.images import load_grid
-from napari_ran.options import add_settings, assign_all, configured
+from napari_ran.options import assign_all, configured
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all well; a fault of the program; bad input; stopped by the user."""
@@ -52,162 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="napari-ran", description="Register images with Residual Aligner Networks.")
-    parser.add_argument("--version", action="version", version=f"napari-ran {ran.__version__}")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    settings = argparse.ArgumentParser(add_help=False)
-    settings.add_argument("--quiet", action="store_true", help="print errors only")
-    add_settings(settings)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    register = commands.add_parser(
-        "register", parents=[common, settings], help="register a moving image to a fixed image"
+    return command_line(
+        {
+            "register": _register,
+            "demo": _demo,
+            "inspect": _inspect,
+            "apply": _apply,
+            "export": _export,
+            "train": _train,
+            "evaluate": _evaluate,
+            "batch": _batch,
+            "benchmark": _benchmark,
+            "models": _models,
+        }
     )
-    register.add_argument("fixed", metavar="FIXED", help="image that stays: NIfTI, MHA, NRRD, or a DICOM folder")
-    register.add_argument("moving", metavar="MOVING", help="image that is brought onto it, of any other grid")
-    register.add_argument("-o", "--output", metavar="FOLDER", help="folder for the results; made if missing")
-    register.add_argument(
-        "--plan", action="store_true", help="print what each stage will need of memory and what is chosen; run nothing"
-    )
-    for side, use in {
-        "fixed": "to score the result with",
-        "moving": "carried along, and scored with the fixed ones",
-    }.items():
-        register.add_argument(f"--{side}-labels", metavar="FILE", help=f"label map of the {side} image: {use}")
-        register.add_argument(
-            f"--{side}-landmarks", metavar="FILE", help=f"points of the {side} image in mm, one per row: {use}"
-        )
-        register.add_argument(f"--{side}-mask", metavar="FILE", help=f"where the {side} image counts: not 0")
-    register.add_argument(
-        "--rigid-regions", metavar="FILE", help="labels of what must not deform in the fixed image, such as bones"
-    )
-    register.add_argument(
-        "--initial", metavar="FILE", help="transform to start from: the folder of a result, or any tool's file"
-    )
-    register.set_defaults(run=_register)
-
-    demo = commands.add_parser(
-        "demo", parents=[common, settings], help="register a phantom with sliding organs and score it"
-    )
-    demo.add_argument("-o", "--output", metavar="FOLDER", default="demo-result", help="folder for the results")
-    demo.add_argument("--no-viewer", action="store_true", help="do not open napari at the end")
-    demo.set_defaults(run=_demo)
-
-    inspect = commands.add_parser(
-        "inspect", parents=[common], help="write a page that shows what each level of a result did, and its arrays"
-    )
-    inspect.add_argument(
-        "result", metavar="RESULT", help="folder of a registration with --keep-levels, or any tool's field file"
-    )
-    inspect.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the page; made if missing")
-    inspect.add_argument("--ablation", action="store_true", help="also switch off every head, which takes minutes")
-    inspect.add_argument(
-        "--formats", metavar="LIST", default="npz,nifti", help="files of the arrays: npz,nifti or none"
-    )
-    inspect.add_argument("--quiet", action="store_true", help="print errors only")
-    inspect.set_defaults(run=_inspect)
-
-    apply = commands.add_parser(
-        "apply", parents=[common], help="bring images, labels, points and surfaces of the moving image to the fixed one"
-    )
-    _add_transform(apply)
-    apply.add_argument("files", metavar="FILE", nargs="+", help="what lies in the moving image's space")
-    apply.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the results")
-    apply.add_argument("--reference", metavar="FILE", help="image on whose grid voxels come out; else the field's own")
-    apply.add_argument(
-        "--kind", choices=("auto", "image", "labels", "points", "surface"), default="auto",
-        help="what the files are; by default their endings and names say it",
-    )  # fmt: skip
-    apply.add_argument(
-        "--labels", choices=("nearest", "gaussian"), default="nearest", help="how labels are read: gaussian is smooth"
-    )
-    apply.add_argument(
-        "--to", choices=("auto", "nifti", "zarr"), default="auto",
-        help="what images and label maps become: zarr is OME-Zarr, made chunk by chunk; what they are, by default",
-    )  # fmt: skip
-    apply.add_argument("--quiet", action="store_true", help="print errors only")
-    apply.set_defaults(run=_apply)
-
-    export = commands.add_parser("export", parents=[common], help="write a transform for another tool")
-    _add_transform(export)
-    export.add_argument("output", metavar="OUTPUT", help="file to write, such as field.h5 or 1Warp.nii.gz")
-    export.add_argument("--format", choices=tuple(FORMATS), help="format, where the name does not say it")
-    export.add_argument("--quiet", action="store_true", help="print errors only")
-    export.set_defaults(run=_export)
-
-    train = commands.add_parser("train", parents=[common], help="train a network as a YAML file says")
-    train.add_argument(
-        "config", metavar="CONFIG", nargs="+", help="settings of the training, as the viewer exports them; of its parts"
-    )
-    train.add_argument(
-        "-o", "--output", metavar="FOLDER", required=True, help="folder for weights and log; for several parts one each"
-    )
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder, if there is one")
-    train.add_argument("--quiet", action="store_true", help="print errors only")
-    train.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="assignments",
-        help="replace a setting of every file, such as budget.minutes=30",
-    )
-    train.set_defaults(run=_train)
-
-    evaluate = commands.add_parser(
-        "evaluate", parents=[common, settings], help="score a list of pairs by their fields, or register and score them"
-    )
-    evaluate.add_argument(
-        "cases", metavar="CASES", help="CSV file with a row for each pair, or a JSON file of Learn2Reg"
-    )
-    evaluate.add_argument("--fields", metavar="FOLDER", help="score the fields in this folder, one for each pair")
-    evaluate.add_argument(
-        "--paper", action="store_true", help="measure also as the paper's released code does, for its tables"
-    )
-    evaluate.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the tables")
-    evaluate.set_defaults(run=_evaluate)
-
-    batch = commands.add_parser(
-        "batch", parents=[common, settings], help="register the pairs of a list side by side, each into its own folder"
-    )
-    batch.add_argument("cases", metavar="CASES", help="CSV file with a row for each pair, or a JSON file of Learn2Reg")
-    batch.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder for the results and the summary")
-    batch.add_argument("--workers", metavar="N", type=_count, help="how many processes, or jobs of a queue")
-    batch.add_argument(
-        "--scheduler", metavar="ADDRESS",
-        help="a Dask scheduler that runs already, or a YAML file that names a cluster's queue; else this machine",
-    )  # fmt: skip
-    batch.add_argument(
-        "--retries", metavar="N", type=_count, default=1, help="how often a pair that a fault ended is tried again"
-    )
-    batch.set_defaults(run=_batch)
-
-    benchmark = commands.add_parser(
-        "benchmark", parents=[common], help="train systems alike, and compare them and other tools on the same pairs"
-    )
-    benchmark.add_argument("config", metavar="CONFIG", help="YAML file: what is compared, on what, and how")
-    benchmark.add_argument(
-        "-o", "--output", metavar="FOLDER", required=True, help="folder for tables, figures, trainings and scores"
-    )
-    benchmark.add_argument(
-        "--only", metavar="NAMES", default="", help="do only these systems, tools or rows now, separated by commas"
-    )
-    benchmark.add_argument("--quiet", action="store_true", help="print errors only")
-    benchmark.set_defaults(run=_benchmark)
-
-    models = commands.add_parser("models", parents=[common], help="list the bundled weights")
-    models.set_defaults(run=_models)
-    return parser
-
-
-def _add_transform(parser: argparse.ArgumentParser) -> None:
-    """Add what says which transform is meant, and in which direction."""
-    parser.add_argument("transform", metavar="TRANSFORM", help="folder of a registration, or any tool's transform")
-    parser.add_argument("--fixed", metavar="FILE", help="the fixed image: a transform without a grid needs it")
-    parser.add_argument("--moving", metavar="FILE", help="the moving image: FSL's warps and inverses need its grid")
-    parser.add_argument("--from-format", choices=tuple(FORMATS), help="what TRANSFORM is, where it does not say it")
-    parser.add_argument("--inverse", action="store_true", help="take the transform the other way round")
 
 
 def _register(arguments: argparse.Namespace) -> int:
@@ -374,14 +232,6 @@ def _deliver(registration: ran.Registration, folder: Path, quiet: bool, exact: S
         f"[yellow]Stopped early: the best registration so far is in {escape(str(folder))}.[/]", highlight=False
     )
     return INTERRUPTED
-
-
-def _count(text: str) -> int:
-    """Read a number of things."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected a number, got '{text}'")
-    return number
 
 
 def _check_output(output: str) -> None:

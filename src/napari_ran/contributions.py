@@ -14,7 +14,7 @@ from platformdirs import user_cache_dir
 
 from napari_ran.data import Image
 from napari_ran.errors import InputError
-from napari_ran.io.files import suffix_of
+from napari_ran.io.files import is_dicom, suffix_of
 from napari_ran.io.images import (
     READABLE_SUFFIXES,
     load_image,
@@ -270,14 +270,8 @@ def _readable(path: Path) -> bool:
     if is_zarr(path):
         return suffix_of(path) == ".ome.zarr" and path.is_dir()
     if path.is_dir():
-        return any(_is_dicom(file) for file in sorted(path.iterdir()) if file.is_file())
+        return any(is_dicom(file) for file in sorted(path.iterdir()) if file.is_file())
     return suffix_of(path) in READABLE_SUFFIXES + _LANDMARK_SUFFIXES
-
-
-def _is_dicom(path: Path) -> bool:
-    """Whether a file has the mark of DICOM after its preamble."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _read_one(path: Path) -> list[LayerData]:

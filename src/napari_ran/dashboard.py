@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -89,7 +90,7 @@ class Dashboard:
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [self._progress()]
         if self.step is not None:
-            parts.append(self._terms())
+            parts.append(_terms(self.step))
         if self.identity is not None:
             parts.append(self._validation())
         return Group(*parts)
@@ -99,9 +100,7 @@ class Dashboard:
         """Spent share of the budget."""
         if self.step is None:
             return 0.0
-        budget = self.config.budget
-        minutes = 0.0 if budget.minutes is None else self.step.seconds / (60 * budget.minutes)
-        return min(1.0, max(self.step.step / budget.steps, minutes))
+        return min(1.0, self.config.budget.spent(self.step.step, self.step.seconds))
 
     @property
     def left(self) -> float | None:
@@ -151,21 +150,10 @@ class Dashboard:
         table.add_row(Text(self.config.name, style="bold"), f"step {step}", bar, _time(spent), left)
         return table
 
-    def _terms(self) -> Text:
-        assert self.step is not None
-        now = self.step
-        terms = "  ".join(f"{name} {value:.4g}" for name, value in now.terms.items())
-        text = Text(f"loss {now.loss:.4g}  {terms}  gradient {now.gradient:.2g}  rate {now.rate:.2g}")
-        if now.skipped:
-            text.append(f"  {now.skipped} steps skipped", style="yellow")
-        if now.data_seconds > 0.05:
-            text.append(f"  waited {now.data_seconds:.2f} s for data", style="yellow")
-        return text
-
     def _validation(self) -> Table:
         at = "" if self.latest is None else f" at step {self.latest.step}"
         best = "" if self.best is None else f" (step {self.best.step})"
-        table = Table("validation" + at, title_justify="left")
+        table = Table("validation" + at)
         for heading in ("identity", "now", f"best{best}"):
             table.add_column(heading, justify="right")
         for name, (title, style) in _FIGURES.items():
@@ -207,34 +195,33 @@ def follow_training(
 
 
 @contextmanager
-def _interruptible() -> Iterator[_Asked]:
+def _interruptible() -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether Ctrl-C was pressed; a second press raises as always."""
-    asked = _Asked()
+    asked = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if asked.yes:
+        if asked.is_set():
             raise KeyboardInterrupt
-        asked.yes = True
+        asked.set()
 
-    try:
-        before = signal.signal(signal.SIGINT, handle)
-    except ValueError:  # not the main thread
-        yield asked
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield asked.is_set
         return
+    before = signal.signal(signal.SIGINT, handle)
     try:
-        yield asked
+        yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-class _Asked:
-    """Whether the user wants to stop."""
-
-    def __init__(self) -> None:
-        self.yes = False
-
-    def __call__(self) -> bool:
-        return self.yes
+def _terms(now: TrainStep) -> Text:
+    terms = "  ".join(f"{name} {value:.4g}" for name, value in now.terms.items())
+    text = Text(f"loss {now.loss:.4g}  {terms}  gradient {now.gradient:.2g}  rate {now.rate:.2g}")
+    if now.skipped:
+        text.append(f"  {now.skipped} steps skipped", style="yellow")
+    if now.data_seconds > 0.05:
+        text.append(f"  waited {now.data_seconds:.2f} s for data", style="yellow")
+    return text
 
 
 def _time(seconds: float) -> str:

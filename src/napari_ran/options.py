@@ -36,15 +36,14 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         elif typing.get_origin(annotation) is Literal:
             extra = {"choices": typing.get_args(annotation)}
         group.add_argument(f"--{option.replace('_', '-')}", dest=f"set_{option}", help=describe(config, name), **extra)
-    rest = ", ".join(name for name in instance.model_fields if name not in INSTANCE_OPTIONS.values())
     group.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         dest="assignments",
-        help="any setting by its name in the settings file, such as instance.similarity=ncc"
-        + (f"; instance has also: {rest}" if rest else ""),
+        help="any setting by its name in the settings file, such as instance.similarity=ncc; instance has also: "
+        + ", ".join(name for name in instance.model_fields if name not in INSTANCE_OPTIONS.values()),
     )
 
 

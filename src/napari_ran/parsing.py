@@ -44,8 +44,10 @@ def parse_yaml(text: str) -> Any:
         raise TextError(brief(" ".join(str(error).split()))) from None
     except RecursionError:
         raise TextError("it is nested too deeply") from None
+    except TextError:
+        raise
     except (ValueError, OverflowError) as error:  # numbers of thousands of digits, days that do not exist
-        raise error if isinstance(error, TextError) else TextError(brief(str(error))) from None
+        raise TextError(brief(str(error))) from None
 
 
 def parse_json(text: str) -> Any:

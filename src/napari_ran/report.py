@@ -14,6 +14,7 @@ from pydantic import Field
 from napari_ran.config.base import FrozenConfig
 from napari_ran.errors import InputError
 from napari_ran.measure import StageRecord
+from napari_ran.parsing import parse_json
 
 
 class Spread(FrozenConfig):
@@ -165,17 +166,14 @@ class Report(FrozenConfig):
         InputError
             The file is missing, or it does not hold a report.
         """
+        cure = "Give a report.json that a registration saved"
         try:
             text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-            values = json.loads(text)
+            values = parse_json(text)
         except (OSError, ValueError) as error:
-            raise InputError(
-                "report", f"cannot be read ({error})", "Give a report.json that a registration saved"
-            ) from None
+            raise InputError("report", f"cannot be read ({error})", cure) from None
         if not isinstance(values, dict):
-            raise InputError(
-                "report", f"holds {type(values).__name__}, not a report", "Give a report.json that a registration saved"
-            )
+            raise InputError("report", f"holds {type(values).__name__}, not a report", cure)
         values.pop("derived", None)
         return cls(**values)
 

@@ -6,10 +6,10 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -67,40 +67,44 @@ def follow(run: Run, quiet: bool = False) -> Registration:
     return run.result()
 
 
-def _counted() -> tuple[ProgressColumn, ...]:
-    """Return the columns of a bar that counts what is done and says in words what is being done."""
-    return (
+@contextmanager
+def _bar(
+    steps: Generator[Any, None, Any],
+    quiet: bool,
+    *columns: ProgressColumn,
+    expand: bool = True,
+    transient: bool = False,
+) -> Iterator[tuple[Progress, TaskID]]:
+    """Show a bar, of what is done and in words what is being done unless columns are given; then close the steps."""
+    columns = columns or (
         BarColumn(bar_width=16),
         MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
     )
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    with (
+        Progress(*columns, console=console, disable=quiet, expand=expand, transient=transient) as progress,
+        closing(steps),  # takes away what was begun when something stops it
+    ):
+        yield progress, progress.add_task("")
 
 
 def follow_report(steps: Generator[ReportStep, None, Path], quiet: bool = False) -> Path:
     """Drive the writing of an inspection's report with a progress bar, and return the page."""
-    with (
-        Progress(*_counted(), console=Console(stderr=True, quiet=quiet), disable=quiet, expand=True) as progress,
-        closing(steps),  # takes away what was written so far when something stops it
-    ):
-        task = progress.add_task("")
-        total: int | None = None
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                progress.update(task, completed=total, description="done")
-                page: Path = stop.value
-                return page
-            total = step.total
-            progress.update(task, completed=step.step, total=total, description=escape(step.message))
+    with _bar(steps, quiet) as (progress, task):
+
+        def show(step: ReportStep) -> None:
+            progress.update(task, completed=step.step, total=step.total, description=escape(step.message))
+
+        page = last(steps, show)
+        progress.update(task, completed=progress.tasks[0].total, description="done")
+        return page
 
 
 def follow_cases(steps: Generator[CaseStep, None, list[CaseScore]], quiet: bool = False) -> list[CaseScore]:
     """Drive the scoring of cases with a progress bar, and return the scores; Ctrl-C keeps what is finished."""
-    console = Console(stderr=True, quiet=quiet)
-    with Progress(*_counted(), console=console, disable=quiet, expand=True) as progress, closing(steps):
-        task = progress.add_task("")
+    with _bar(steps, quiet) as (progress, task):
 
         def show(step: CaseStep) -> None:
             done = step.number if step.score is not None else step.number - 1
@@ -112,14 +116,10 @@ def follow_cases(steps: Generator[CaseStep, None, list[CaseScore]], quiet: bool 
 
 def follow_cohort(steps: Generator[CohortStep, None, list[Outcome]], quiet: bool = False) -> list[Outcome]:
     """Drive a cohort with a line for every pair that failed, and return the outcomes; Ctrl-C keeps what is finished."""
-    console = Console(stderr=True, quiet=quiet, highlight=False)
-    with Progress(*_counted(), console=console, disable=quiet, expand=True, transient=True) as progress, closing(steps):
-        task = progress.add_task("")
+    with _bar(steps, quiet, transient=True) as (progress, task):
 
         def show(step: CohortStep) -> None:
-            progress.update(task, completed=step.done + step.failed, total=step.total)
-            if step.message:
-                progress.update(task, description=escape(step.message))
+            progress.update(task, completed=step.done + step.failed, total=step.total, description=escape(step.message))
             if step.dashboard:
                 progress.console.print(f"The workers can be watched at {escape(step.dashboard)}")
             if step.outcome is not None and step.outcome.status == "failed":
@@ -146,25 +146,22 @@ def print_cohort(outcomes: Sequence[Outcome], folder: Path) -> None:
 def follow_benchmark(steps: Generator[BenchmarkStep, None, list[RowResult]], quiet: bool = False) -> list[RowResult]:
     """Drive a benchmark, with a line for every finished row, and return the rows; Ctrl-C keeps what is finished."""
     columns = (TimeElapsedColumn(), TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1)))
-    console = Console(stderr=True, quiet=quiet, highlight=False)
-    with Progress(*columns, console=console, disable=quiet, expand=True, transient=True) as progress, closing(steps):
-        task = progress.add_task("")
+    with _bar(steps, quiet, *columns, transient=True) as (progress, task):
 
         def show(step: BenchmarkStep) -> None:
-            words = f"{step.row}: {step.message}"
-            progress.update(task, description=escape(words))
+            words = escape(f"{step.row}: {step.message}")
+            progress.update(task, description=words)
             if step.result is not None:
-                progress.console.print(escape(words), style="red" if step.result.failure else "")
+                progress.console.print(words, style="red" if step.result.failure else "")
 
         return last(steps, show)
 
 
 def follow_apply(steps: Generator[ApplyStep, None, list[Path]], quiet: bool = False) -> list[Path]:
     """Carry files, with a line for each that is done and a bar for one that takes many parts, and return them."""
-    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     columns = (BarColumn(bar_width=16), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, disable=quiet, transient=True) as progress, closing(steps):
-        task = progress.add_task("", visible=False)
+    with _bar(steps, quiet, *columns, expand=False, transient=True) as (progress, task):
+        progress.update(task, visible=False)
 
         def show(step: ApplyStep) -> None:
             words = escape(step.name)
@@ -172,9 +169,9 @@ def follow_apply(steps: Generator[ApplyStep, None, list[Path]], quiet: bool = Fa
                 task, completed=step.done, total=step.parts, description=words, visible=0 < step.done < step.parts
             )
             if step.path is not None:
-                console.print(f"{words} -> {escape(str(step.path))}")
+                progress.console.print(f"{words} -> {escape(str(step.path))}", soft_wrap=True)
             if step.warning:
-                console.print(f"[yellow]{escape(step.warning)}[/]")
+                progress.console.print(f"[yellow]{escape(step.warning)}[/]", soft_wrap=True)
 
         return last(steps, show)
 
@@ -188,10 +185,7 @@ def print_benchmark(folder: Path) -> None:
 
 def print_summary(summary: Sequence[Summary], files: Sequence[Path]) -> None:
     """Print the means over all cases with their intervals, and where the tables are."""
-    table = Table("measure", title_justify="left")
-    for heading in ("cases", "mean", "95 % interval"):
-        table.add_column(heading, justify="right")
-    table.add_column("unit")
+    table = _table("measure", "cases", "mean", "95 % interval", end="unit")
     for one in summary:
         found = one.interval
         mean, low, high = (_number(value, one.unit) for value in (found.mean, found.low, found.high))
@@ -220,10 +214,7 @@ def print_report(report: Report, exact: Sequence[Row] = ()) -> None:
         Further rows, from a known truth.
     """
     console = Console()
-    table = Table("measure", title_justify="left")
-    for heading in ("before", "after"):
-        table.add_column(heading, justify="right")
-    table.add_column("unit")
+    table = _table("measure", "before", "after", end="unit")
     for name, before, after, unit in (*report.table(), *exact):
         table.add_row(name, _number(before, unit), _number(after, unit), unit)
     console.print(table)
@@ -242,10 +233,7 @@ def print_report(report: Report, exact: Sequence[Row] = ()) -> None:
 
 def print_plan(plan: MemoryPlan) -> None:
     """Print what each stage of a run is predicted to need, and what was chosen."""
-    table = Table("stage", title_justify="left")
-    for heading in ("needs (GiB)", "free (GiB)"):
-        table.add_column(heading, justify="right")
-    table.add_column("on")
+    table = _table("stage", "needs (GiB)", "free (GiB)", end="on")
     for name, needed, free, device in plan.table():
         table.add_row(name, f"{needed:.2f}", f"{free:.2f}", device)
     console = Console(soft_wrap=True, highlight=False)
@@ -313,6 +301,14 @@ def open_viewer(files: Sequence[Path], quiet: bool = False) -> bool:
     console.print("Opening napari ...", highlight=False)
     subprocess.Popen(command, start_new_session=True)
     return True
+
+
+def _table(first: str, *numbers: str, end: str) -> Table:
+    table = Table(first)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    table.add_column(end)
+    return table
 
 
 def _number(value: float | None, unit: str) -> str:

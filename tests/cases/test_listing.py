@@ -21,16 +21,18 @@ def test_files_are_named_relative_to_the_list(listed: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no case"),
-        ("fixed,moving\n", "holds no case"),
+        ("", "holds no pair"),
+        ("fixed,moving\n", "holds no pair"),
         ("fixed,moved\na,b\n", "unknown column 'moved'"),
-        ("fixed,moving\nfixed.nii.gz,\n", "line 2 lacks"),
-        ("fixed,moving\nnone.nii.gz,moving.nii.gz\nfixed.nii.gz,gone.nii.gz\n", r"2 files are missing: .*none.*gone"),
+        ("fixed,moving\n\nfixed.nii.gz,\n", "line 3 lacks"),
+        ("fixed,moving\nfixed.nii.gz,moving.nii.gz,x\n", "line 2 has more values than there are columns"),
+        ("fixed,moving\nnone.nii.gz,moving.nii.gz\nfixed.nii.gz,empty.nii.gz\n", r"2 files .*: .*none.*, .*empty"),
         ("fixed,moving\nfixed.nii.gz,moving.nii.gz\nfixed.nii.gz,moving.nii.gz\n", "two cases are called"),
     ],
 )
 def test_bad_lists(listed: Path, text: str, words: str) -> None:
     listed.write_text(text)
+    (listed.parent / "empty.nii.gz").touch()
     with pytest.raises(InputError, match=words):
         read_cases(listed)
 

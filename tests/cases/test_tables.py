@@ -60,4 +60,4 @@ def test_the_command(listed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
     (listed.parent / "truth.h5").unlink()
     assert main(["evaluate", str(listed), "-o", str(out)]) == 2
-    assert "a file is missing: " in capsys.readouterr().err
+    assert "a file is missing or empty: " in capsys.readouterr().err

@@ -258,6 +258,9 @@ def test_a_foreign_file_is_no_report(tmp_path) -> None:
     path = tmp_path / "report.json"
     with pytest.raises(InputError, match="cannot be read"):
         E.Report.from_json(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"cannot be read .*nested too deeply"):
+        E.Report.from_json(path)
     path.write_text("[1]")
     with pytest.raises(InputError, match="holds list"):
         E.Report.from_json(path)

@@ -173,7 +173,7 @@ def test_what_does_not_say_where_it_lies_is_refused(tmp_path: Path) -> None:
         load_image(ome_zarr(tmp_path / "c.zarr", VALUES, (1, 1, 1), unit="second"))
     with pytest.raises(InputError, match=r"its scale .* is unusable"):
         load_image(ome_zarr(tmp_path / "d.zarr", VALUES, (0, 1, 1)))
-    with pytest.raises(InputError, match="got complex64"):
+    with pytest.raises(InputError, match="complex64"):
         load_image(ome_zarr(tmp_path / "e.zarr", VALUES.astype(np.complex64), (1, 1, 1)))
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(InputError, match=r"empty\.zarr: the file cannot be read"):

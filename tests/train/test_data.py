@@ -149,7 +149,7 @@ def test_a_list_of_pairs_with_labels_and_landmarks(tmp_path: Path, settings: Set
     step = next(event for event in events if isinstance(event, TrainStep))
     assert {"similarity", "smooth", "dice", "landmarks"} == set(step.terms)
     (tmp_path / "bad.csv").write_text("fixed,movin\na.mha,b.mha\n")
-    with pytest.raises(InputError, match=r"unknown column 'movin'. Use the columns fixed, moving"):
+    with pytest.raises(InputError, match=r"unknown column 'movin'. Use the columns name, fixed, moving"):
         find_cohort(DataSettings(source="pairs", path=str(tmp_path / "bad.csv")))
 
 

@@ -27,6 +27,9 @@ from napari_ran.writing import replacing
 TRAINING, SCORES = "training", "scores"
 """Folders of the trainings and of the scores."""
 
+FINISHED = "finished"
+"""Empty file in the folder of a training, or of its part, that has come to its end."""
+
 
 @dataclass(frozen=True)
 class BenchmarkStep:
@@ -156,13 +159,13 @@ class _Benchmark:
         try:
             for number, part in enumerate(parts, start=1):
                 where = f"part {number} of {len(parts)}, " if len(parts) > 1 else ""
-                done = part.folder / "finished"
+                done = part.folder / FINISHED
                 if done.exists():
                     continue
                 with closing(fit(part.config, part.folder, resume=True)) as events:
                     for event in events:
                         if isinstance(event, TrainStep | Validated):
-                            share = _share(part.config, event)
+                            share = min(1.0, part.config.budget.spent(event.step, event.seconds))
                             yield BenchmarkStep(entry.name, f"training: {where}step {event.step}, {share:.0%}")
                         if isinstance(event, TrainFinished):
                             done.touch()
@@ -184,16 +187,10 @@ class _Benchmark:
         if row.system.weights is not None:
             return row.system.weights
         best = self._parts(row.system)[-1].folder / f"best{SUFFIX}"
-        return str(best) if best.is_file() and (best.parent / "finished").exists() else None
+        return str(best) if best.is_file() and (best.parent / FINISHED).exists() else None
 
     def _place(self, row: Row) -> Path:
         return self.folder / SCORES / file_name(row.name)
-
-
-def _share(config: TrainConfig, event: TrainStep | Validated) -> float:
-    budget = config.budget
-    share = event.step / budget.steps
-    return min(1.0, share if budget.minutes is None else max(share, event.seconds / (60 * budget.minutes)))
 
 
 def _parameters(weights: str | None) -> int | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from napari_ran._version import __version__
 from napari_ran.benchmark.rows import START, RowResult
-from napari_ran.cases import MEASURES, CaseScore, write_rows
+from napari_ran.cases.tables import MEASURES, label_rows, values_of, write_files
 from napari_ran.config.benchmark import BenchmarkConfig
 from napari_ran.evaluate import Comparison, Interval, bootstrap_mean, compare_paired
 from napari_ran.figures.comparison import box_plots
@@ -59,24 +59,16 @@ def write_benchmark(
     """
     folder = Path(folder)
     done = [result for result in results if result.scores]
-    leading = next((key for key in LEADING if done and all(_values(result, key) for result in done)), None)
+    leading = next((key for key in LEADING if done and all(values_of(result.scores, key) for result in done)), None)
     comparisons = [] if leading is None else _compared(done, leading, config.reference)
     headings, lines = _cells(results, comparisons, leading)
     texts = {
         "table.md": _markdown(config.name, headings, lines, results, comparisons, leading),
         "table.tex": _latex(headings, lines),
     }
-    written = []
-    for name, text in texts.items():
-        with replacing(folder / name, make_folder=True) as part:
-            part.write_text(text, encoding="utf-8")
-        written.append(folder / name)
-    tables = {"table.csv": _numbers(results), "labels.csv": _labels(done), "comparisons.csv": _differences(comparisons)}
-    for name, rows in tables.items():
-        if rows:
-            with replacing(folder / name, make_folder=True) as part:
-                write_rows(part, rows)
-            written.append(folder / name)
+    labels = [{"row": result.row.name, **row} for result in done for row in label_rows(result.scores)]
+    tables = {"table.csv": _numbers(results), "labels.csv": labels, "comparisons.csv": _differences(comparisons)}
+    written = write_files(folder, tables, texts)
     if figures and any(score.labels for result in done for score in result.scores):
         figure = box_plots(*_by_label(done), measure="Dice")
         with replacing(folder / "boxes.png", make_folder=True) as part:
@@ -85,15 +77,9 @@ def write_benchmark(
     return written
 
 
-def _values(result: RowResult, key: str) -> list[float]:
-    """Return a measure of the cases that have it."""
-    value: Callable[[CaseScore], float | None] = MEASURES[key][2]
-    return [float(number) for score in result.scores if (number := value(score)) is not None]
-
-
 def _compared(done: Sequence[RowResult], leading: str, reference: str | None) -> list[Comparison]:
     """Return how every row differs from the reference, over the same cases."""
-    value = MEASURES[leading][2]
+    value = MEASURES[leading].of
     systems = {
         result.row.name: [math.nan if (number := value(score)) is None else float(number) for score in result.scores]
         for result in done
@@ -108,7 +94,7 @@ def _cells(
     results: Sequence[RowResult], comparisons: Sequence[Comparison], leading: str | None
 ) -> tuple[list[str], list[list[str]]]:
     """Return the headings and the text of every cell."""
-    keys = [key for key in COLUMNS if any(_values(result, key) for result in results)]
+    keys = [key for key in COLUMNS if any(values_of(result.scores, key) for result in results)]
     sized = any(result.parameters for result in results)
     corrected = {one.two: one.p_corrected for one in comparisons}
     headings = ["", *(["parameters (M)"] if sized else []), *(COLUMNS[key][0] for key in keys)]
@@ -119,7 +105,7 @@ def _cells(
         if sized:
             line.append("" if result.parameters is None else f"{result.parameters / 1e6:.3f}")
         for key in keys:
-            values, digits = _values(result, key), COLUMNS[key][1]
+            values, digits = values_of(result.scores, key), COLUMNS[key][1]
             if not values:
                 line.append("failed" if result.failure and key == keys[0] else "")
             elif key == leading and len(values) > 1:
@@ -153,7 +139,7 @@ def _markdown(
     cases = max((len(result.scores) for result in results), default=0)
     notes = [f"{cases} case{'s' * (cases != 1)}."]
     if leading is not None and cases > 1:
-        notes.append(f"{MEASURES[leading][0]} with the 95 % bootstrap interval over cases.")
+        notes.append(f"{MEASURES[leading].title} with the 95 % bootstrap interval over cases.")
     if comparisons:
         notes.append(f"p: Wilcoxon signed-rank test against {comparisons[0].one}, corrected by Holm's method.")
     machine = f"napari-ran {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
@@ -183,22 +169,12 @@ def _numbers(results: Sequence[RowResult]) -> list[dict[str, object]]:
     for result in results:
         row: dict[str, object] = {"row": result.row.name, "parameters": result.parameters, "failure": result.failure}
         for key in MEASURES:
-            values = _values(result, key)
+            values = values_of(result.scores, key)
             found = bootstrap_mean(values) if values else None
             row |= {key: found and found.mean, f"{key}_low": found and found.low, f"{key}_high": found and found.high}
             row[f"{key}_cases"] = len(values)
         rows.append(row)
     return rows
-
-
-def _labels(done: Sequence[RowResult]) -> list[dict[str, object]]:
-    return [
-        {"row": result.row.name, "case": score.name, "label": label, "name": score.label_names.get(label, "")}
-        | one.to_dict()
-        for result in done
-        for score in result.scores
-        for label, one in score.labels.items()
-    ]
 
 
 def _differences(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:

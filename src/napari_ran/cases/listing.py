@@ -1,16 +1,16 @@
-"""The list of cases: a CSV file with a row for each pair."""
+"""The list of cases: a CSV file with a row for each pair, or a JSON file of Learn2Reg."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from napari_ran.errors import InputError, brief
 from napari_ran.io.files import stem_of
+from napari_ran.io.pair_lists import is_there, read_pair_list, refuse_missing
 from napari_ran.parsing import parse_json
 
 
@@ -54,9 +54,14 @@ class Case:
     labels: tuple[int, ...] = ()
     learn2reg: bool = False
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that it has, by what they are."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Path)}
 
-COLUMNS = tuple(part.name for part in fields(Case) if part.name not in ("labels", "learn2reg"))
-FILES = COLUMNS[1:]
+
+PAIRS = ("eval_pairs", "registration_val", "registration_test")
+"""Where a Learn2Reg file may list its pairs, in this order of preference."""
 
 
 def read_cases(path: str | Path) -> list[Case]:
@@ -72,25 +77,23 @@ def read_cases(path: str | Path) -> list[Case]:
     Raises
     ------
     InputError
-        The list cannot be read, a row lacks an image, two cases have one name, or files are missing: all of them are
-        named.
+        The list cannot be read, a row lacks an image, two cases have one name, or files are missing or empty: all of
+        them are named.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(str(path), "there is no such file", "Give a CSV file with a row for each pair")
     if path.suffix.lower() == ".json":
-        return _checked(path, learn2reg_cases(path))
-    try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(path), f"the list cannot be read ({error})", "Give a CSV file") from None
-    cure = f"Use the columns {', '.join(COLUMNS)}"
-    if not rows:
-        raise InputError(str(path), "the list holds no case", cure)
-    unknown = [key for key in rows[0] if key not in COLUMNS]
-    if unknown:
-        raise InputError(str(path), f"unknown column '{unknown[0]}'", cure)
-    return _checked(path, [_case(path, number, row, cure) for number, row in enumerate(rows, start=2)])
+        cases = _learn2reg_cases(path)
+        refuse_missing(path, (file for case in cases for file in case.files.values()))
+    else:
+        cases = [Case(name, **files) for name, files in read_pair_list(path)]  # type: ignore[arg-type]  # files alone
+    taken: set[str] = set()
+    for case in cases:
+        if case.name in taken:
+            raise InputError(str(path), f"two cases are called '{case.name}'", "Give each a name of its own")
+        taken.add(case.name)
+    return cases
 
 
 def with_fields(cases: Sequence[Case], folder: str | Path) -> list[Case]:
@@ -122,7 +125,7 @@ def with_fields(cases: Sequence[Case], folder: str | Path) -> list[Case]:
 
 def _field_of(case: Case, folder: Path) -> Path | None:
     names = [f"{case.name}.h5", f"disp_{case.name}.nii.gz", f"{case.name}/field.h5"]
-    codes = [learn2reg_code(path) for path in (case.fixed, case.moving)]
+    codes = [_learn2reg_code(path) for path in (case.fixed, case.moving)]
     if None not in codes:
         (one, first), (two, second) = codes  # type: ignore[misc]  # none is None
         names += [f"disp_{one}_{two}.nii.gz"] if (first, second) == ("0000", "0001") or first == second else []
@@ -130,53 +133,13 @@ def _field_of(case: Case, folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _checked(path: Path, cases: list[Case]) -> list[Case]:
-    _check_files(path, cases)
-    taken: set[str] = set()
-    for case in cases:
-        if case.name in taken:
-            raise InputError(str(path), f"two cases are called '{case.name}'", "Give each a name of its own")
-        taken.add(case.name)
-    return cases
-
-
-def _case(path: Path, line: int, row: dict[str, str], cure: str) -> Case:
-    given = {key: text.strip() for key, text in row.items() if key and text and text.strip()}
-    if "fixed" not in given or "moving" not in given:
-        raise InputError(str(path), f"line {line} lacks the fixed or the moving image", cure)
-    name = given.pop("name", "") or f"{stem_of(Path(given['fixed']))}-{stem_of(Path(given['moving']))}"
-    files: dict[str, Any] = {key: path.parent / Path(text).expanduser() for key, text in given.items()}
-    return Case(name, **files)
-
-
-def _check_files(path: Path, cases: list[Case]) -> None:
-    named = [getattr(case, key) for case in cases for key in FILES]
-    missing = list(dict.fromkeys(str(file) for file in named if file is not None and not _there(file)))
-    if missing:
-        listed = ", ".join(missing)
-        many = "a file is" if len(missing) == 1 else f"{len(missing)} files are"
-        raise InputError(str(path), f"{many} missing: {listed}", "Mend the list, or bring the files")
-
-
-def _there(path: Path) -> bool:
-    """Whether a file or folder is there; a name that none can have is not."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
-PAIRS = ("eval_pairs", "registration_val", "registration_test")
-"""Where a Learn2Reg file may list its pairs, in this order of preference."""
-
-
-def learn2reg_code(path: Path) -> tuple[str, str] | None:
+def _learn2reg_code(path: Path) -> tuple[str, str] | None:
     """Return a Learn2Reg file's four digits of the subject and of the modality, or None if it is not called so."""
     match = re.search(r"(\d{4})_(\d{4})$", stem_of(path))
     return None if match is None else (match[1], match[2])
 
 
-def learn2reg_cases(path: Path) -> list[Case]:
+def _learn2reg_cases(path: Path) -> list[Case]:
     """Return the pairs of a Learn2Reg file with the labels, landmarks and masks that lie where its rules say.
 
     An image of a folder ``imagesTr`` has its labels in ``labelsTr``, its mask in ``masksTr``, and its landmarks in
@@ -223,6 +186,6 @@ def _twin(image: Path, *folders: str) -> Path | None:
     for folder in folders:
         place = image.parent.parent / image.parent.name.replace("images", folder)
         name = f"{stem_of(image)}.csv" if folder in ("landmarks", "keypoints") else image.name
-        if place != image.parent and _there(place / name):
+        if place != image.parent and is_there(place / name):
             return place / name
     return None

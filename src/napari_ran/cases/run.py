@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from napari_ran.cases.listing import Case
 from napari_ran.cases.scores import CaseScore, score_case
 from napari_ran.cases.solving import Registering, Solved, Solver, stamp
 from napari_ran.config import RegistrationConfig
-from napari_ran.data import DisplacementField, Grid, Landmarks
+from napari_ran.data import DisplacementField
 from napari_ran.errors import InputError
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.io import load_field, load_image, load_labels
+from napari_ran.io.landmarks import load_voxel_landmarks
 from napari_ran.parsing import parse_json
 from napari_ran.steps import relay
 from napari_ran.transform import compose_to
@@ -72,11 +73,10 @@ def score_cases(
     list of CaseScore
         In the order of the cases.
     """
-    kept = Path(folder) / CASES
     solver = _solver(solver)
     scores: list[CaseScore] = []
     for number, case in enumerate(cases, start=1):
-        place, key = kept / f"{file_name(case.name)}.json", case_key(case, solver, paper)
+        place, key = _place(case, folder), case_key(case, solver, paper)
         score = _finished(place, key)
         if score is None:
             yield CaseStep(number, len(cases), case.name, "reading")
@@ -92,8 +92,8 @@ def finished_cases(
     cases: Sequence[Case], folder: str | Path, solver: Solver | RegistrationConfig | None = None
 ) -> list[CaseScore] | None:
     """Return what `score_cases` would without any work, or None if a case is not finished."""
-    solver, kept = _solver(solver), Path(folder) / CASES
-    found = [_finished(kept / f"{file_name(case.name)}.json", case_key(case, solver)) for case in cases]
+    solver = _solver(solver)
+    found = [_finished(_place(case, folder), case_key(case, solver)) for case in cases]
     scores = [score for score in found if score is not None]
     return scores if len(scores) == len(cases) else None
 
@@ -177,21 +177,10 @@ def _inputs(case: Case) -> Inputs:
         moving = replace(moving, grid=fixed.grid)
         maps = [None if one is None else replace(one, grid=fixed.grid) for one in maps]
     points = [
-        None if path is None else _voxel_landmarks(path, grid)
+        None if path is None else load_voxel_landmarks(path, grid)
         for path, grid in ((case.fixed_landmarks, fixed.grid), (case.moving_landmarks, moving.grid))
     ]
     return load_inputs(fixed, moving, maps[0], maps[1], points[0], points[1])
-
-
-def _voxel_landmarks(path: Path, grid: Grid) -> Landmarks:
-    """Read Learn2Reg's landmarks: numbers without a heading, in voxels of their image."""
-    try:
-        voxels = np.loadtxt(path, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            str(path), f"the landmarks cannot be read ({error})", "Give x,y,z in voxels per line"
-        ) from None
-    return Landmarks.from_voxels(voxels, grid, path.stem)
 
 
 def _on_fixed(field: DisplacementField, inputs: Inputs, by_voxel: bool) -> DisplacementField:
@@ -212,12 +201,16 @@ def _on_fixed(field: DisplacementField, inputs: Inputs, by_voxel: bool) -> Displ
 
 def case_key(case: Case, solver: Solver, paper: bool = False) -> str:
     """Return what tells whether a finished case is this one: its files as they are now, the settings, the version."""
-    files = {name: stamp(path) for name, path in asdict(case).items() if isinstance(path, Path)}
+    files = {name: stamp(path) for name, path in case.files.items()}
     settings = None if case.field is not None else solver.settings()
     text = json.dumps(
         [case.name, files, case.labels, settings, *(["paper"] if paper else []), __version__], sort_keys=True
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _place(case: Case, folder: str | Path) -> Path:
+    return Path(folder) / CASES / f"{file_name(case.name)}.json"
 
 
 def _finished(place: Path, key: str) -> CaseScore | None:

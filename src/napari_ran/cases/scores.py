@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -153,32 +154,24 @@ def score_case(
     if mask is not None:
         check_labels("mask", mask, fixed)
     jacobian = jacobian_summary(field, None if mask is None else mask.array > 0)
-    score = CaseScore(
-        name=name,
-        folding_percent=jacobian.folding_percent,
-        sdlogj=jacobian.sdlogj,
-        seconds=seconds,
-        peak_bytes=peak_bytes,
-    )
+    found: dict[str, Any] = {"folding_percent": jacobian.folding_percent, "sdlogj": jacobian.sdlogj}
     if fixed_labels is not None:
         check_labels("fixed_labels", fixed_labels, fixed)
         tissue = fixed_labels.array > 0
         negative = field.jacobian_determinant.cpu().numpy() < 0
-        score = score.replace(negative_in_tissue=int((negative & tissue).sum()))
-        if paper:
-            score = score.replace(paper_detj=paper_folding(field, tissue))
+        found["negative_in_tissue"] = int((negative & tissue).sum())
+        found["paper_detj"] = paper_folding(field, tissue) if paper else None
     if fixed_labels is not None and moving_labels is not None:
         check_labels("moving_labels", moving_labels, inputs.moving)
-        score = score.replace(**_overlaps(fixed_labels, moving_labels, field, only, paper))
+        found |= _overlaps(fixed_labels, moving_labels, field, only, paper)
     first, second = inputs.fixed_landmarks, inputs.moving_landmarks
     if first is not None and second is not None:
         check_landmarks(first, second, fixed.grid, inputs.moving.grid)
-        before = np.linalg.norm(first.points - second.points, axis=1)
-        after = target_registration_error(first, second, field)
-        score = score.replace(tre_before=Spread.of(before), tre=Spread.of(after))
+        found["tre_before"] = Spread.of(np.linalg.norm(first.points - second.points, axis=1))
+        found["tre"] = Spread.of(target_registration_error(first, second, field))
     if truth is not None:
-        score = score.replace(**_against(truth, field, fixed_labels))
-    return score
+        found |= _against(truth, field, fixed_labels)
+    return CaseScore(name=name, seconds=seconds, peak_bytes=peak_bytes, **found)
 
 
 def _against(truth: DisplacementField, field: DisplacementField, labels: Labels | None) -> dict[str, float]:

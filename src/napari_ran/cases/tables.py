@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from napari_ran.cases.scores import CaseScore
 from napari_ran.evaluate import Interval, bootstrap_mean
@@ -24,44 +24,58 @@ class Summary:
     interval: Interval
 
 
-_Value = Callable[[CaseScore], float | None]
+class Measure(NamedTuple):
+    """A figure of a case: what to call it, its unit, and how it is taken from the case's score."""
 
-MEASURES: Mapping[str, tuple[str, str, _Value]] = {
-    "dice_before": ("Dice before", "", lambda score: score.mean("dice_before")),
-    "dice": ("Dice", "", lambda score: score.mean("dice")),
-    "hd": ("Hausdorff distance", "mm", lambda score: score.mean("hd")),
-    "hd95": ("Hausdorff distance, 95 %", "mm", lambda score: score.mean("hd95")),
-    "asd": ("Average surface distance", "mm", lambda score: score.mean("asd")),
-    "tre_before": (
-        "Landmark error before",
-        "mm",
-        lambda score: None if score.tre_before is None else score.tre_before.mean,
+    title: str
+    unit: str
+    of: Callable[[CaseScore], float | None]
+
+
+MEASURES: Mapping[str, Measure] = {
+    "dice_before": Measure("Dice before", "", lambda score: score.mean("dice_before")),
+    "dice": Measure("Dice", "", lambda score: score.mean("dice")),
+    "hd": Measure("Hausdorff distance", "mm", lambda score: score.mean("hd")),
+    "hd95": Measure("Hausdorff distance, 95 %", "mm", lambda score: score.mean("hd95")),
+    "asd": Measure("Average surface distance", "mm", lambda score: score.mean("asd")),
+    "tre_before": Measure(
+        "Landmark error before", "mm", lambda score: None if score.tre_before is None else score.tre_before.mean
     ),
-    "tre": ("Landmark error", "mm", lambda score: None if score.tre is None else score.tre.mean),
-    "epe_before": ("End-point error before", "mm", lambda score: score.epe_before),
-    "epe": ("End-point error", "mm", lambda score: score.epe),
-    "slip_percent": ("Slip recovered", "%", lambda score: score.slip_percent),
-    "folding_percent": ("Folding", "%", lambda score: score.folding_percent),
-    "negative_in_tissue": ("Negative determinants in tissue", "voxels", lambda score: score.negative_in_tissue),
-    "sdlogj": ("SDlogJ (Learn2Reg)", "", lambda score: score.sdlogj),
-    "paper_dice": ("Dice, released code", "", lambda score: score.mean("paper_dice")),
-    "paper_hd": ("Hausdorff distance, released code", "voxels", lambda score: score.mean("paper_hd")),
-    "paper_asd": ("Average surface distance, released code", "voxels", lambda score: score.mean("paper_asd")),
-    "paper_detj": ("Negative determinants, released code", "voxels", lambda score: score.paper_detj),
-    "seconds": ("Time", "s", lambda score: score.seconds),
-    "peak_gib": ("Peak memory", "GiB", lambda score: score.peak_bytes and score.peak_bytes / 2**30),
+    "tre": Measure("Landmark error", "mm", lambda score: None if score.tre is None else score.tre.mean),
+    "epe_before": Measure("End-point error before", "mm", lambda score: score.epe_before),
+    "epe": Measure("End-point error", "mm", lambda score: score.epe),
+    "slip_percent": Measure("Slip recovered", "%", lambda score: score.slip_percent),
+    "folding_percent": Measure("Folding", "%", lambda score: score.folding_percent),
+    "negative_in_tissue": Measure("Negative determinants in tissue", "voxels", lambda score: score.negative_in_tissue),
+    "sdlogj": Measure("SDlogJ (Learn2Reg)", "", lambda score: score.sdlogj),
+    "paper_dice": Measure("Dice, released code", "", lambda score: score.mean("paper_dice")),
+    "paper_hd": Measure("Hausdorff distance, released code", "voxels", lambda score: score.mean("paper_hd")),
+    "paper_asd": Measure("Average surface distance, released code", "voxels", lambda score: score.mean("paper_asd")),
+    "paper_detj": Measure("Negative determinants, released code", "voxels", lambda score: score.paper_detj),
+    "seconds": Measure("Time", "s", lambda score: score.seconds),
+    "peak_gib": Measure("Peak memory", "GiB", lambda score: score.peak_bytes and score.peak_bytes / 2**30),
 }
-"""Column to title, unit and value of a case; of labels the mean over those that were scored."""
+"""The figures by the columns of the tables; of labels the mean over those that were scored."""
+
+
+def figures_of(score: CaseScore) -> dict[str, float | None]:
+    """Return every figure of a case, None where it does not apply."""
+    return {key: measure.of(score) for key, measure in MEASURES.items()}
+
+
+def values_of(scores: Sequence[CaseScore], key: str) -> list[float]:
+    """Return a figure of the cases that have it."""
+    return [float(number) for score in scores if (number := MEASURES[key].of(score)) is not None]
 
 
 def summarise(scores: Sequence[CaseScore]) -> list[Summary]:
     """Return every measure that some case has, over the cases that have it."""
-    found = []
-    for title, unit, value in MEASURES.values():
-        values = [float(number) for score in scores if (number := value(score)) is not None]
-        if values:
-            found.append(Summary(title, unit, len(values), bootstrap_mean(values)))
-    return found
+    found = {measure: values_of(scores, key) for key, measure in MEASURES.items()}
+    return [
+        Summary(measure.title, measure.unit, len(values), bootstrap_mean(values))
+        for measure, values in found.items()
+        if values
+    ]
 
 
 def write_tables(scores: Sequence[CaseScore], folder: str | Path) -> list[Path]:
@@ -72,28 +86,42 @@ def write_tables(scores: Sequence[CaseScore], folder: str | Path) -> list[Path]:
     OutputError
         The folder may not be written to.
     """
-    folder, summary = Path(folder), summarise(scores)
-    labels = [
-        {"case": score.name, "label": label, "name": score.label_names.get(label, ""), **one.to_dict()}
-        for score in scores
-        for label, one in score.labels.items()
-    ]
-    cases = [{"case": score.name, **{key: value(score) for key, (_, _, value) in MEASURES.items()}} for score in scores]
+    summary = summarise(scores)
+    cases = [{"case": score.name, **figures_of(score)} for score in scores]
     texts = {
         "summary.json": json.dumps([asdict(one) for one in summary], indent=1) + "\n",
         "summary.md": _markdown(scores, summary),
     }
-    written = []
-    for name, rows in {"cases.csv": cases, "labels.csv": labels}.items():
-        if rows:
-            with replacing(folder / name, make_folder=True) as part:
-                write_rows(part, rows)
-            written.append(folder / name)
+    return write_files(Path(folder), {"cases.csv": cases, "labels.csv": label_rows(scores)}, texts)
+
+
+def label_rows(scores: Sequence[CaseScore]) -> list[dict[str, object]]:
+    """Return a row for each label of each case."""
+    return [
+        {"case": score.name, "label": label, "name": score.label_names.get(label, ""), **one.to_dict()}
+        for score in scores
+        for label, one in score.labels.items()
+    ]
+
+
+def write_files(
+    folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]], texts: Mapping[str, str]
+) -> list[Path]:
+    """Write tables that have a row as CSV files, and texts, by their names; return their paths.
+
+    Raises
+    ------
+    OutputError
+        The folder may not be written to.
+    """
+    full = {name: rows for name, rows in tables.items() if rows}
+    for name, rows in full.items():
+        with replacing(folder / name, make_folder=True) as part:
+            write_rows(part, rows)
     for name, text in texts.items():
         with replacing(folder / name, make_folder=True) as part:
             part.write_text(text, encoding="utf-8")
-        written.append(folder / name)
-    return written
+    return [folder / name for name in (*full, *texts)]
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

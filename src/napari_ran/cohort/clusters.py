@@ -105,33 +105,15 @@ def opened(config: ClusterConfig) -> Iterator[Any]:
     InputError
         What is needed for it is not installed, or the scheduler does not answer.
     """
-    distributed = _installed("distributed")
-    cluster = None
+    distributed, cluster = _installed("distributed"), None
     try:
-        if config.scheduler:
-            target: Any = config.scheduler
-        elif config.queue:
-            _installed("dask_jobqueue")
-            try:
-                cluster = getattr(import_module(f"dask_jobqueue.{config.queue}"), QUEUES[config.queue])(
-                    **config.options
-                )
-            except (TypeError, ValueError) as error:
-                raise InputError("options", f"the queue refuses them ({error})", "See dask-jobqueue's pages") from None
+        if config.queue:
+            cluster = _queue(config.queue, config.options)
             cluster.scale(jobs=config.workers or 1)
-            target = cluster
-        else:
-            target = cluster = distributed.LocalCluster(
-                n_workers=config.workers or default_workers(),
-                threads_per_worker=1,  # a registration has its own threads
-                processes=True,
-                host="127.0.0.1",
-                memory_limit=0,  # a registration checks for itself whether it fits
-                dashboard_address="127.0.0.1:0",
-                silence_logs="ERROR",
-            )
+        elif not config.scheduler:
+            cluster = _processes(config.workers or default_workers())
         try:
-            client = distributed.Client(target, timeout=CONNECTING)
+            client = distributed.Client(config.scheduler if cluster is None else cluster, timeout=CONNECTING)
         except (OSError, TimeoutError, ValueError) as error:
             problem = f"no scheduler answers at {config.scheduler} ({str(error).splitlines()[0] or 'no answer'})"
             raise InputError("--scheduler", problem, "Start one (dask scheduler), or leave it out") from None
@@ -140,6 +122,28 @@ def opened(config: ClusterConfig) -> Iterator[Any]:
     finally:
         if cluster is not None:
             cluster.close()
+
+
+def _queue(name: str, options: dict[str, Any]) -> Any:
+    """Return a cluster whose workers are jobs in a queue, none of them asked for yet."""
+    _installed("dask_jobqueue")
+    try:
+        return getattr(import_module(f"dask_jobqueue.{name}"), QUEUES[name])(**options)
+    except (TypeError, ValueError) as error:
+        raise InputError("options", f"the queue refuses them ({error})", "See dask-jobqueue's pages") from None
+
+
+def _processes(count: int) -> Any:
+    """Return a cluster of processes of this machine."""
+    return _installed("distributed").LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,  # a registration has its own threads
+        processes=True,
+        host="127.0.0.1",
+        memory_limit=0,  # a registration checks for itself whether it fits
+        dashboard_address="127.0.0.1:0",
+        silence_logs="ERROR",
+    )
 
 
 def _installed(name: str) -> Any:

@@ -7,7 +7,6 @@ import json
 import platform
 import socket
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -115,8 +114,7 @@ def register_case(
             (new / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     except Exception as error:  # whatever it is, it must not cost the other pairs
         text = str(error) if isinstance(error, RanError) else f"{type(error).__name__}: {error}"
-        seconds = time.perf_counter() - began
-        again = not isinstance(error, InputError)
+        again, seconds = not isinstance(error, InputError), time.perf_counter() - began
         return Outcome(name=case.name, status="failed", reason=text, again=again, attempt=attempt, seconds=seconds)
     return outcome
 
@@ -155,9 +153,9 @@ def _on_this_worker(config: RegistrationConfig) -> RegistrationConfig:
 
 
 def _provenance(case: Case, started: datetime) -> dict[str, Any]:
-    files = {name: path for name, path in asdict(case).items() if isinstance(path, Path) and name != "field"}
+    files = {name: path.resolve() for name, path in case.files.items() if name != "field"}
     return {
-        "files": {name: {"path": str(path.resolve()), "sha256": _digest(path)} for name, path in files.items()},
+        "files": {name: {"path": str(path), "sha256": _digest(path)} for name, path in files.items()},
         "napari-ran": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),

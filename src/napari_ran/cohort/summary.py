@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_ran.cases import MEASURES, write_rows, write_tables
+from napari_ran.cases.tables import MEASURES, figures_of, write_rows, write_tables
 from napari_ran.cohort.pair import Outcome
 from napari_ran.errors import InputError
 from napari_ran.writing import replacing
@@ -33,8 +33,7 @@ def write_pairs(outcomes: Sequence[Outcome], folder: Path) -> Path:
     """
     rows = []
     for one in outcomes:
-        score = one.score
-        figures = {key: None if score is None else value(score) for key, (_, _, value) in MEASURES.items()}
+        figures = dict.fromkeys(MEASURES) if one.score is None else figures_of(one.score)
         place = Path(one.folder).relative_to(folder).as_posix() if one.folder else ""
         rows.append(
             {"pair": one.name, "status": one.status, "reason": one.reason, "attempt": one.attempt,

@@ -13,7 +13,7 @@ from napari_ran.types import InstanceMode, Similarity
 class InstanceConfig(FrozenConfig):
     """How the registration is refined for one pair.
 
-    Values left out (None) follow the intensities and the similarity, see `resolved` and `PRESETS`. "Voxel" is a voxel
+    Values left out (None) follow the intensities and the similarity, see `resolved` and `DEFAULTS`. "Voxel" is a voxel
     of the working grid, unless a level is named: level ``k`` of ``L`` sees voxels ``2**(L - 1 - k)`` times as large.
 
     Attributes
@@ -80,20 +80,15 @@ class InstanceConfig(FrozenConfig):
         Parameters
         ----------
         intensity : str
-            How the intensities were mapped to [0, 1]: a key of `PRESETS`.
+            How the intensities were mapped to [0, 1], see `RegistrationConfig`.
         similarity : {"ncc", "mse", "mind"}, optional
             What ``auto`` turned out to be; its values are filled in as well.
         """
-        name = similarity if self.similarity == "auto" else self.similarity
-        values: dict[str, Any] = PRESETS.get(intensity, {})
-        if self.similarity == "auto" and name is None:
-            name = values.get("similarity")
-        changes = {} if name is None else {"similarity": name, **DEFAULTS[name]}
-        changes |= values
-        if name is not None:
-            changes["similarity"] = name
-        unset = {key for key in changes if getattr(self, key) is None or key == "similarity"}
-        return self.replace(**{key: changes[key] for key in unset})
+        name = (similarity or IMPLIED.get(intensity)) if self.similarity == "auto" else self.similarity
+        if name is None:
+            return self
+        left_out = {key: value for key, value in DEFAULTS[name].items() if getattr(self, key) is None}
+        return self.replace(similarity=name, **left_out)
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -103,5 +98,5 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """What the values that were left out become for each similarity."""
 
-PRESETS: dict[str, dict[str, Any]] = {"ct-lung": {"similarity": "mind"}, "ct-soft": {}, "mri": {}, "minmax": {}}
-"""What the mapping of the intensities decides beyond that."""
+IMPLIED: dict[str, Literal["mind"]] = {"ct-lung": "mind"}
+"""What ``auto`` is for some intensities, whatever else is known."""

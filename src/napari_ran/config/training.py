@@ -333,6 +333,18 @@ class BudgetSettings(FrozenConfig):
     minutes: PositiveFloat | None = None
     clock: Literal["wall", "processor"] = "wall"
 
+    def spent(self, steps: int, seconds: float) -> float:
+        """Return the share of the budget that is spent after so many steps in so many seconds; above 1 it is over.
+
+        Parameters
+        ----------
+        steps : int
+            Steps that are done.
+        seconds : float
+            What they took, by `clock`.
+        """
+        return max(steps / self.steps, 0.0 if self.minutes is None else seconds / (60 * self.minutes))
+
 
 class TrainConfig(FrozenConfig):
     """Every choice of a training run.

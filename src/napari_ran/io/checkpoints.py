@@ -87,6 +87,16 @@ def user_weights() -> Path:
     return Path(user_data_dir("napari-ran", appauthor=False)) / "weights"
 
 
+def weights_in(folder: Path) -> dict[str, Path]:
+    """Return the files of weights in a folder by name; those that cannot be read are listed too."""
+    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def known_weights() -> dict[str, Path]:
+    """Return all files of weights by name; a user's takes the place of a bundled one of the same name."""
+    return weights_in(BUNDLED) | weights_in(user_weights())
+
+
 def save_weights(model: Network, path: str | Path, card: ModelCard) -> Path:
     """Write a network and its card to a safetensors file, whole or not at all.
 
@@ -166,7 +176,7 @@ def load_network(name_or_path: str | Path) -> TrainedRAN | PairNetwork:
 def available_weights() -> list[ModelCard]:
     """Return the cards of the bundled weights and the user's own, by name; files that cannot be read are left out."""
     cards = []
-    for path in _known().values():
+    for path in known_weights().values():
         try:
             cards.append(_read_header(path)[1].replace(name=path.stem))
         except InputError:
@@ -180,13 +190,8 @@ def default_weights(ndim: int) -> str | None:
     return name if name is not None and (BUNDLED / f"{name}{SUFFIX}").is_file() else None
 
 
-def _known() -> dict[str, Path]:
-    """Name to path; a user's file takes the place of a bundled one of the same name."""
-    return {path.stem: path for folder in (BUNDLED, user_weights()) for path in sorted(folder.glob(f"*{SUFFIX}"))}
-
-
 def _find(name_or_path: str | Path) -> Path:
-    known = _known()
+    known = known_weights()
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     path = Path(name_or_path).expanduser()
@@ -247,7 +252,7 @@ def _refused(path: Path, problem: str) -> InputError:
 
 
 def _cure() -> str:
-    names = ", ".join(sorted(_known()))
+    names = ", ".join(sorted(known_weights()))
     return f"Use one of {names}, or a file written by save_weights" if names else "Give a file written by save_weights"
 
 
@@ -256,7 +261,10 @@ __all__ = [
     "TrainedRAN",
     "available_weights",
     "default_weights",
+    "known_weights",
     "load_network",
     "load_weights",
     "save_weights",
+    "user_weights",
+    "weights_in",
 ]

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -59,6 +59,22 @@ def refuse_claim(shape: Sequence[int], itemsize: int, holds: int | None) -> None
     if needed > free:
         problem = f"its {words} voxels need {needed / 1e9:.1f} GB of memory, {max(free, 0) / 1e9:.1f} GB are free"
         raise InputError("image", problem, "Free memory, or write it as OME-Zarr and take a coarser resolution")
+
+
+def refuse_type(dtype: np.dtype[Any]) -> None:
+    """Refuse voxels that are not one real number each.
+
+    Raises
+    ------
+    InputError
+        They are colours, complex numbers, or no numbers.
+    """
+    if dtype.fields is not None:
+        problem = f"expected one value per voxel, got colours ({', '.join(dtype.fields)})"
+        raise InputError("image", problem, "Convert it to one grey channel")
+    if dtype.kind not in "biuf":
+        problem = f"expected real numbers, got values of type {dtype}"
+        raise InputError("image", problem, "Save the magnitude or the real part")
 
 
 def refuse_numpy(stream: IO[bytes], size: int) -> None:
@@ -148,8 +164,8 @@ def _refuse_meta_image(head: bytes, folder: Path) -> None:
                 raise InputError("header", f"NDims is '{said}', expected 2 or 3", "Repair the file's header")
         found = _DATA_FILE.match(line)
         if found:
-            return _refuse_missing(found.group(1).strip(), folder)
-    return None
+            _refuse_missing(found.group(1).strip(), folder)
+            return
 
 
 def _refuse_missing(name: bytes, folder: Path) -> None:
@@ -164,6 +180,3 @@ def _refuse_missing(name: bytes, folder: Path) -> None:
         said = name[:40].decode("utf-8", errors="replace")
         problem = f"its voxels are said to lie in '{said}', which is not there"
         raise InputError("header", problem, "Put that file beside it, or export or download both again")
-
-
-__all__ = ["PACKED", "detached", "hdf5_end", "refuse_claim", "refuse_hdf5", "refuse_header", "refuse_numpy"]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from napari_ran.errors import InputError
+from napari_ran.io.files import is_dicom
 
 
 def refuse_cut_tiff(path: Path) -> None:
@@ -50,8 +51,5 @@ def left_out(folder: Path, used: Iterable[str]) -> list[str]:
     names = []
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name not in known and path.name.upper() != "DICOMDIR":
-            with path.open("rb") as file:
-                file.seek(128)
-                if file.read(4) == b"DICM":
-                    names.append(path.name)
+            names += [path.name] if is_dicom(path) else []
     return names

@@ -2,8 +2,7 @@
 
 ``.h5`` holds a transform: a displacement field, or a composite of an affine and a displacement field. Outside the grid
 of a displacement field ITK moves nothing, so a composite continues with its affine where a field alone stands still;
-`DisplacementField.map_points` continues the border. ``.mha``, ``.nrrd`` and ``.nii`` images of vectors hold the field
-alone.
+`DisplacementField.map_points` continues the border. ``.mha`` and ``.nrrd`` images of vectors hold the field alone.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 from napari_ran.io import field_itk, field_nifti
 from napari_ran.io.field_nifti import LEARN2REG_UNIT
-from napari_ran.io.files import existing, suffix_of, unreadable
+from napari_ran.io.files import existing, reading, suffix_of
 from napari_ran.writing import replacing
 
 NIFTI = (".nii.gz", ".nii")
@@ -89,8 +89,6 @@ def save_field(
     """
     name = format or _format_of_name(path)
     _check(name, path, field.grid.ndim)
-    if name == "fsl" and moving is None:
-        raise InputError("moving", "an FSL warp depends on the moving image's grid", "Give it")
     writers: dict[str, Callable[[Path], None]] = {
         "itk": lambda to: field_itk.write_transform(field, to, affine),
         "itk-image": lambda to: field_itk.write_image(field, to),
@@ -98,11 +96,11 @@ def save_field(
         "slicer": lambda to: field_nifti.write_slicer(field, to),
         "learn2reg": lambda to: field_nifti.write_learn2reg(field, to),
     }
+    if name == "fsl":
+        space = _needed(moving)
+        writers["fsl"] = lambda to: field_nifti.write_fsl(field, to, space)
     with replacing(path) as temporary:
-        if name == "fsl" and moving is not None:
-            field_nifti.write_fsl(field, temporary, moving)
-        else:
-            writers[name](temporary)
+        writers[name](temporary)
     return Path(path)
 
 
@@ -128,11 +126,7 @@ def load_field(
         The file is missing, damaged, or holds something else; or it does not say which of two formats it has.
     """
     found = existing(path)
-    name = format or _format_of_file(found, path)
-    if format is not None and format not in FORMATS:
-        raise InputError("format", f"unknown: '{format}'", f"Use one of {', '.join(FORMATS)}")
-    if name == "fsl" and moving is None:
-        raise InputError("moving", "an FSL warp depends on the moving image's grid", "Give it")
+    name = _known(format) if format else _format_of_file(found, path)
     readers: dict[str, Callable[[], DisplacementField]] = {
         "itk": lambda: field_itk.read_transform(found, fixed),
         "itk-image": lambda: field_itk.read_image(found),
@@ -140,14 +134,11 @@ def load_field(
         "slicer": lambda: field_nifti.read_slicer(found),
         "learn2reg": lambda: field_nifti.read_learn2reg(found),
     }
-    try:
-        if name == "fsl" and moving is not None:
-            return field_nifti.read_fsl(found, moving)
+    if name == "fsl":
+        space = _needed(moving)
+        readers["fsl"] = lambda: field_nifti.read_fsl(found, space)
+    with reading(path, f"one of {', '.join(FORMATS)}"):
         return readers[name]()
-    except InputError as error:
-        raise InputError(str(path), error.problem, error.cure) from None
-    except Exception as error:  # damaged files make the readers raise nearly anything
-        raise unreadable(path, error, f"one of {', '.join(FORMATS)}") from error
 
 
 def _format_of_name(path: str | Path) -> str:
@@ -166,10 +157,20 @@ def _format_of_name(path: str | Path) -> str:
     return known
 
 
-def _check(name: str, path: str | Path, ndim: int) -> None:
+def _known(name: str) -> str:
     if name not in FORMATS:
         raise InputError("format", f"unknown: '{name}'", f"Use one of {', '.join(FORMATS)}")
-    format = FORMATS[name]
+    return name
+
+
+def _needed(moving: Grid | None) -> Grid:
+    if moving is None:
+        raise InputError("moving", "an FSL warp depends on the moving image's grid", "Give it")
+    return moving
+
+
+def _check(name: str, path: str | Path, ndim: int) -> None:
+    format = FORMATS[_known(name)]
     if suffix_of(path) not in format.suffixes:
         problem = f"a file of the format '{name}' ends in {' or '.join(format.suffixes)}"
         raise InputError(str(path), problem, "Change the name or the format")
@@ -187,10 +188,8 @@ def _format_of_file(found: Path, path: str | Path) -> str:
     if suffix not in NIFTI:
         cure = "Give an ITK transform (.h5), an image of vectors (.nrrd, .mha), or a NIfTI field"
         raise InputError(str(path), f"cannot read a field from a '{suffix}' file", cure)
-    try:
+    with reading(path, "a NIfTI field"):
         dialect = field_nifti.dialect_of(found)
-    except Exception as error:
-        raise unreadable(path, error, "a NIfTI field") from error
     if not dialect:
         problem = "the header does not say what its numbers are: mm in LPS (ants) or RAS (slicer), FSL's mm, or voxels"
         raise InputError(str(path), problem, "Say the format: ants, slicer, fsl or learn2reg")

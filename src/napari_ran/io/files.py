@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 
 from napari_ran.errors import InputError
 from napari_ran.writing import reason_of
@@ -40,10 +42,39 @@ def existing(path: str | Path) -> Path:
     return found
 
 
-def unreadable(path: str | Path, error: BaseException, formats: str) -> InputError:
-    """Turn a reader's exception into the one error that users see."""
-    return InputError(
-        str(path),
-        f"the file cannot be read ({reason_of(error)})",
-        f"It may be truncated or of another format; export or download it again as {formats}",
-    )
+def leads_out(name: str) -> bool:
+    """Whether a path inside a folder, as a file of that folder names it, may lead out of it."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file has the mark of DICOM after its preamble."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+@contextmanager
+def reading(path: str | Path, formats: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into an error that names it.
+
+    Parameters
+    ----------
+    path : path
+        The file, as it was asked for.
+    formats : str
+        What it might have been, for the error's sentence.
+
+    Raises
+    ------
+    InputError
+        In place of any other exception.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(path), error.problem, error.cure) from None
+    except Exception as error:  # damaged files make the readers raise nearly anything
+        problem = f"the file cannot be read ({reason_of(error)})"
+        cure = f"It may be truncated or of another format; export or download it again as {formats}"
+        raise InputError(str(path), problem, cure) from error

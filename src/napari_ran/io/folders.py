@@ -16,9 +16,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from napari_ran.errors import InputError, OutputError
+from napari_ran.io.files import leads_out
 from napari_ran.owners import elsewhere, exclusively, identity, living
 from napari_ran.parsing import parse_json
 
@@ -104,7 +105,7 @@ def _deliver(new: Path, target: Path, staging: Path, obsolete: Iterable[str] | C
         if not target.exists():
             os.replace(new, target)
             return
-        names = sorted(name for name in (obsolete(target) if callable(obsolete) else obsolete))
+        names = sorted(obsolete(target) if callable(obsolete) else obsolete)
         names = [name for name in names if (target / name).exists()]
         if not target.is_dir():
             raise NotADirectoryError(20, os.strerror(20))
@@ -124,10 +125,9 @@ def _settle(target: Path) -> None:
     try:
         said = parse_json(note.read_text(encoding="utf-8"))
         staging, names = str(said["staging"]), [str(name) for name in said["obsolete"]]
-        outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
         places = [around / staging for around in (target, target.parent)]
         place = next((one for one in places if (one / _NEW).is_dir()), None)
-        if outside or not _staging_of(target).fullmatch(staging) or place is None:
+        if any(map(leads_out, names)) or not _staging_of(target).fullmatch(staging) or place is None:
             raise ValueError(f"there is nothing in {staging}")
         left = [name for name in names if not (place / _OLD / name).exists()]  # the others are gone already
         _Exchange(target, place / _OLD).take(place / _NEW, left)

@@ -7,8 +7,6 @@ file says, what comes out is in our convention: RAS world, millimetres, array ax
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,9 +20,9 @@ from numpy.typing import NDArray
 
 from napari_ran.data import Grid, Image, Labels
 from napari_ran.errors import InputError
-from napari_ran.io.claims import PACKED, refuse_claim
+from napari_ran.io.claims import PACKED, refuse_claim, refuse_type
 from napari_ran.io.damage import left_out
-from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
+from napari_ran.io.files import existing, reading, stem_of, suffix_of
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
 from napari_ran.io.itk_files import read_by_itk
 from napari_ran.io.tiff_images import SUFFIXES as TIFF_SUFFIXES
@@ -37,7 +35,9 @@ ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".png", ".dcm")
 READABLE_SUFFIXES = NIBABEL_SUFFIXES + ITK_SUFFIXES + TIFF_SUFFIXES
 """Suffixes of image files that `load_image` reads; a folder is read as a DICOM series."""
 
-_WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+"""Suffixes of image files that are written."""
+
 _FORMATS = "NIfTI, MHA, NRRD, TIFF, PNG or a folder with one DICOM series"
 _UNITS = {"meter": 1000.0, "micron": 0.001}
 _WITHOUT_SIZE = (".png",)
@@ -76,12 +76,10 @@ def load_image(path: str | Path) -> Image:
         Nothing is there, the file is truncated or of an unknown format, it holds several volumes, colours or
         complex numbers, its voxel size is unusable, or a value is NaN or infinite.
     """
-    raw = _read(path, np.float32)
-    metadata = {"path": str(path), **raw.metadata, "warnings": tuple(raw.warnings)}
-    try:
-        return Image(raw.values, raw.grid, stem_of(path), metadata)  # type: ignore[arg-type]  # made into a tensor by Image
-    except InputError as error:
-        raise InputError(str(path), error.problem, error.cure) from None
+    with reading(path, _FORMATS):
+        raw = _read(path, np.float32)
+        metadata = {"path": str(path), **raw.metadata, "warnings": tuple(raw.warnings)}
+        return Image(raw.values, raw.grid, stem_of(path), metadata)  # type: ignore[arg-type]  # made into a tensor
 
 
 def load_labels(path: str | Path) -> Labels:
@@ -97,11 +95,9 @@ def load_labels(path: str | Path) -> Labels:
     InputError
         As for `load_image`, or a value is not a whole number.
     """
-    raw = _read(path, None)
-    try:
+    with reading(path, _FORMATS):
+        raw = _read(path, None)
         return Labels(raw.values, raw.grid, stem_of(path))  # type: ignore[arg-type]  # made into a tensor by Labels
-    except InputError as error:
-        raise InputError(str(path), error.problem, error.cure) from None
 
 
 def load_grid(path: str | Path) -> Grid:
@@ -109,7 +105,7 @@ def load_grid(path: str | Path) -> Grid:
     if is_zarr(path):
         return open_zarr(path).grid
     if suffix_of(found := existing(path)) in NIBABEL_SUFFIXES:
-        with _refusals_named(path):
+        with reading(path, _FORMATS):
             return _open_nibabel(found)[1]
     return load_image(path).grid
 
@@ -128,7 +124,7 @@ def save_image(image: Image, path: str | Path) -> Path:
         raise InputError(
             image.name, f"expected one channel to write, got {image.tensor.shape[0]}", "Save each channel by itself"
         )
-    return _write(image.array, image.grid, path)
+    return write_array(image.array, image.grid, path)
 
 
 def save_labels(labels: Labels, path: str | Path) -> Path:
@@ -137,64 +133,49 @@ def save_labels(labels: Labels, path: str | Path) -> Path:
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
     kinds = (np.uint8, np.int16, np.int32)
     kind = next(k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
-    return _write(values.astype(kind), labels.grid, path)
-
-
-def nifti_header_affine(grid: Grid) -> NDArray[np.float64]:
-    """Return the (4, 4) affine that a NIfTI file of this grid carries; a 2-D grid lies in the plane z = 0."""
-    if grid.ndim == 3:
-        return np.array(grid.affine)
-    affine = np.eye(4)
-    affine[:2, :2], affine[:2, 3] = grid.affine[:2, :2], grid.affine[:2, 2]
-    return affine
+    return write_array(values.astype(kind), labels.grid, path)
 
 
 def nifti_image(values: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
-    """Make a NIfTI image whose sform (and qform, where the axes are orthogonal) say the grid, in mm."""
-    affine = nifti_header_affine(grid)
+    """Make a NIfTI image whose sform (and qform, where the axes are orthogonal) say the grid, in mm.
+
+    A 2-D grid lies in the plane z = 0.
+    """
+    affine, ndim = np.eye(4), grid.ndim
+    affine[:ndim, :ndim], affine[:ndim, 3] = grid.affine[:-1, :-1], grid.affine[:-1, -1]
     image = nib.Nifti1Image(values, affine)
     image.set_sform(affine, code=1)
-    orthogonal = np.allclose(grid.direction.T @ grid.direction, np.eye(grid.ndim), atol=1e-5)
+    orthogonal = np.allclose(grid.direction.T @ grid.direction, np.eye(ndim), atol=1e-5)
     image.set_qform(affine if orthogonal else None, code=1 if orthogonal else 0)
     image.header.set_xyzt_units("mm")
     return image
 
 
-def _write(values: NDArray[Any], grid: Grid, path: str | Path) -> Path:
+def write_array(values: NDArray[Any], grid: Grid, path: str | Path) -> Path:
+    """Write an array (*S) in its own type, or (*S, *R) where the format has such axes; see `save_image`."""
     suffix = suffix_of(path)
-    if suffix not in _WRITABLE_SUFFIXES:
-        raise InputError(str(path), f"cannot write a '{suffix}' file", f"Use one of {', '.join(_WRITABLE_SUFFIXES)}")
+    if suffix not in WRITABLE_SUFFIXES:
+        raise InputError(str(path), f"cannot write a '{suffix}' file", f"Use one of {', '.join(WRITABLE_SUFFIXES)}")
     with replacing(path) as temporary:
         if suffix in NIBABEL_SUFFIXES:
             nib.save(nifti_image(values, grid), temporary)
         else:
-            sitk.WriteImage(itk_image(values, grid), str(temporary), useCompression=True)
+            image = itk_image(values, grid, vector=values.ndim > grid.ndim)
+            sitk.WriteImage(image, str(temporary), useCompression=True)
     return Path(path)
 
 
 def _read(path: str | Path, dtype: type[np.floating[Any]] | None) -> _Raw:
     found = existing(path)
-    with _refusals_named(path):
-        if is_zarr(found):
-            return _read_zarr(found)
-        if found.is_dir():
-            return _read_dicom(found)
-        if suffix_of(found) in TIFF_SUFFIXES:
-            return _read_tiff(found)
-        if suffix_of(found) in NIBABEL_SUFFIXES:
-            return _read_nibabel(found, dtype)
-        return _read_itk(found)
-
-
-@contextmanager
-def _refusals_named(path: str | Path) -> Iterator[None]:
-    """Name the file in whatever goes wrong while it is read."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(path), error.problem, error.cure) from None
-    except Exception as error:  # damaged files make the readers raise nearly anything
-        raise unreadable(path, error, _FORMATS) from error
+    if is_zarr(found):
+        return _read_zarr(found)
+    if found.is_dir():
+        return _read_dicom(found)
+    if suffix_of(found) in TIFF_SUFFIXES:
+        return _read_tiff(found)
+    if suffix_of(found) in NIBABEL_SUFFIXES:
+        return _read_nibabel(found, dtype)
+    return _read_itk(found)
 
 
 def _read_nibabel(path: Path, dtype: type[np.floating[Any]] | None) -> _Raw:
@@ -207,7 +188,7 @@ def _read_nibabel(path: Path, dtype: type[np.floating[Any]] | None) -> _Raw:
 def _open_nibabel(path: Path) -> tuple[Any, Grid, list[str]]:
     """Return a file whose voxels are not read yet, so that a refused one costs nothing, its grid, and what to know."""
     file = nib.load(path, mmap=False)
-    _refuse_type(file.get_data_dtype())
+    refuse_type(file.get_data_dtype())
     affine, warnings = nifti_affine(file)
     grid, tilted = squeeze(tuple(file.shape), affine, str(path))
     return file, grid, warnings + ([tilted] if tilted else [])
@@ -246,18 +227,6 @@ def nifti_affine(file: Any) -> tuple[NDArray[np.float64], list[str]]:
         affine[:3] *= _UNITS[unit]
         warnings.append(f"The header's lengths are in {unit}s: converted to mm.")
     return affine, warnings
-
-
-def _refuse_type(dtype: np.dtype[Any]) -> None:
-    if dtype.fields is not None:
-        colours = ", ".join(dtype.fields)
-        raise InputError(
-            "image", f"expected one value per voxel, got colours ({colours})", "Convert it to one grey channel"
-        )
-    if dtype.kind not in "biuf":
-        raise InputError(
-            "image", f"expected real numbers, got values of type {dtype}", "Save the magnitude or the real part"
-        )
 
 
 def _read_zarr(path: Path) -> _Raw:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_ran.data import Grid, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.io.claims import refuse_numpy
-from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
+from napari_ran.io.files import existing, reading, stem_of, suffix_of
 from napari_ran.io.geometry import lps
 from napari_ran.parsing import parse_json
 from napari_ran.writing import replacing
@@ -47,22 +47,26 @@ def load_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
     InputError
         The file is missing, damaged or of another format, has no points, or is in voxels and no grid was given.
     """
-    found = existing(path)
-    try:
-        points, system = _reader(suffix_of(found))(found)
-        if points.size == 0:
-            raise InputError("landmarks", "the file holds no points", "Give at least one point")
+    with reading(path, _FORMATS):
+        points, system = _read(path)
         if system == "voxel":
             if grid is None:
-                raise InputError(
-                    "landmarks", "the points are in voxels", "Give the grid of their image, or save them in mm"
-                )
+                cure = "Give the grid of their image, or save them in mm"
+                raise InputError("landmarks", "the points are in voxels", cure)
             return Landmarks.from_voxels(points, grid, stem_of(path))
         return Landmarks(points * lps(points.shape[1]) if system == "lps" else points, stem_of(path))
-    except InputError as error:
-        raise InputError(str(path), error.problem, error.cure) from None
-    except Exception as error:  # damaged files make the parsers raise nearly anything
-        raise unreadable(path, error, _FORMATS) from error
+
+
+def load_voxel_landmarks(path: str | Path, grid: Grid) -> Landmarks:
+    """Read points whose numbers are voxels of `grid`, whether their file says so or not: those of Learn2Reg do not.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or of another format, or has no points.
+    """
+    with reading(path, _FORMATS):
+        return Landmarks.from_voxels(_read(path)[0], grid, stem_of(path))
 
 
 def save_landmarks(landmarks: Landmarks, path: str | Path) -> Path:
@@ -84,12 +88,18 @@ def save_landmarks(landmarks: Landmarks, path: str | Path) -> Path:
     return Path(path)
 
 
-def _reader(suffix: str) -> Callable[[Path], Found]:
-    readers = {".csv": _read_text, ".txt": _read_text, ".pts": _read_text, ".fcsv": _read_fcsv}
-    readers |= {".mrk.json": _read_markups, ".json": _read_markups, ".npy": _read_numpy}
+def _read(path: str | Path) -> Found:
+    found, suffix = existing(path), suffix_of(path)
+    readers: dict[str, Callable[[Path], Found]] = {
+        ".csv": _read_text, ".txt": _read_text, ".pts": _read_text, ".fcsv": _read_fcsv,
+        ".mrk.json": _read_markups, ".json": _read_markups, ".npy": _read_numpy,
+    }  # fmt: skip
     if suffix not in readers:
         raise InputError("landmarks", f"cannot read landmarks from a '{suffix}' file", f"Give {_FORMATS}")
-    return readers[suffix]
+    points, system = readers[suffix](found)
+    if points.size == 0:
+        raise InputError("landmarks", "the file holds no points", "Give at least one point")
+    return points, system
 
 
 def _read_text(path: Path) -> Found:

@@ -50,11 +50,11 @@ def to_layer_data(value: Image | Labels | Landmarks | DisplacementField) -> Laye
     if isinstance(value, Image):
         return _image_layer(value)
     if isinstance(value, Labels):
-        kwargs = _kwargs(value.name, "labels", value.grid, {"names": dict(value.names)})
+        kwargs = _kwargs(value.name, "labels", napari_affine(value.grid), {"names": dict(value.names)})
         return _reverse(value.array), kwargs, "labels"
     if isinstance(value, Landmarks):
         style = {"size": 4.0, "face_color": "transparent", "border_color": "yellow"}
-        kwargs = _kwargs(value.name, "landmarks", None, {}, value.points.shape[1])
+        kwargs = _kwargs(value.name, "landmarks", np.eye(value.points.shape[1] + 1))
         return _world_to_napari(value.points), kwargs | style, "points"
     if isinstance(value, DisplacementField):
         return vectors_layer(value)
@@ -69,7 +69,7 @@ def series_layers(volumes: Volumes) -> list[LayerData]:
     values = volumes.values.transpose(  # (channels, time, z, y, x)
         *(space + axis for axis in others), *(space + axis for axis in times), *reversed(range(space))
     )
-    kwargs = _kwargs(volumes.name, "image", volumes.grid)
+    kwargs = _kwargs(volumes.name, "image", napari_affine(volumes.grid))
     front = values.ndim - len(others) - space
     affine = np.eye(front + space + 1)
     affine[front:, front:] = kwargs["affine"]
@@ -161,7 +161,7 @@ def vectors_layer(field: DisplacementField, name: str = "displacement", max_arro
     data = arrows.permute(2, 0, 1).flip(-1).numpy()
     colour = {"edge_color": "mm", "edge_colormap": LENGTH_COLORMAP, "features": {"mm": length}}
     style = {"edge_width": 0.1 * float(max(stride)), "vector_style": "arrow"}
-    return data, _kwargs(name, "displacement vectors", field.grid) | colour | style, "vectors"
+    return data, _kwargs(name, "displacement vectors", napari_affine(field.grid)) | colour | style, "vectors"
 
 
 def magnitude_layer(field: DisplacementField, name: str = "displacement (mm)") -> LayerData:
@@ -169,7 +169,7 @@ def magnitude_layer(field: DisplacementField, name: str = "displacement (mm)") -
     magnitude = field.magnitude.cpu().numpy()
     limits = (0.0, max(float(magnitude.max()), 1e-3))
     style = {"colormap": LENGTH_COLORMAP, "contrast_limits": limits, "blending": "translucent", "opacity": 0.5}
-    return _reverse(magnitude), _kwargs(name, "displacement magnitude", field.grid) | style, "image"
+    return _reverse(magnitude), _kwargs(name, "displacement magnitude", napari_affine(field.grid)) | style, "image"
 
 
 def jacobian_layer(field: DisplacementField, name: str = "Jacobian determinant") -> LayerData:
@@ -183,7 +183,7 @@ def jacobian_layer(field: DisplacementField, name: str = "Jacobian determinant")
     # the smallest positive float as lower limit: zero itself is a fold
     limits = (float(np.finfo(np.float32).tiny), 2.0)
     style = {"colormap": colormap, "contrast_limits": limits, "interpolation2d": "nearest"}
-    return _reverse(determinant), _kwargs(name, "jacobian determinant", field.grid) | style, "image"
+    return _reverse(determinant), _kwargs(name, "jacobian determinant", napari_affine(field.grid)) | style, "image"
 
 
 def deformed_grid_layer(
@@ -208,7 +208,7 @@ def deformed_grid_layer(
     where = [range(n) for n in field.grid.shape]
     picture = grid_lines(field.tensor.cpu(), where, {axis: width / float(spacing[axis]) for axis in axes})
     style = {"colormap": "yellow", "contrast_limits": (0.0, 1.0), "blending": "additive"}
-    return _reverse(picture.numpy()), _kwargs(name, "deformed grid", field.grid) | style, "image"
+    return _reverse(picture.numpy()), _kwargs(name, "deformed grid", napari_affine(field.grid)) | style, "image"
 
 
 def grid_lines(displacement: Tensor, where: Sequence[range], periods: Mapping[int, float]) -> Tensor:
@@ -233,7 +233,7 @@ def grid_lines(displacement: Tensor, where: Sequence[range], periods: Mapping[in
 
 
 def _image_layer(image: Image) -> LayerData:
-    kwargs = _kwargs(image.name, "image", image.grid, {}, metadata=image.metadata)
+    kwargs = _kwargs(image.name, "image", napari_affine(image.grid), metadata=image.metadata)
     if image.tensor.shape[0] == 1:
         return _reverse(image.array), kwargs, "image"
     channels = image.tensor.cpu().numpy()
@@ -243,18 +243,15 @@ def _image_layer(image: Image) -> LayerData:
 def _kwargs(
     name: str,
     kind: str,
-    grid: Grid | None,
+    affine: NDArray[np.float64],
     remember: Mapping[str, Any] | None = None,
-    ndim: int | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the keyword arguments that all layers share; without a grid the data are in world coordinates."""
-    ndim = ndim if grid is None else grid.ndim
-    if ndim is None:
-        raise ValueError("a layer needs a grid or a number of dimensions")
+    """Return the keyword arguments that all layers share."""
+    ndim = len(affine) - 1
     return {
         "name": name,
-        "affine": np.eye(ndim + 1) if grid is None else napari_affine(grid),
+        "affine": affine,
         "units": ("mm",) * ndim,
         "axis_labels": ("z", "y", "x")[-ndim:],
         "metadata": {**(metadata or {}), KEY: {"kind": kind, **(remember or {})}},

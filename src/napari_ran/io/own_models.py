@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from napari_ran.errors import InputError, OutputError
-from napari_ran.io.checkpoints import SUFFIX, available_weights, load_network, user_weights
+from napari_ran.io.checkpoints import SUFFIX, known_weights, load_network, user_weights, weights_in
 from napari_ran.writing import replacing
 
 _NAME = re.compile(r"[\w][\w .+-]*")
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[\w][\w .+-]*")
 
 def own_models() -> dict[str, Path]:
     """Return the files of the user's own models by name; those that cannot be read are listed too."""
-    return {path.stem: path for path in sorted(user_weights().glob(f"*{SUFFIX}"))}
+    return weights_in(user_weights())
 
 
 def add_model(path: str | Path, name: str) -> str:
@@ -36,7 +36,7 @@ def add_model(path: str | Path, name: str) -> str:
     """
     _check_name(name)
     load_network(Path(path))  # a damaged file is refused here, not when it is needed
-    taken = {card.name for card in available_weights()} | own_models().keys()
+    taken = known_weights()
     free = next(one for one in [name, *(f"{name}-{n}" for n in range(2, 10_000))] if one not in taken)
     _copy(Path(path), user_weights() / f"{free}{SUFFIX}")
     return free
@@ -54,7 +54,7 @@ def rename_model(name: str, new: str) -> None:
     """
     path = _own(name)
     _check_name(new)
-    if new in {card.name for card in available_weights()} | own_models().keys():
+    if new in known_weights():
         raise InputError("name", f"there is a model named '{new}' already", "Choose another name")
     try:
         os.rename(path, path.with_name(f"{new}{SUFFIX}"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ import numpy as np
 from napari_ran.data import Surface
 from napari_ran.errors import InputError
 from napari_ran.io.claims import refuse_numpy
-from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
+from napari_ran.io.files import existing, reading, stem_of, suffix_of
 from napari_ran.io.geometry import lps
 from napari_ran.writing import replacing
 
@@ -56,7 +57,7 @@ def load_surface(path: str | Path, space: Space | None = None) -> Surface:
     suffix = suffix_of(found)
     if suffix not in SUFFIXES:
         raise InputError(str(path), f"cannot read a surface from a '{suffix}' file", f"Give {', '.join(SUFFIXES)}")
-    try:
+    with reading(path, "STL, OBJ, PLY or VTK"):
         if suffix == ".npz":
             with np.load(found, allow_pickle=False) as file:
                 for member in file.zip.infolist():
@@ -68,18 +69,17 @@ def load_surface(path: str | Path, space: Space | None = None) -> Surface:
             vertices, faces = _by_meshio(found)
             sign = lps(3) if (space or _noted(found) or "lps") == "lps" else np.ones(3)
         return Surface(vertices * sign, faces, stem_of(path))
-    except InputError as error:
-        raise InputError(str(path), error.problem, error.cure) from None
-    except (Exception, SystemExit) as error:  # meshio ends the process over a file that it does not know
-        raise unreadable(path, error, "STL, OBJ, PLY or VTK") from error
 
 
 def _by_meshio(path: Path) -> tuple[np.ndarray, np.ndarray]:
     import meshio
 
     _refuse_claims(path)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        mesh = meshio.read(path)
+    try:
+        with _silent():
+            mesh = meshio.read(path)
+    except SystemExit as error:  # meshio ends the process over a file that it does not know
+        raise ValueError(str(error)) from error
     triangles = [cells.data for cells in mesh.cells if cells.type == "triangle"]
     points = np.asarray(mesh.points, dtype=float)
     return points, np.concatenate(triangles) if triangles else np.empty((0, 3), dtype=int)
@@ -136,5 +136,12 @@ def _write_by_meshio(surface: Surface, path: Path, sign: np.ndarray) -> None:
 
     mesh = meshio.Mesh(surface.vertices * sign, [("triangle", surface.faces)])
     binary = {"binary": True} if suffix_of(path) == ".stl" else {}
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with _silent():
         mesh.write(path, **binary)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what meshio prints off the terminal."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 SUFFIXES = (".tif", ".tiff")
+_AXES = "XYZTCS"
 _SCREEN_RESOLUTIONS = {72, 75, 96, 100, 120, 150, 200, 240, 300, 400, 600, 1200}
 """Dots per inch that programs write without having measured anything."""
 
@@ -79,16 +80,14 @@ def read_tiff(path: Path) -> TiffImage:
 
 def _axes(series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
     """Return the axes of an image as letters, and their lengths; pages of which nothing is said are slices."""
-    axes, shape = str(series.axes), tuple(int(n) for n in series.shape)
-    unknown = [letter for letter in axes if letter not in "XYZTCS"]
-    if unknown:
-        used = [letter for letter, n in zip(axes, shape, strict=True) if letter in "XYZTCS" or n > 1]
-        shape = tuple(n for letter, n in zip(axes, shape, strict=True) if letter in "XYZTCS" or n > 1)
-        unknown = [letter for letter in used if letter not in "XYZTCS"]
-        if len(unknown) > 1 or (unknown and "Z" in used):
-            problem = f"it has axes {axes} of {shape} voxels, of which only X, Y, Z, T, C are known"
-            raise InputError("image", problem, "Save it as an OME-TIFF of these axes")
-        axes = "".join("Z" if letter in unknown else letter for letter in used)
+    listed = [(letter, int(n)) for letter, n in zip(str(series.axes), series.shape, strict=True)]
+    used = [(letter, n) for letter, n in listed if letter in _AXES or n > 1]
+    letters, shape = [letter for letter, _ in used], tuple(n for _, n in used)
+    unknown = [letter for letter in letters if letter not in _AXES]
+    if len(unknown) > 1 or (unknown and "Z" in letters):
+        problem = f"it has axes {''.join(letters)} of {shape} voxels, of which only X, Y, Z, T, C are known"
+        raise InputError("image", problem, "Save it as an OME-TIFF of these axes")
+    axes = "".join("Z" if letter in unknown else letter for letter in letters)
     if "X" not in axes or "Y" not in axes or len(set(axes)) != len(axes):
         raise InputError("image", f"its axes {axes} are not those of an image", "Save it as an OME-TIFF")
     return axes, shape

@@ -9,21 +9,18 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_ran.data import Grid, Image
 from napari_ran.errors import InputError
-from napari_ran.io.files import existing, stem_of, suffix_of, unreadable
-from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, squeeze
-from napari_ran.io.images import NIBABEL_SUFFIXES, nifti_affine, nifti_image, refuse_claim_of
+from napari_ran.io.claims import refuse_type
+from napari_ran.io.files import existing, reading, stem_of, suffix_of
+from napari_ran.io.geometry import affine_from_itk, array_from_itk, squeeze
+from napari_ran.io.images import NIBABEL_SUFFIXES, nifti_affine, refuse_claim_of, write_array
 from napari_ran.io.itk_files import read_by_itk
 from napari_ran.io.tiff_images import SUFFIXES as TIFF_SUFFIXES
 from napari_ran.io.tiff_images import read_tiff
 from napari_ran.io.zarr_images import is_zarr, open_zarr
-from napari_ran.writing import replacing
-
-WRITABLE = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +53,11 @@ class Volumes:
     def dtype(self) -> np.dtype[Any]:
         """Type of a voxel."""
         return self.values.dtype
+
+    @property
+    def chunks(self) -> None:
+        """None: it is whole in memory."""
+        return None
 
     def read(self, index: Sequence[int], box: tuple[slice, ...]) -> NDArray[Any]:
         """Return the voxels in a box, by a slice per axis of space, of one channel and time point."""
@@ -97,42 +99,38 @@ def load_volumes(path: str | Path) -> Volumes:
         The file is missing, damaged or of another format, or its numbers are not real.
     """
     found = existing(path)
-    try:
+    with reading(path, "NIfTI, MHA or NRRD"):
         if is_zarr(found):
             image = open_zarr(found)
             kinds = "".join("T" if image.axes[axis].kind == "time" else "C" for axis in image.rest_axes)
             return Volumes(image.read_all(), image.grid, image.name, kinds)
         if suffix_of(found) in TIFF_SUFFIXES:
             tiff = read_tiff(found)
-            _refuse_kind(tiff.values.dtype)
+            refuse_type(tiff.values.dtype)
             return Volumes(tiff.values, tiff.grid, stem_of(path), tiff.rest.replace("S", "C"))
-        if suffix_of(found) in NIBABEL_SUFFIXES:
-            file = nib.load(found, mmap=False)
-            _refuse_kind(file.get_data_dtype())
-            refuse_claim_of(file)
-            affine, _ = nifti_affine(file)
-            spatial, rest = tuple(file.shape[:3]), tuple(file.shape[3:])
-            values = np.asanyarray(file.dataobj)
-        else:
-            itk = read_by_itk(found)
-            affine = affine_from_itk(itk)
-            values = np.asarray(array_from_itk(itk))
-            spatial, rest = tuple(itk.GetSize()), values.shape[itk.GetDimension() :]
-            if len(spatial) > 3:
-                raise InputError("image", f"it has {len(spatial)} axes of space", "Save it as NIfTI with a time axis")
-        _refuse_kind(values.dtype)
-        grid, _ = squeeze(spatial, affine, str(path))
-        kinds = "TC" if suffix_of(found) in NIBABEL_SUFFIXES else "C"
-        return Volumes(values.reshape(*grid.shape, *rest), grid, stem_of(path), kinds[: len(rest)])
-    except InputError as error:
-        raise InputError(str(path), error.problem, error.cure) from None
-    except Exception as error:  # damaged files make the readers raise nearly anything
-        raise unreadable(path, error, "NIfTI, MHA or NRRD") from error
+        read = _read_nibabel if suffix_of(found) in NIBABEL_SUFFIXES else _read_itk
+        return read(found, stem_of(path))
 
 
-def _refuse_kind(dtype: np.dtype[Any]) -> None:
-    if dtype.kind not in "biuf":
-        raise InputError("image", f"expected real numbers, got {dtype}", "Save the magnitude")
+def _read_nibabel(path: Path, name: str) -> Volumes:
+    file = nib.load(path, mmap=False)
+    refuse_type(file.get_data_dtype())
+    refuse_claim_of(file)
+    affine, _ = nifti_affine(file)
+    grid, _ = squeeze(tuple(file.shape[:3]), affine, str(path))
+    rest = file.shape[3:]
+    return Volumes(np.asanyarray(file.dataobj).reshape(*grid.shape, *rest), grid, name, "TC"[: len(rest)])
+
+
+def _read_itk(path: Path, name: str) -> Volumes:
+    image = read_by_itk(path)
+    values, shape = array_from_itk(image), tuple(image.GetSize())
+    if len(shape) > 3:
+        raise InputError("image", f"it has {len(shape)} axes of space", "Save it as NIfTI with a time axis")
+    refuse_type(values.dtype)
+    grid, _ = squeeze(shape, affine_from_itk(image), str(path))
+    rest = values.shape[len(shape) :]
+    return Volumes(values.reshape(*grid.shape, *rest), grid, name, "C"[: len(rest)])
 
 
 def save_volumes(volumes: Volumes, path: str | Path) -> Path:
@@ -145,22 +143,14 @@ def save_volumes(volumes: Volumes, path: str | Path) -> Path:
     OutputError
         The file could not be written; what was there stays.
     """
-    suffix, ndim = suffix_of(path), volumes.grid.ndim
-    rest = volumes.values.shape[ndim:]
-    if suffix not in WRITABLE:
-        raise InputError(str(path), f"cannot write a '{suffix}' file", f"Use one of {', '.join(WRITABLE)}")
-    if suffix not in NIBABEL_SUFFIXES and len(rest) > 1:
+    values, grid, rest = volumes.values, volumes.grid, volumes.rest
+    values = values.astype(np.uint8) if values.dtype.kind == "b" else values
+    if suffix_of(path) in NIBABEL_SUFFIXES:
+        deep = (1,) * (3 - grid.ndim) if rest else ()
+        values = _nifti_type(values.reshape(*grid.shape, *deep, *rest))
+    elif len(rest) > 1:
         raise InputError(str(path), f"{len(rest)} axes beside space do not fit into it", "Write NIfTI")
-    values = volumes.values.astype(np.uint8) if volumes.values.dtype.kind == "b" else volumes.values
-    with replacing(path) as temporary:
-        if suffix in NIBABEL_SUFFIXES:
-            deep = (1,) * (3 - ndim) if rest else ()
-            nib.save(
-                nifti_image(_nifti_type(values.reshape(*volumes.grid.shape, *deep, *rest)), volumes.grid), temporary
-            )
-        else:
-            sitk.WriteImage(itk_image(values, volumes.grid, vector=bool(rest)), str(temporary), useCompression=True)
-    return Path(path)
+    return write_array(values, grid, path)
 
 
 def _nifti_type(values: NDArray[Any]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from napari_ran.data import Grid
 from napari_ran.device import free_memory
 from napari_ran.errors import InputError
-from napari_ran.io.files import existing, stem_of, unreadable
+from napari_ran.io.claims import refuse_type
+from napari_ran.io.files import existing, leads_out, reading, stem_of
 from napari_ran.io.geometry import lps, squeeze
 from napari_ran.io.units import known_length
 
@@ -172,12 +173,8 @@ def open_zarr(path: str | Path) -> ZarrImage:
         There is none, or it does not say where its voxels lie.
     """
     found = existing(path).absolute()
-    try:
+    with reading(path, "OME-Zarr 0.4 or 0.5"):
         return _open(found)
-    except InputError as error:
-        raise InputError(str(path), error.problem, error.cure) from None
-    except Exception as error:  # a damaged folder makes zarr raise nearly anything
-        raise unreadable(path, error, "OME-Zarr 0.4 or 0.5") from error
 
 
 def _open(path: Path) -> ZarrImage:
@@ -193,12 +190,11 @@ def _open(path: Path) -> ZarrImage:
         raise InputError("image", f"it is OME-Zarr of version {version}", _CURE)
     data_sets = image["datasets"]
     names = [str(data_set["path"]) for data_set in data_sets]
-    if outside := [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
+    if outside := [name for name in names if leads_out(name)]:
         raise InputError("image", f"its resolution '{outside[0]}' lies outside its folder", _CURE)
     chosen = 0 if level is None else names.index(level)
     array = zarr.open_array(str(group / names[chosen]), mode="r")
-    if array.dtype.kind not in "biuf":
-        raise InputError("image", f"expected real numbers, got {array.dtype}", "Save the magnitude")
+    refuse_type(array.dtype)
     changes = [*data_sets[chosen].get("coordinateTransformations", []), *image.get("coordinateTransformations", [])]
     axes = _axes(image.get("axes"), changes, array.ndim)
     grid, order, warnings = _grid(axes, tuple(array.shape), str(path))

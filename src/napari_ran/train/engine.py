@@ -149,9 +149,7 @@ class _Run:
     @property
     def progress(self) -> float:
         """Share of the budget that is spent."""
-        budget = self.config.budget
-        spent = self.step / budget.steps
-        return spent if budget.minutes is None else max(spent, self.seconds / (60 * budget.minutes))
+        return self.config.budget.spent(self.step, self.seconds)
 
     @property
     def reason(self) -> str | None:

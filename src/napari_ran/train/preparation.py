@@ -233,9 +233,8 @@ def _read(subject: Subject) -> _Original:
         labels = load_labels(labels)
     landmarks = subject.landmarks
     if landmarks is not None and not isinstance(landmarks, Landmarks):
-        from napari_ran.io.landmarks import load_landmarks
+        from napari_ran.io.landmarks import load_landmarks, load_voxel_landmarks
 
-        landmarks = load_landmarks(landmarks, image.grid)
-        if subject.voxels:
-            landmarks = Landmarks.from_voxels(landmarks.points, image.grid, landmarks.name)
+        load = load_voxel_landmarks if subject.voxels else load_landmarks
+        landmarks = load(landmarks, image.grid)
     return _Original(image, labels, landmarks)

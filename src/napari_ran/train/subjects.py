@@ -5,7 +5,6 @@ Nothing is read here but lists; the images follow when they are needed.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -16,6 +15,7 @@ from napari_ran.config.training import DataSettings
 from napari_ran.data import Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.io.files import existing, stem_of, suffix_of
+from napari_ran.io.pair_lists import read_pair_list
 from napari_ran.parsing import parse_json
 
 _SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".tif", ".tiff", ".png")
@@ -125,7 +125,7 @@ def find_cohort(settings: DataSettings, pairs: Sequence[TrainPair] | None = None
         raise InputError("data.path", f"the source '{settings.source}' has no path", "Name the file or folder")
     path = existing(settings.path)
     if settings.source == "pairs":
-        return _from_csv(path)
+        return _from_list(path)
     if settings.source == "folder":
         cohort = _from_folder(path, None if settings.labels is None else existing(settings.labels))
     elif path.is_dir():
@@ -177,21 +177,11 @@ def cohort_of(pairs: Sequence[TrainPair]) -> Cohort:
     return Cohort(tuple(subjects), found)
 
 
-def _from_csv(path: Path) -> Cohort:
-    """Columns ``fixed``, ``moving`` and, as wanted, ``fixed_labels``, ``moving_landmarks`` and so on."""
-    try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(path), f"the list cannot be read ({error})", "Give a CSV file") from None
-    names = TrainPair.__dataclass_fields__
-    for row in rows:
-        unknown = [key for key in row if key not in names]
-        if unknown or not row.get("fixed") or not row.get("moving"):
-            problem = f"unknown column '{unknown[0]}'" if unknown else "a row lacks the fixed or the moving image"
-            raise InputError(str(path), problem, f"Use the columns {', '.join(names)}")
-    if not rows:
-        raise InputError(str(path), "the list holds no pair", f"Use the columns {', '.join(names)}")
-    return cohort_of([TrainPair(**{key: _beside(path, text) for key, text in row.items() if text}) for row in rows])
+def _from_list(path: Path) -> Cohort:
+    """Return the pairs of a list; its other columns, which scoring uses, are of no use here."""
+    wanted = TrainPair.__dataclass_fields__
+    listed = [{key: file for key, file in files.items() if key in wanted} for _, files in read_pair_list(path)]
+    return cohort_of([TrainPair(**files) for files in listed])
 
 
 def _from_folder(path: Path, labels: Path | None) -> Cohort:

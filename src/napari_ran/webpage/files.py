@@ -77,7 +77,7 @@ def stage_name(stage: Stage) -> str:
 def _write_npz(arrays: list[QuantityArray], path: Path) -> None:
     values = {a.name: a.numpy().astype(np.float16) if a.name in HALF else a.numpy() for a in arrays}
     affines = {f"affine_{a.name}": a.grid.affine for a in arrays}
-    np.savez(path, allow_pickle=False, **values, **affines)
+    np.savez(path, **values, **affines)  # type: ignore[arg-type]  # the names of arrays
 
 
 def _write_nifti(arrays: list[QuantityArray], folder: Path) -> None:

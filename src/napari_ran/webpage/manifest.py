@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from napari_ran.io.files import leads_out
 from napari_ran.parsing import parse_json
 
 MANIFEST = "report-files.json"
@@ -32,8 +33,7 @@ def written_before(folder: str | Path) -> list[str]:
 
 
 def _inside(root: Path, name: str) -> bool:
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts:
+    if not name or leads_out(name):
         return False
-    place = root / path
+    place = root / name
     return place.is_file() and place.parent.resolve().is_relative_to(root.resolve())

@@ -12,6 +12,7 @@ from napari_ran.errors import InputError
 from napari_ran.introspect.ablation import AblationStep, ablation_study
 from napari_ran.introspect.ablation_table import Part
 from napari_ran.introspect.inspection import Inspection
+from napari_ran.introspect.trace import NetworkTrace
 from napari_ran.io.folders import filling
 from napari_ran.models import RAN
 from napari_ran.parsing import parse_json, parse_yaml
@@ -92,28 +93,33 @@ def report_steps(
     """
     if unknown := set(formats) - set(FORMATS):
         raise InputError("formats", f"unknown: {', '.join(sorted(unknown))}", f"Use some of {', '.join(FORMATS)}")
-    if ablation and inspection.trace is None:
+    ablated = inspection.trace if ablation else None
+    if ablation and ablated is None:
         raise InputError("ablation", f"there is no network to ablate. {inspection.note}".strip(), "Leave it out")
-    if ablation and inspection.trace is not None and not isinstance(inspection.trace.model, RAN):
-        raise InputError("ablation", f"a {inspection.trace.model.system} has no parts to switch off", "Leave it out")
-    return _report(inspection, folder, ablation, formats, inspection.details if details is None else details)
+    if ablated is not None and not isinstance(ablated.model, RAN):
+        raise InputError("ablation", f"a {ablated.model.system} has no parts to switch off", "Leave it out")
+    return _report(inspection, folder, ablated, formats, inspection.details if details is None else details)
 
 
 def _report(
-    inspection: Inspection, folder: str | Path, ablation: bool, formats: Collection[Format], details: Mapping[str, Any]
+    inspection: Inspection,
+    folder: str | Path,
+    ablated: NetworkTrace | None,
+    formats: Collection[Format],
+    details: Mapping[str, Any],
 ) -> Generator[ReportStep, None, Path]:
     page = Page(f"{inspection.name}: level by level")
     if inspection.note:
         page.note(inspection.note)
     files = len(inspection.stages) * len(inspection.directions) * len(set(formats))
-    total, done = len(SECTIONS) + files + int(ablation) + 1, 0
+    total, done = len(SECTIONS) + files + int(ablated is not None) + 1, 0
     with filling(folder, obsolete=written_before) as new:
         for name, section in SECTIONS.items():
             yield ReportStep(done, total, name)
             section(inspection, page)
             done += 1
-        if ablation:
-            yield from _ablation(inspection, page, new, done, total)
+        if ablated is not None:
+            yield from _ablation(inspection, ablated, page, new, done, total)
             done += 1
         provenance_section(inspection, page, details)
         if formats:
@@ -149,11 +155,9 @@ def provenance(folder: str | Path) -> dict[str, Any]:
 
 
 def _ablation(
-    inspection: Inspection, page: Page, folder: Path, done: int, total: int
+    inspection: Inspection, trace: NetworkTrace, page: Page, folder: Path, done: int, total: int
 ) -> Generator[ReportStep, None, None]:
     """Run the study over all heads, write its table, and show it."""
-    if inspection.trace is None:
-        raise RuntimeError("an ablation without a network: report_steps should have refused it")
     given: dict[str, Any] = {}
     for kind in ("labels", "landmarks"):
         pair = getattr(inspection, kind)
@@ -164,6 +168,6 @@ def _ablation(
     def event(step: AblationStep) -> ReportStep:
         return ReportStep(done, total, f"switching off heads: {step.step} of {step.total}")
 
-    table = yield from relay(ablation_study(inspection.trace, which, **given), event)
+    table = yield from relay(ablation_study(trace, which, **given), event)
     table.to_csv(folder / "ablation.csv")
     ablation_section(table, page)

@@ -31,10 +31,8 @@ CONTACTS = 8
 CONTROLS, SIGNIFICANT = 100, 0.05
 """Moved label maps that the heads are compared with, and the largest chance that passes for none."""
 
-
 PAIRS, LEVEL_PAIRS = 2_000_000, 500_000
 """Pairs of points that are drawn for a final field, and for a level."""
-
 
 TINY_MM = 1e-6
 """Relative errors are taken of displacements no smaller than this."""
@@ -104,10 +102,15 @@ def _stages_table(inspection: Inspection, direction: str, page: Page) -> None:
         )
     header = ["stage", "voxel", "capture range", "mean mm", "largest mm", "similarity", "folds %", "smoothness"]
     header += ["Dice", "TRE mm"]
-    used = [i for i in range(len(header)) if any(row[i] is not None for row in rows)]
     caption = "Voxel and capture range in voxels of the network's image; smoothness is the mean squared gradient."
     page.text(ON[direction], *missing)
-    page.table([header[i] for i in used], [[row[i] for i in used] for row in rows], caption)
+    page.table(*_without_empty(header, rows), caption)
+
+
+def _without_empty(header: list[str], rows: list[list[Cell]]) -> tuple[list[str], list[list[Cell]]]:
+    """Return a table without the columns in which no row has anything."""
+    used = [i for i in range(len(header)) if any(row[i] is not None for row in rows)]
+    return [header[i] for i in used], [[row[i] for i in used] for row in rows]
 
 
 def filmstrip_section(inspection: Inspection, page: Page) -> None:
@@ -292,8 +295,7 @@ def ablation_section(table: AblationTable, page: Page) -> None:
         for row in table.rows
     ]
     header = ["switched off", "mean change mm", "largest mm", "similarity", "Dice", "TRE mm"]
-    used = [i for i in range(len(header)) if any(row[i] is not None for row in rows)]
-    page.table([header[i] for i in used], [[row[i] for i in used] for row in rows])
+    page.table(*_without_empty(header, rows))
 
 
 def theory_section(inspection: Inspection, page: Page) -> None:

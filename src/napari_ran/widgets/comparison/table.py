@@ -35,7 +35,7 @@ def value_of(found: Compared, key: str) -> float | None:
     """Return a measure of a result, or None."""
     if key == "similarity":
         return found.similarity
-    return None if found.score is None or key not in MEASURES else MEASURES[key][2](found.score)
+    return None if found.score is None or key not in MEASURES else MEASURES[key].of(found.score)
 
 
 @dataclass(frozen=True)

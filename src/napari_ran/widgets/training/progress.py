@@ -128,9 +128,7 @@ class ProgressPage(QWidget):
         """Return the share of the budget that is used up."""
         if self.config is None or self.last is None:
             return 0.0
-        minutes = self.config.budget.minutes
-        by_time = 0.0 if minutes is None else self.last.seconds / (60 * minutes)
-        return min(1.0, max(by_time, self.last.step / self.config.budget.steps))
+        return min(1.0, self.config.budget.spent(self.last.step, self.last.seconds))
 
     def apply_theme(self, event: Any = None) -> None:
         """Take the viewer's colours."""
