@@ -229,8 +229,7 @@ def _carry_places(transform: Transform, path: Path, is_surface: bool, target: Pa
 def in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np.float64]) -> str:
     """Say how many points came to lie outside the field's grid, or where the field does not lead to them."""
     grid = transform.field.grid
-    voxels = grid.to_voxel(places)
-    outside = ((voxels < -0.5) | (voxels > np.array(grid.shape) - 0.5)).any(axis=1)
+    outside = ~grid.contains(grid.to_voxel(places))
     folded = (off > 0.1 * float(grid.spacing.min())) & ~outside
     parts = []
     if outside.any():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_ran.config import RegistrationConfig
 from napari_ran.data import Labels
+from napari_ran.data.grid import apply_affine
 from napari_ran.errors import InputError
 from napari_ran.inputs import Inputs
 from napari_ran.instance import Guide, LabelGuide, LandmarkGuide, RigidGuide
@@ -101,8 +102,7 @@ def _landmarks(
     first, second = inputs.fixed_landmarks, inputs.moving_landmarks
     if not weight or first is None or second is None:
         return None
-    back = np.linalg.inv(pair.affine)
-    aligned = second.points @ back[:-1, :-1].T + back[:-1, -1]
+    aligned = apply_affine(np.linalg.inv(pair.affine), second.points)
     start, end = (torch.from_numpy(pair.grid.to_voxel(one)).float() for one in (first.points, aligned))
     spacing = tuple(float(s) for s in pair.grid.spacing)
     target = (end - start) * torch.tensor(spacing)

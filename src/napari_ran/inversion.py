@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
-from napari_ran.transform import as_double, check_dimension, mapped, slabs_of
+from napari_ran.transform import as_double, check_dimension, slabs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +74,14 @@ def invert_field(
     source = field.tensor.cpu().double()[None]
     found, residual = torch.empty((grid.ndim, *grid.shape)), torch.empty((1, *grid.shape))
     for rows, voxels in slabs_of(grid):
-        wanted = mapped(into, voxels)
+        wanted = F.mapped(into, voxels)
         if start is None:
-            x = mapped(undo, wanted)
+            x = F.mapped(undo, wanted)
         else:
             points = start.map_points(grid.to_world(voxels.flatten(1).T.numpy()))
             x = torch.from_numpy(field.grid.to_voxel(points).T.copy()).view_as(voxels)
         x, away = _solved(source, x, wanted, undo[:-1, :-1], to_mm, tolerance, iterations)
-        found[:, rows] = (mapped(back, x) - voxels).float()
+        found[:, rows] = (F.mapped(back, x) - voxels).float()
         residual[0, rows] = away.float()
     inverse = DisplacementField(found, grid, field.target, field.source)
     return Inversion(inverse, Image(residual, grid, "residual of the inverse (mm)"), tolerance)
@@ -123,7 +123,7 @@ def invert_points(
     undo = torch.linalg.inv(_nearest_affine(field))
     shape = (ndim, -1, *(1,) * (ndim - 1))  # a row of points, as a grid
     wanted = torch.from_numpy(field.grid.to_voxel(points).T.copy()).reshape(shape)
-    x = mapped(undo, wanted)
+    x = F.mapped(undo, wanted)
     if start is not None:
         x = torch.from_numpy(field.grid.to_voxel(start.map_points(points)).T.copy()).reshape(shape)
     source, to_mm = field.tensor.cpu().double()[None], as_double(np.array(field.grid.affine))[:-1, :-1]

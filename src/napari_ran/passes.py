@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from napari_ran import functional as F
+from napari_ran.data.grid import shape_text
 from napari_ran.events import Event
 from napari_ran.instance.search import pool_to
 from napari_ran.models import Levelled, LevelStep, Network
@@ -64,7 +65,7 @@ def network_pass(
     tiled = look.tiled and math.prod(shape) > voxels and tile != shape
     if grid.shape != shape:
         found.messages.append(
-            f"The network ran on {_by(grid.shape)} voxels, to keep within {voxels:,} and near multiples of "
+            f"The network ran on {shape_text(grid.shape)} voxels, to keep within {voxels:,} and near multiples of "
             f"{model.multiple}"
         )
     tiles = len(tile_boxes(shape, tile)) if tiled else 0
@@ -81,7 +82,7 @@ def network_pass(
         refining = refine_in_tiles(model, moving, fixed, forward, backward, tile)
         forward, backward = yield from relay(refining, _tile_event, inferring)
         kept = ". The levels kept are those of the look at the whole image" if keep_levels else ""
-        found.messages.append(f"Then it ran on {tiles} overlapping tiles of {_by(tile)} voxels{kept}")
+        found.messages.append(f"Then it ran on {tiles} overlapping tiles of {shape_text(tile)} voxels{kept}")
     found.forward, found.backward = forward, backward
 
 
@@ -114,7 +115,3 @@ def _level_event(step: LevelStep, tiles: int) -> Event:
 def _tile_event(step: TileStep) -> Event:
     done, total = (step.tile + 1) * step.levels + step.level + 1, (step.tiles + 1) * step.levels
     return Event("network", done, total, f"tile {step.tile + 1} of {step.tiles}, level {step.level + 1}")
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from napari_ran._version import __version__
 from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
+from napari_ran.data.grid import shape_text
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
@@ -260,7 +261,7 @@ class Run:
             self._coarser = True
             self._found.leave_device()
             on_coarser_grid(self._found, voxels // 2)
-            return f"continued on a working grid of {_by(self._found.pair.grid.shape)} voxels instead"
+            return f"continued on a working grid of {shape_text(self._found.pair.grid.shape)} voxels instead"
         if self.device == torch.device("cpu"):
             return ""
         self.device = torch.device("cpu")
@@ -394,7 +395,3 @@ def _carried(landmarks: Landmarks | None, whole: DisplacementField, inverse: Dis
     if landmarks is None:
         return None
     return Landmarks(invert_points(whole, landmarks.points, inverse)[0], f"{landmarks.name} warped")
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in shape)

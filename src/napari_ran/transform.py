@@ -180,9 +180,9 @@ def _compose(
     source = working.tensor.cpu()[None]
     result = torch.empty((grid.ndim, *grid.shape))
     for rows, voxels in slabs_of(grid):
-        inside = mapped(into, voxels)
+        inside = F.mapped(into, voxels)
         displacement = F.sample(source, inside.float()[None], padding="border")[0]
-        result[:, rows] = (mapped(back, inside + displacement) - voxels).float()
+        result[:, rows] = (F.mapped(back, inside + displacement) - voxels).float()
     return DisplacementField(result, grid, working.source, working.target)
 
 
@@ -204,7 +204,7 @@ def pull(
     result = torch.empty((values.shape[0], *target.shape), dtype=values.dtype)
     for rows, voxels in slabs_of(target):
         moved = voxels if displacement is None else voxels + displacement[:, rows].cpu()
-        coordinates = mapped(matrix, moved)
+        coordinates = F.mapped(matrix, moved)
         result[:, rows] = _read(values, coordinates, interpolation, outside)
     return result
 
@@ -261,17 +261,8 @@ def _size_ratio(source: Grid, target: Grid, world: ArrayLike | None) -> NDArray[
 
 def slabs_of(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices along the first axis and the voxel coordinates (D, *T) in them, float64."""
-    thickness = max(1, SLAB_VOXELS // int(np.prod(grid.shape[1:])))
-    for start in range(0, grid.shape[0], thickness):
-        stop = min(start + thickness, grid.shape[0])
-        voxels = F.voxel_grid((stop - start, *grid.shape[1:]), torch.zeros(1, dtype=torch.float64))[0]
-        voxels[0] += start
-        yield slice(start, stop), voxels
-
-
-def mapped(matrix: Tensor, points: Tensor) -> Tensor:
-    """Apply a homogeneous matrix (D + 1, D + 1) to coordinates (D, *S)."""
-    return torch.einsum("ij,j...->i...", matrix[:-1, :-1], points) + matrix[:-1, -1].view(-1, *[1] * (points.ndim - 1))
+    for rows in F.slabs(grid.shape, SLAB_VOXELS):
+        yield rows, F.voxel_grid(grid.shape, torch.zeros(1, dtype=torch.float64), rows)[0]
 
 
 def as_double(matrix: NDArray[np.float64]) -> Tensor:

@@ -185,8 +185,7 @@ class Ablator:
         """Score a field (1, D, *S) in voxels of the network's grid."""
         trace, grid = self.trace, self.trace.grid
         reached = F.voxel_grid(grid.shape, field) + field
-        upper = torch.tensor(grid.shape, dtype=field.dtype).view(1, -1, *[1] * grid.ndim) - 0.5
-        inside = ((reached >= -0.5) & (reached <= upper)).all(dim=1)[0]
+        inside = F.within(reached[0], grid.shape)
         alike = similarity(trace.fixed[0], F.sample(trace.moving, reached)[0], inside)
         if self._labels is None and self._landmarks is None:
             return Score(alike)

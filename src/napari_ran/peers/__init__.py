@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ def peer_steps(
 
 def _moved(moving: Image, grid: Grid, start: NDArray[np.float64]) -> Image:
     if np.allclose(start[:-1, :-1], np.eye(grid.ndim)):
-        return Image(moving.tensor, Grid(moving.grid.shape, np.linalg.inv(start) @ moving.grid.affine), moving.name)
+        return replace(moving, grid=moving.grid.moved(np.linalg.inv(start)))
     return resample(moving, grid, start)
 
 

@@ -1,10 +1,10 @@
 """Preparation of a pair: intensities, working grid, affine pre-alignment, with a record that undoes it."""
 
 from napari_ran.preprocess.affine import AffineResult, AffineStep, align
-from napari_ran.preprocess.grids import VOXEL_BUDGET, network_grid, overlap, usual_voxels, working_grid
+from napari_ran.preprocess.grids import VOXEL_BUDGET, network_grid, overlap, working_grid
 from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
-from napari_ran.preprocess.metric import MutualInformation, mutual_information
+from napari_ran.preprocess.metric import MutualInformation
 from napari_ran.preprocess.pair import STEPS, PreparedPair, PrepareRecord, PrepareStep, prepare_pair
 
 __all__ = [
@@ -22,10 +22,8 @@ __all__ = [
     "Window",
     "align",
     "choose_intensity",
-    "mutual_information",
     "network_grid",
     "overlap",
     "prepare_pair",
-    "usual_voxels",
     "working_grid",
 ]

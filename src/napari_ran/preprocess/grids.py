@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_ran.data import Grid
+from napari_ran.data.grid import apply_affine, shape_text
 from napari_ran.errors import InputError
 
 VOXEL_BUDGET = 4_000_000
@@ -51,17 +52,12 @@ def working_grid(fixed: Grid, spacing: float | None = None, budget: int = VOXEL_
     fewest = [min(n, LEAST_VOXELS) for n in fixed.shape]
     if any(n < least for n, least in zip(grid.shape, fewest, strict=True)):
         largest = float((fixed.extent / LEAST_VOXELS).min())
-        raise InputError("spacing", f"{spacing:g} mm leaves {_by(grid.shape)} voxels", f"Use at most {largest:.2g} mm")
+        problem = f"{spacing:g} mm leaves {shape_text(grid.shape)} voxels"
+        raise InputError("spacing", problem, f"Use at most {largest:.2g} mm")
     why = "as asked for"
     if bool((fixed.spacing > 1.01 * spacing).any()):
         why += ", but never finer than the fixed image"
     return grid, f"Working grid: {_describe(grid)}, {why}"
-
-
-def usual_voxels(fixed: Grid) -> int:
-    """Return how many voxels the working grid has where memory does not matter."""
-    voxels = int(np.prod(fixed.shape))
-    return voxels if voxels <= TOLERATED * VOXEL_BUDGET else VOXEL_BUDGET
 
 
 def coarsened(grid: Grid, budget: int) -> Grid:
@@ -111,8 +107,7 @@ def overlap(fixed: Grid, moving: Grid, world: ArrayLike) -> float:
     samples = [(np.arange(m := min(n, 16)) + 0.5) * n / m - 0.5 for n in fixed.shape]
     points = np.stack(np.meshgrid(*samples, indexing="ij"), -1).reshape(-1, fixed.ndim)
     matrix = fixed.voxel_map_to(moving, world)
-    reached = points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-    inside = ((reached >= -0.5) & (reached <= np.asarray(moving.shape) - 0.5)).all(axis=1).mean()
+    inside = moving.contains(apply_affine(matrix, points)).mean()
     # one voxel of the fixed grid covers this many of the moving one
     scale = abs(float(np.linalg.det(matrix[:-1, :-1])))
     volumes = float(np.prod(fixed.shape)) * scale, float(np.prod(moving.shape))
@@ -120,8 +115,4 @@ def overlap(fixed: Grid, moving: Grid, world: ArrayLike) -> float:
 
 
 def _describe(grid: Grid) -> str:
-    return f"{_by(grid.shape)} voxels of {' x '.join(f'{s:.3g}' for s in grid.spacing)} mm"
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in shape)
+    return f"{shape_text(grid.shape)} voxels of {' x '.join(f'{s:.3g}' for s in grid.spacing)} mm"

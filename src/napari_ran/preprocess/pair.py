@@ -190,7 +190,7 @@ def _align_from(
         message = "Affine: that of the initial transform"
         yield PrepareStep("affine", 1, 1, None, message)
         return initial.affine, message
-    there = masks[0], initial.reheaded_mask(masks[1])
+    there = masks[0], None if masks[1] is None else initial.reheaded(masks[1])
     matrix, message = yield from _align(fixed, initial.reheaded(moving), config, there)
     message = message.replace("the headers' alignment", "the initial transform")
     return initial.affine @ matrix, f"{message}; after the initial transform"
