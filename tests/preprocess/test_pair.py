@@ -100,9 +100,9 @@ def refused(shape: tuple[int, ...], channels: int = 1) -> Image:
 @pytest.mark.parametrize(
     ("fixed", "moving", "message"),
     [
-        (refused((9, 9, 9)), refused((9, 9)), "moving: expected 3 dimensions like the fixed image, got 2"),
+        (refused((9, 9, 9)), refused((9, 9)), "moving: the fixed image has 3 dimensions, the moving one 2"),
         (refused((9, 9, 9), 2), refused((9, 9, 9)), "fixed: expected one channel, got 2"),
-        (refused((9, 9, 9)), refused((9, 1, 9)), "moving: an axis has only one voxel"),
+        (refused((9, 9, 9)), refused((9, 1, 9)), "moving: an axis has a single voxel"),
         (refused((9, 9, 9)), Image(np.ones((9, 9, 9)), Grid.from_spacing((9, 9, 9))), "moving: the image is constant"),
     ],
 )

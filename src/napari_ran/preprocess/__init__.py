@@ -5,7 +5,7 @@ from napari_ran.preprocess.grids import VOXEL_BUDGET, network_grid, overlap, wor
 from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
 from napari_ran.preprocess.metric import MutualInformation
-from napari_ran.preprocess.pair import STEPS, PreparedPair, PrepareRecord, PrepareStep, prepare_pair
+from napari_ran.preprocess.pair import STEPS, PreparedPair, PrepareRecord, PrepareStep, check_pair, prepare_pair
 
 __all__ = [
     "CT_WINDOWS",
@@ -21,6 +21,7 @@ __all__ = [
     "PreparedPair",
     "Window",
     "align",
+    "check_pair",
     "choose_intensity",
     "network_grid",
     "overlap",

@@ -150,7 +150,7 @@ def prepare_pair(
         The images differ in dimension, one is constant, has several channels or an axis of one voxel, the spacing
         leaves nothing, or they do not overlap in world coordinates and no alignment is allowed.
     """
-    _check(fixed, moving)
+    check_pair(fixed, moving)
     messages = [
         f"{image.name}: {text.rstrip('.')}" for image in (fixed, moving) for text in image.metadata.get("warnings", ())
     ]
@@ -222,19 +222,24 @@ def _align(
     return matrix, message
 
 
-def _check(fixed: Image, moving: Image) -> None:
+def check_pair(fixed: Image, moving: Image) -> None:
+    """Refuse a pair of different dimensions, with several channels, or with an axis of one voxel."""
     if fixed.grid.ndim != moving.grid.ndim:
         raise InputError(
             "moving",
-            f"expected {fixed.grid.ndim} dimensions like the fixed image, got {moving.grid.ndim}",
-            "Give two 2-D images or two 3-D images",
+            f"the fixed image has {fixed.grid.ndim} dimensions, the moving one {moving.grid.ndim}",
+            "Choose two images of the same dimension",
         )
     for argument, image in (("fixed", fixed), ("moving", moving)):
         if image.tensor.shape[0] != 1:
-            raise InputError(argument, f"expected one channel, got {image.tensor.shape[0]}", "Give one grey channel")
+            raise InputError(
+                argument,
+                f"expected one channel, got {image.tensor.shape[0]} (a colour image?)",
+                "Choose one channel, or convert it to grey values",
+            )
         if min(image.grid.shape) < 2:
             raise InputError(
                 argument,
-                f"an axis has only one voxel: shape {image.grid.shape}",
-                "Give a 2-D image or a thicker volume",
+                f"an axis has a single voxel: shape {image.grid.shape}",
+                "Give a 2-D image without that axis, or a volume of at least two slices",
             )
