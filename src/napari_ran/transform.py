@@ -266,8 +266,8 @@ def slabs_of(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
 
 
 def as_double(matrix: NDArray[np.float64]) -> Tensor:
-    """Return a matrix as a tensor."""
-    return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))
+    """Return an array as a tensor of its own."""
+    return torch.tensor(matrix, dtype=torch.float64)
 
 
 def check_dimension(name: str, got: int, wanted: int) -> None:
