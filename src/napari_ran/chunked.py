@@ -51,6 +51,10 @@ class Source(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Type of a voxel."""
 
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Sizes of the boxes that it is stored in, where it is."""
+
     def read(self, index: Sequence[int], box: Box) -> NDArray[Any]:
         """Return the voxels in a box of one time point and channel."""
 
@@ -101,8 +105,7 @@ def warp_to_zarr(
     with replacing(target, "the image") as part:
         writer = ZarrWriter(part, grid, layout)
         blocks, indices = writer.blocks, list(np.ndindex(source.rest))
-        chunks = getattr(source, "chunks", None)
-        scans = [] if labels != "no" else list(blocks_of(source.grid.shape, chunks, BOX_VOXELS))
+        scans = [] if labels != "no" else list(blocks_of(source.grid.shape, source.chunks, BOX_VOXELS))
         total = len(scans) * len(indices) + len(blocks) + writer.parts
         done, lowest = 0, dict.fromkeys(indices, 0.0)
         for index in indices if scans else []:

@@ -57,6 +57,10 @@ class Volumes:
         """Type of a voxel."""
         return self.values.dtype
 
+    @property
+    def chunks(self) -> None:
+        """None: the whole is in memory."""
+
     def read(self, index: Sequence[int], box: tuple[slice, ...]) -> NDArray[Any]:
         """Return the voxels in a box, by a slice per axis of space, of one channel and time point."""
         where: tuple[Any, ...] = (*box, *index)
