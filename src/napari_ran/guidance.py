@@ -47,7 +47,7 @@ def check_guidance(config: RegistrationConfig, inputs: Inputs) -> None:
         if settings.mode != "field":
             raise InputError(f"instance.{name}", f"{name} lead the mode 'field' only", "Set instance.mode=field, or 0")
     maps = inputs.fixed_labels, inputs.moving_labels
-    if settings.labels and maps[0] is not None and maps[1] is not None and not set(maps[0].ids) & set(maps[1].ids):
+    if settings.labels and maps[0] is not None and maps[1] is not None and not maps[0].common_ids(maps[1]):
         raise InputError("instance.labels", "the two label maps have no label in common", "Give others, or set 0")
     if inputs.initial is None:
         return

@@ -42,6 +42,11 @@ def test_labels_know_their_ids() -> None:
     assert Labels(VALUES % 3 * 7, GRID).ids == [7, 14]
 
 
+def test_labels_know_what_they_have_in_common() -> None:
+    other = Labels(np.array([[[0, 60, 7, 3]]]), Grid.from_spacing((1, 1, 4)))
+    assert Labels(VALUES, GRID).common_ids(other) == [3, 7]
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
     values = VALUES.astype(float)

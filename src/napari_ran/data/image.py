@@ -144,6 +144,16 @@ class Labels:
         """The labels that occur, without the background."""
         return [int(i) for i in torch.unique(self.tensor) if i != 0]
 
+    def common_ids(self, other: Labels) -> list[int]:
+        """Return the labels that occur in both maps, without the background, sorted.
+
+        Parameters
+        ----------
+        other : Labels
+            On any grid.
+        """
+        return sorted(set(self.ids) & set(other.ids))
+
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:

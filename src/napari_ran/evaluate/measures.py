@@ -84,7 +84,7 @@ def evaluate(
     if fixed_labels is not None and moving_labels is not None:
         check_labels("fixed_labels", fixed_labels, fixed)
         check_labels("moving_labels", moving_labels, moving)
-        ids = sorted(set(fixed_labels.ids) & set(moving_labels.ids))
+        ids = fixed_labels.common_ids(moving_labels)
         if warped_labels is None:
             warped_labels = warp_labels(moving_labels, field)
         values["dice_before"] = dice(fixed_labels, resample(moving_labels, fixed.grid), ids)
@@ -115,11 +115,7 @@ def dice(fixed: Labels, warped: Labels, ids: Iterable[int] | None = None) -> dic
     InputError
         The two lie on different grids.
     """
-    if fixed.grid != warped.grid:
-        raise InputError(
-            "warped", "the labels lie on another grid than the fixed ones", "Warp them onto the fixed grid first"
-        )
-    wanted = sorted(set(fixed.ids) & set(warped.ids)) if ids is None else sorted(set(ids))
+    wanted = compared_ids(fixed, warped, ids)
     if not wanted:
         return {}
     n = len(wanted)
@@ -162,9 +158,7 @@ def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tenso
     """
     if field.grid != truth.grid:
         raise InputError("truth", "the exact field lies on another grid", "Give the truth on the field's grid")
-    matrix = torch.as_tensor(np.array(field.grid.affine[:-1, :-1]), dtype=torch.float32)
-    difference = field.tensor.cpu() - truth.tensor.cpu()
-    return F.lengths(torch.einsum("ij,j...->i...", matrix, difference))
+    return DisplacementField(field.tensor.cpu() - truth.tensor.cpu(), field.grid).magnitude
 
 
 def jacobian_summary(field: DisplacementField, mask: NDArray[np.bool_] | None = None) -> JacobianSummary:
@@ -266,6 +260,15 @@ def similarity(
     reference = _comparable(fixed)
     scores = [1 - float(losses.local_ncc(reference, _comparable(image), mask=mask)) for image in (moving, warped)]
     return scores[0], scores[1]
+
+
+def compared_ids(fixed: Labels, warped: Labels, ids: Iterable[int] | None = None) -> list[int]:
+    """Return the labels to compare, sorted: `ids`, or those in both maps; raise `InputError` if the grids differ."""
+    if fixed.grid != warped.grid:
+        raise InputError(
+            "warped", "the labels lie on another grid than the fixed ones", "Warp them onto the fixed grid first"
+        )
+    return fixed.common_ids(warped) if ids is None else sorted(set(ids))
 
 
 def check_labels(argument: str, labels: Labels, image: Image) -> None:

@@ -119,7 +119,7 @@ class Ablator:
                 if labels.grid.ndim != trace.grid.ndim:
                     problem = f"expected {trace.grid.ndim} dimensions like the pair, got {labels.grid.ndim}"
                     raise InputError(name, problem, "Give labels of this pair")
-            self._ids = sorted(set(fixed.ids) & set(moving.ids))
+            self._ids = fixed.common_ids(moving)
             self._labels = resample(fixed, trace.grid), moving
         if self._landmarks is not None and len({points.points.shape for points in self._landmarks}) > 1:
             counts = " and ".join(str(len(points)) for points in self._landmarks)

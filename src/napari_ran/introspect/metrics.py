@@ -67,7 +67,7 @@ def stage_metrics(
     if labels is not None or landmarks is not None:
         transform, world = source.transform(stage, direction), source.own_world(direction)
         if labels is not None:
-            ids = sorted(set(labels[0].ids) & set(labels[1].ids))
+            ids = labels[0].common_ids(labels[1])
             overlap = dice(resample(labels[0], transform.grid, world), warp_labels(labels[1], transform), ids)
         if landmarks is not None:
             start = apply_affine(np.linalg.inv(world), landmarks[0].points)
