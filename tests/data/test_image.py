@@ -69,6 +69,8 @@ def test_other_types_are_refused(values: object) -> None:
         (np.where(VALUES == 3, np.nan, VALUES), "fractions or NaN"),
         (VALUES * 2**31, "32 bits"),
         (VALUES * 1e300, "32 bits"),
+        (VALUES[:0], "the labels have shape"),
+        (torch.from_numpy(VALUES[:0]), "the labels have shape"),
     ],
 )
 def test_labels_that_are_not_labels_are_refused(values: object, message: str) -> None:
