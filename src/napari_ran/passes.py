@@ -15,7 +15,7 @@ from napari_ran.events import Event
 from napari_ran.instance.search import pool_to
 from napari_ran.models import Levelled, LevelStep, Network
 from napari_ran.precision import inference
-from napari_ran.preprocess import PreparedPair, network_grid
+from napari_ran.preprocess import network_grid
 from napari_ran.steps import relay
 from napari_ran.tiling import TileStep, refine_in_tiles, tile_boxes, tile_shape
 from napari_ran.working import Working
@@ -91,15 +91,12 @@ def on_coarser_grid(found: Working, voxels: int) -> None:
     pair = found.pair
     factor = (voxels / math.prod(pair.grid.shape)) ** (1 / pair.grid.ndim)
     grid = pair.grid.with_shape(tuple(max(min(n, 4), round(n * factor)) for n in pair.grid.shape))
-    found.prepared = PreparedPair(
-        pool_to(pair.fixed, grid.shape),
-        pool_to(pair.moving, grid.shape),
-        grid,
-        pair.affine,
-        pair.intensity,
-        pair.messages,
-        replace(pair.record, grid=grid),
-        None if pair.initial is None else F.resize_field(pair.initial, grid.shape),
+    found.prepared = replace(
+        pair,
+        fixed=pool_to(pair.fixed, grid.shape),
+        moving=pool_to(pair.moving, grid.shape),
+        grid=grid,
+        initial=None if pair.initial is None else F.resize_field(pair.initial, grid.shape),
     )
     for name in ("forward", "backward"):
         field = getattr(found, name)

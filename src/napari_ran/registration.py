@@ -311,7 +311,7 @@ class Run:
             yield Event("instance", 1, 1, "no instance optimisation")
             return
         fixed, moving = prepared.fixed.to(self.device), prepared.moving.to(self.device)
-        resolved = settings.resolved(prepared.intensity)
+        resolved = settings.resolved(prepared.intensity.preset)
         spacing = tuple(float(s) for s in prepared.grid.spacing)
         model = self._model
         guides: tuple[Guide, ...] = ()
