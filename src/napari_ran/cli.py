@@ -18,8 +18,9 @@ from rich.markup import escape
 
 import napari_ran as ran
 from napari_ran import terminal
+from napari_ran.applying import apply_files
 from napari_ran.errors import InputError, OutputError, RanError
-from napari_ran.exchange import Transform, apply_files
+from napari_ran.exchange import Transform
 from napari_ran.io.fields import FORMATS
 from napari_ran.io.images import load_grid
 from napari_ran.options import add_settings, assign_all, configured
