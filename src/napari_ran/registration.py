@@ -164,7 +164,7 @@ class Run:
         check_precision(config, device)
         self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
         if inputs.initial is None or inputs.initial.field is None:
-            self._model, message = network_for(inputs.fixed.grid.ndim, config, torch.device("cpu"))
+            self._model, message = network_for(inputs.fixed.grid.ndim, config)
         precisions, reason = precisions_for(config, working_grid(inputs.fixed.grid, config.spacing)[0], device)
         self._plan = plan_run(inputs.fixed.grid, inputs.moving.grid, config, self._model, precisions)
         self.device = self._plan.device

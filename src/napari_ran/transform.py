@@ -1,4 +1,4 @@
-"""Apply and compose spatial transforms on images, labels and landmarks.
+"""Apply and compose spatial transforms on images and labels.
 
 Everything is read from the original once, whatever grid it lies on, and in slabs, so that the memory needed beside the
 input and the result stays bounded. Outside the original, voxels take its background: for an image its smallest value
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from napari_ran import functional as F
-from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.data import DisplacementField, Grid, Image, Labels
 from napari_ran.errors import InputError
 from napari_ran.types import Interpolation
 
@@ -38,7 +38,6 @@ def resample(
     volume: VolumeT,
     grid: Grid,
     world: ArrayLike | None = None,
-    interpolation: Interpolation = "linear",
     antialias: bool = False,
 ) -> VolumeT:
     """Resample an image or a label map onto another grid.
@@ -46,13 +45,11 @@ def resample(
     Parameters
     ----------
     volume : Image or Labels
-        What is read. Labels are always read by the nearest voxel.
+        What is read: an image linearly, labels by the nearest voxel.
     grid : Grid
         Where the result lies.
     world : (D + 1, D + 1) array, optional
         Maps world positions of the result to world positions of `volume`, in mm; the identity when left out.
-    interpolation : {"linear", "nearest"}
-        How an image is read.
     antialias : bool
         Smooth an image first where the new voxels are larger than the old ones, such that the point spread functions
         match (Cardoso et al., Scale factor point spread function matching, MICCAI 2015).
@@ -68,7 +65,7 @@ def resample(
         return Labels(tensor, grid, volume.name, volume.names)
     background = float(volume.tensor.min())
     read = _matched(volume, grid, world) if antialias else volume
-    tensor = pull(read.tensor, read.grid, grid, world, None, interpolation, background)
+    tensor = pull(read.tensor, read.grid, grid, world, None, "linear", background)
     return Image(tensor, grid, volume.name, volume.metadata)
 
 
@@ -126,15 +123,6 @@ def warp_labels(
         larger = here > best
         best, found = torch.where(larger, here, best), torch.where(larger, label, found)
     return Labels(found, field.grid, f"{labels.name} warped", labels.names)
-
-
-def warp_landmarks(landmarks: Landmarks, field: DisplacementField) -> Landmarks:
-    """Map landmarks from the space where the field starts to the one where it ends.
-
-    Give the inverse field of a registration to carry moving landmarks to the fixed image.
-    """
-    check_dimension(landmarks.name, landmarks.points.shape[1], field.grid.ndim)
-    return Landmarks(field.map_points(landmarks.points), f"{landmarks.name} warped")
 
 
 def compose_to(working: DisplacementField, affine: ArrayLike, grid: Grid) -> DisplacementField:
