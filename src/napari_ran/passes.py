@@ -16,6 +16,7 @@ from napari_ran.instance.search import pool_to
 from napari_ran.models import Levelled, LevelStep, Network
 from napari_ran.precision import inference
 from napari_ran.preprocess import network_grid
+from napari_ran.preprocess.grids import LEAST_SIDE
 from napari_ran.steps import relay
 from napari_ran.tiling import TileStep, refine_in_tiles, tile_boxes, tile_shape
 from napari_ran.working import Working
@@ -90,7 +91,7 @@ def on_coarser_grid(found: Working, voxels: int) -> None:
     """Bring the pair and the fields so far to a working grid of about so many voxels over the same box."""
     pair = found.pair
     factor = (voxels / math.prod(pair.grid.shape)) ** (1 / pair.grid.ndim)
-    grid = pair.grid.with_shape(tuple(max(min(n, 4), round(n * factor)) for n in pair.grid.shape))
+    grid = pair.grid.with_shape(tuple(max(min(n, LEAST_SIDE), round(n * factor)) for n in pair.grid.shape))
     found.prepared = replace(
         pair,
         fixed=pool_to(pair.fixed, grid.shape),

@@ -18,7 +18,7 @@ TOLERATED = 1.2
 MOST_PADDING = 0.5
 """Share of voxels that the network may add to an image before the image is rather resized."""
 
-LEAST_VOXELS = 4
+LEAST_SIDE = 4
 """Fewest voxels along an axis that a working spacing may leave, unless the image has fewer itself."""
 
 
@@ -49,9 +49,9 @@ def working_grid(fixed: Grid, spacing: float | None = None, budget: int = VOXEL_
         return grid, f"Working grid: {_describe(grid)}, {why}"
     wanted = np.maximum(fixed.spacing, spacing)
     grid = fixed if np.allclose(wanted, fixed.spacing) else fixed.with_spacing(wanted)
-    fewest = [min(n, LEAST_VOXELS) for n in fixed.shape]
+    fewest = [min(n, LEAST_SIDE) for n in fixed.shape]
     if any(n < least for n, least in zip(grid.shape, fewest, strict=True)):
-        largest = float((fixed.extent / LEAST_VOXELS).min())
+        largest = float((fixed.extent / fewest).min())
         problem = f"{spacing:g} mm leaves {shape_text(grid.shape)} voxels"
         raise InputError("spacing", problem, f"Use at most {largest:.2g} mm")
     why = "as asked for"
@@ -63,7 +63,7 @@ def working_grid(fixed: Grid, spacing: float | None = None, budget: int = VOXEL_
 def coarsened(grid: Grid, budget: int) -> Grid:
     """Return the grid with its finest axes coarsened, towards equal spacing, to at most `budget` voxels.
 
-    Axes that are already as coarse as the spacing reached, or have only `LEAST_VOXELS` voxels left, stay as they are.
+    Axes that are already as coarse as the spacing reached, or have only `LEAST_SIDE` voxels left, stay as they are.
     """
     pitch = float(grid.spacing.min())
     result = grid
@@ -80,7 +80,7 @@ def at_least(grid: Grid, pitch: float) -> tuple[int, ...]:
     """Return the shape of the grid when no axis is finer than `pitch` mm."""
     wanted = np.maximum(grid.spacing, pitch)
     return tuple(
-        max(min(n, LEAST_VOXELS), round(length / size))
+        max(min(n, LEAST_SIDE), round(length / size))
         for n, length, size in zip(grid.shape, grid.extent, wanted, strict=True)
     )
 
