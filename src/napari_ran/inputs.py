@@ -17,7 +17,7 @@ from napari_ran.io import load_field, load_image, load_labels, load_landmarks
 from napari_ran.io.folders import settled
 from napari_ran.preprocess import Initial, check_pair
 
-LOADERS: dict[type[Any], Callable[[str | Path], Any]] = {
+_LOADERS: dict[type[Any], Callable[[str | Path], Any]] = {
     Image: load_image,
     Labels: load_labels,
     Landmarks: load_landmarks,
@@ -80,7 +80,7 @@ def _loaded(argument: str, value: Any, kind: type[Any]) -> Any:
         return value
     if isinstance(value, str | Path):
         try:
-            return LOADERS[kind](value)
+            return _LOADERS[kind](value)
         except InputError as error:
             raise InputError(argument, f"{error.argument}: {error.problem}", error.cure) from error
     cure = "Wrap an array as ran.Image(array, ran.Grid.from_spacing(array.shape, spacing_in_mm))"
