@@ -101,7 +101,7 @@ class DisplacementField:
     @property
     def magnitude(self) -> Tensor:
         """Length of the displacement in mm, (*S)."""
-        return self.millimetres.square().sum(0).sqrt()
+        return F.lengths(self.millimetres)
 
     @property
     def jacobian_determinant(self) -> Tensor:
