@@ -17,7 +17,7 @@ from inspect_pictures import CORONAL, shrink
 from PIL import Image as Picture
 from screenshots import Photographer
 
-from napari_ran.contributions import _pair_layers
+from napari_ran.contributions import phantom_layers
 from napari_ran.io.layers import napari_affine
 from napari_ran.synthetic import sliding_phantom
 from napari_ran.widgets.inspect import InspectWidget
@@ -44,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     camera = Photographer(arguments.folder)
-    camera.open(_pair_layers(sliding_phantom(shape=tuple(arguments.shape))))
+    camera.open(phantom_layers(sliding_phantom(shape=tuple(arguments.shape))))
     look_from_the_front(camera)
     camera.widget.register()
     if not camera.wait(arguments.seconds, camera.ready):

@@ -21,7 +21,6 @@ from napari_ran.contributions import (
     RemoteFile,
     fetch_layers,
     get_reader,
-    layer_affine,
     read,
     sample_phantom,
     sample_phantom_2d,
@@ -32,7 +31,7 @@ from napari_ran.contributions import (
 from napari_ran.data import Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.io import load_image, load_labels, load_landmarks, save_image, save_labels
-from napari_ran.io.layers import to_layer_data
+from napari_ran.io.layers import layer_affine, to_layer_data
 
 RNG = np.random.default_rng(0)
 OBLIQUE = Grid(

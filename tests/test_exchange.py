@@ -12,10 +12,11 @@ import SimpleITK as sitk
 import torch
 
 import napari_ran as ran
+from napari_ran.applying import apply_files, kind_of
 from napari_ran.cli import main
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks, Surface
 from napari_ran.errors import InputError
-from napari_ran.exchange import Transform, apply_files, kind_of
+from napari_ran.exchange import Transform
 from napari_ran.io import (
     Volumes,
     load_field,

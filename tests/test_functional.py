@@ -50,6 +50,25 @@ def test_voxel_grid_counts_along_its_axes(ndim: int) -> None:
 
 
 @NDIMS
+def test_slabs_cover_a_grid_once(ndim: int) -> None:
+    shape, zero = SHAPES[ndim], torch.zeros(1)
+    slabs = list(F.slabs(shape, 4 * math.prod(shape[1:])))
+    assert [slab.stop - slab.start for slab in slabs[:-1]] == [4] * (len(slabs) - 1)
+    whole = torch.cat([F.voxel_grid(shape, zero, slab) for slab in slabs], 2)
+    assert torch.equal(whole, F.voxel_grid(shape, zero))
+    assert len(list(F.slabs(shape, 1))) == shape[0]
+
+
+@NDIMS
+def test_within_counts_the_outer_voxels_up_to_their_faces(ndim: int) -> None:
+    shape = SHAPES[ndim]
+    inside = F.within(F.voxel_grid(shape, torch.zeros(1))[0] + 0.5, shape)
+    assert bool(inside.all())
+    outside = F.within(F.voxel_grid(shape, torch.zeros(1))[0] - 0.51, shape)
+    assert torch.equal(outside, F.voxel_grid(shape, torch.zeros(1))[0].amin(0) > 0)
+
+
+@NDIMS
 def test_warp_by_nothing_changes_nothing(ndim: int) -> None:
     image = random(2, 3, *SHAPES[ndim])
     field = torch.zeros(2, ndim, *SHAPES[ndim], dtype=torch.float64)

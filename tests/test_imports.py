@@ -29,14 +29,13 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["tiling", "counting"],
     ["inputs", "webpage", "results", "working", "plan"],
     ["exchange", "guidance", "passes"],
-    ["registration"],
+    ["registration", "carrying"],
     ["cases"],
     ["benchmark", "cohort"],
     ["__init__"],
     ["terminal", "dashboard", "options"],
     ["commands"],
     ["cli", "contributions"],
-    ["carrying"],
     ["widgets"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -10,7 +10,7 @@ import torch
 
 from napari_ran import InputError
 from napari_ran.data import DisplacementField, Grid
-from napari_ran.inversion import invert_field
+from napari_ran.inversion import invert_field, invert_points
 from napari_ran.transform import compose_inverse, compose_to
 
 Grids = dict[int, tuple[Grid, Grid]]
@@ -91,3 +91,16 @@ def test_a_field_that_flattens_space_is_refused() -> None:
     tensor[0] = -torch.arange(10.0)[:, None]
     with pytest.raises(InputError, match="flattens space"):
         invert_field(DisplacementField(tensor, grid), grid)
+
+
+def test_a_field_of_one_slice_has_a_way_back() -> None:
+    """It says nothing of the direction across the slice, where nothing then moves."""
+    grid = Grid.from_spacing((12, 10, 1), (1.0, 1.5, 4.0))
+    shift = np.eye(4)
+    shift[:3, 3] = 2.0, -1.5, 0.0
+    field = DisplacementField.from_world_map(grid, shift)
+    points = grid.to_world([[5.0, 4.0, 0.0], [6.0, 5.0, 0.0]])
+    back, away = invert_points(field, points)
+    np.testing.assert_allclose(back, points - shift[:3, 3], atol=1e-2)
+    assert away.max() < 1e-2
+    assert invert_field(field, grid).missed_percent == 0

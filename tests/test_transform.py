@@ -10,9 +10,9 @@ import SimpleITK as sitk
 import torch
 
 from napari_ran import transform
-from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.data import DisplacementField, Grid, Image, Labels
 from napari_ran.errors import InputError
-from napari_ran.transform import compose_inverse, compose_to, resample, warp_image, warp_labels, warp_landmarks
+from napari_ran.transform import compose_inverse, compose_to, resample, warp_image, warp_labels
 
 NDIMS = pytest.mark.parametrize("ndim", [2, 3])
 Grids = dict[int, tuple[Grid, Grid]]
@@ -162,15 +162,6 @@ def test_labels_stay_labels(ndim: int, oblique_grids: Grids, smooth_field: MakeF
 
 
 @NDIMS
-def test_landmarks_follow_the_field(ndim: int, oblique_grids: Grids, smooth_field: MakeField) -> None:
-    field = smooth_field(oblique_grids[ndim][0])
-    points = Landmarks(field.grid.to_world(np.full((2, ndim), [[5.0], [8.0]])), "tips")
-    warped = warp_landmarks(points, field)
-    np.testing.assert_allclose(warped.points, field.map_points(points.points))
-    assert warped.name == "tips warped"
-
-
-@NDIMS
 def test_composition_with_the_affine_is_exact(ndim: int, oblique_grids: Grids) -> None:
     """A linear field on a working grid and an affine matrix make a linear whole that can be written down."""
     grid, moving = oblique_grids[ndim]
@@ -249,7 +240,5 @@ def test_dimensions_must_agree(oblique_grids: Grids, smooth_field: MakeField, sm
         warp_image(smooth_image(solid), smooth_field(flat))
     with pytest.raises(InputError, match="expected 3 dimensions, got 2"):
         resample(smooth_image(flat), solid)
-    with pytest.raises(InputError, match="expected 3 dimensions, got 2"):
-        warp_landmarks(Landmarks(np.zeros((1, 2))), smooth_field(solid))
     with pytest.raises(InputError, match="expected 3 dimensions, got 2"):
         compose_to(smooth_field(solid), np.eye(3), flat)

@@ -100,19 +100,9 @@ def apply_files(
     OutputError
         A file could not be written.
     """
-    if to not in ("auto", "nifti", "zarr"):
-        raise InputError("to", f"unknown: '{to}'", "Use 'auto', 'nifti' or 'zarr'")
     paths = [Path(file).expanduser() for file in files]
     kinds = [kind_of(path) if kind == "auto" else kind for path in paths]
-    targets = [Path(folder) / _result_name(path, what, to) for path, what in zip(paths, kinds, strict=True)]
-    for path in paths:
-        if not path.exists():
-            raise InputError(str(path), "there is no such file", "Check the path")
-    for number, (path, target) in enumerate(zip(paths, targets, strict=True)):
-        if target in targets[:number]:
-            raise InputError(str(path), f"two files would become {target.name}", "Apply them one by one")
-        if target.resolve() == path.resolve() or target.resolve() in path.resolve().parents:
-            raise InputError("folder", f"{target} would replace the file that it comes from", "Choose another folder")
+    targets = _targets(paths, kinds, Path(folder), to)
     place = transform.field.grid if grid is None else grid
     if any(suffix_of(target).endswith(".zarr") for target in targets):
         along_the_world(place)  # refuses what cannot be held
@@ -152,6 +142,24 @@ def kind_of(path: Path) -> Literal["image", "labels", "points", "surface"]:
         return "labels"
     words = (zarr_name(path) if is_zarr(path) else path.name).lower()
     return "labels" if any(word in words for word in ("label", "seg", "mask", "aparc", "aseg")) else "image"
+
+
+def _targets(paths: Sequence[Path], kinds: Sequence[str], folder: Path, to: Format) -> list[Path]:
+    """Return what each file becomes; refuse what is not there, and results that would replace something needed."""
+    if to not in ("auto", "nifti", "zarr"):
+        raise InputError("to", f"unknown: '{to}'", "Use 'auto', 'nifti' or 'zarr'")
+    for path in paths:
+        if not path.exists():
+            raise InputError(str(path), "there is no such file", "Check the path")
+    targets: list[Path] = []
+    for path, kind in zip(paths, kinds, strict=True):
+        target = folder / _result_name(path, kind, to)
+        if target in targets:
+            raise InputError(str(path), f"two files would become {target.name}", "Apply them one by one")
+        if target.resolve() == path.resolve() or target.resolve() in path.resolve().parents:
+            raise InputError("folder", f"{target} would replace the file that it comes from", "Choose another folder")
+        targets.append(target)
+    return targets
 
 
 def _result_name(path: Path, kind: str, to: Format) -> str:
@@ -229,8 +237,7 @@ def _carry_places(transform: Transform, path: Path, is_surface: bool, target: Pa
 def in_doubt(transform: Transform, places: NDArray[np.float64], off: NDArray[np.float64]) -> str:
     """Say how many points came to lie outside the field's grid, or where the field does not lead to them."""
     grid = transform.field.grid
-    voxels = grid.to_voxel(places)
-    outside = ((voxels < -0.5) | (voxels > np.array(grid.shape) - 0.5)).any(axis=1)
+    outside = ~grid.contains(grid.to_voxel(places))
     folded = (off > 0.1 * float(grid.spacing.min())) & ~outside
     parts = []
     if outside.any():

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_ran.applying import LabelMethod, in_doubt
-from napari_ran.contributions import layer_affine
 from napari_ran.data import Grid, Labels
 from napari_ran.errors import InputError
 from napari_ran.exchange import Transform
@@ -26,11 +26,13 @@ from napari_ran.io.layers import (
     finest,
     grid_of_layer,
     landmarks_from_layer,
+    layer_affine,
     napari_affine,
     points_in_layer,
 )
 from napari_ran.io.units import millimetres
 from napari_ran.io.volumes import Volumes
+from napari_ran.steps import relay
 
 logger = logging.getLogger(__name__)
 
@@ -118,21 +120,20 @@ def carry_layers(
     onto = way if grid is None else way.on(grid)
     for number, layer in enumerate(layers, start=1):
         name = _name(layer)
-        yield CarryStep(number, total, name)
+        step = CarryStep(number, total, name)
+        yield step
+        steps = _voxels(onto, layer, labels) if layer[2] in ("image", "labels") else _vertices(way, layer)
         try:
-            steps = _voxels(onto, layer, labels) if layer[2] in ("image", "labels") else _vertices(way, layer)
-            while True:
-                try:
-                    part, parts = next(steps)
-                except StopIteration as stop:
-                    made, warning = stop.value
-                    break
-                yield CarryStep(number, total, name, part, parts)
+            made, warning = yield from relay(steps, partial(_progress, step))
         except Exception as error:  # whatever it is, it must not cost the other layers
             logger.debug("a layer could not be carried", exc_info=True)
-            yield CarryStep(number, total, name, error=_reason(name, error))
+            yield replace(step, error=_reason(name, error))
         else:
-            yield CarryStep(number, total, name, 1, 1, made, warning)
+            yield replace(step, part=1, layer=made, warning=warning)
+
+
+def _progress(step: CarryStep, done: tuple[int, int]) -> CarryStep:
+    return replace(step, part=done[0], parts=done[1])
 
 
 def layer_grid(layer: LayerData, ndim: int | None = None) -> Grid:

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image, Labels
 from napari_ran.errors import InputError
 from napari_ran.io.volumes import as_type
 from napari_ran.io.zarr_images import Box, holds_zarr
 from napari_ran.io.zarr_writing import Layout, ZarrWriter, along_the_world, blocks_of
-from napari_ran.transform import as_double, check_dimension, compose_to, mapped, pull, slabs_of, warp_image, warp_labels
+from napari_ran.transform import as_double, check_dimension, compose_to, pull, slabs_of, warp_image, warp_labels
 from napari_ran.writing import replacing
 
 BOX_VOXELS = 1 << 23
@@ -52,7 +53,7 @@ class Source(Protocol):
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
-        """Size of a chunk along the axes of `grid`, where it is stored in chunks."""
+        """Sizes of the boxes that it is stored in, where it is."""
 
     def read(self, index: Sequence[int], box: Box) -> NDArray[Any]:
         """Return the voxels in a box of one time point and channel."""
@@ -172,7 +173,7 @@ def _box_of(source: Grid, field: DisplacementField, margin: int) -> Box | None:
     matrix = as_double(field.grid.voxel_map_to(source))
     low, high = np.full(source.ndim, np.inf), np.full(source.ndim, -np.inf)
     for rows, voxels in slabs_of(field.grid):
-        reached = mapped(matrix, voxels + field.tensor[:, rows]).flatten(1)
+        reached = F.mapped(matrix, voxels + field.tensor[:, rows]).flatten(1)
         low, high = np.minimum(low, reached.amin(1).numpy()), np.maximum(high, reached.amax(1).numpy())
     size = np.array(source.shape)
     if (high < -1).any() or (low > size).any():

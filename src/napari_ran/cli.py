@@ -18,9 +18,10 @@ from rich.markup import escape
 
 import napari_ran as ran
 from napari_ran import terminal
+from napari_ran.applying import apply_files
 from napari_ran.commands import command_line
 from napari_ran.errors import InputError, OutputError, RanError
-from napari_ran.exchange import Transform, apply_files
+from napari_ran.exchange import Transform
 from napari_ran.io.images import load_grid
 from napari_ran.options import assign_all, configured
 

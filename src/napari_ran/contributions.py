@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pooch
 from platformdirs import user_cache_dir
 
-from napari_ran.data import Image
+from napari_ran.data import DisplacementField, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.io.files import is_dicom, suffix_of
 from napari_ran.io.images import (
@@ -28,12 +28,15 @@ from napari_ran.io.layers import (
     image_from_layer,
     labels_from_layer,
     landmarks_from_layer,
+    layer_affine,
     series_layers,
     to_layer_data,
 )
-from napari_ran.io.units import millimetres
 from napari_ran.io.volumes import load_volumes
 from napari_ran.io.zarr_images import is_zarr, open_zarr
+
+if TYPE_CHECKING:
+    from napari_ran.synthetic import PhantomPair
 
 _LANDMARK_SUFFIXES = (".fcsv", ".mrk.json")
 _LABEL_NAME = re.compile(r"(^|[^a-z])(segm?|segmentation|label|mask|parc|aseg)(s|map|maps)?([^a-z]|$)", re.IGNORECASE)
@@ -79,38 +82,18 @@ def write_points(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
     return [str(save_landmarks(landmarks_from_layer(data, affine, _name(meta)), path))]
 
 
-def layer_affine(meta: Mapping[str, Any], ndim: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the whole data-to-world matrix (D + 1, D + 1) in mm of a layer from the arguments that napari hands over.
-
-    napari applies scale and shear, then rotation and translation, then the affine.
-    """
-    matrix = np.eye(ndim + 1)
-    shear = np.asarray(meta.get("shear", np.zeros(0)), float)
-    if shear.ndim == 1:
-        upper = np.eye(ndim)
-        if shear.size:
-            upper[np.triu_indices(ndim, 1)] = shear
-        shear = upper
-    rotate = np.asarray(meta.get("rotate", np.eye(ndim)), float)
-    scale = np.diag(np.broadcast_to(np.asarray(meta.get("scale", 1.0), float), ndim))
-    matrix[:ndim, :ndim] = rotate @ shear @ scale
-    matrix[:ndim, ndim] = meta.get("translate", 0.0)
-    whole = np.asarray(meta.get("affine", np.eye(ndim + 1)), float) @ matrix
-    return np.asarray(np.diag([*millimetres(meta.get("units") or ("mm",) * ndim, _name(meta)), 1.0]) @ whole)
-
-
 def sample_phantom() -> list[LayerData]:
     """Make the 3-D pair whose organs slide against each other, with organ labels, landmarks and the true field."""
     from napari_ran.synthetic import sliding_phantom
 
-    return _pair_layers(sliding_phantom())
+    return phantom_layers(sliding_phantom())
 
 
 def sample_phantom_2d() -> list[LayerData]:
     """Make the 2-D pair, with labels, landmarks and the true field."""
     from napari_ran.synthetic import phantom_2d
 
-    return _pair_layers(phantom_2d())
+    return phantom_layers(phantom_2d())
 
 
 @dataclass(frozen=True)
@@ -249,20 +232,22 @@ class _TerminalProgress:
         self._progress.stop()
 
 
-def _pair_layers(pair: Any) -> list[LayerData]:
+def phantom_layers(pair: PhantomPair) -> list[LayerData]:
     """Return a phantom as layers: the fixed image at the bottom, annotations hidden on top."""
-    shown = [("phantom fixed", pair.fixed, True), ("phantom moving", pair.moving, True)]
-    hidden = [
-        ("phantom fixed organs", pair.fixed_labels, False),
-        ("phantom moving organs", pair.moving_labels, False),
-        ("phantom fixed landmarks", pair.fixed_landmarks, False),
-        ("phantom moving landmarks", pair.moving_landmarks, False),
-        ("phantom true displacement", pair.truth, False),
-    ]
+    parts: dict[str, Image | Labels | Landmarks | DisplacementField] = {
+        "fixed": pair.fixed,
+        "moving": pair.moving,
+        "fixed organs": pair.fixed_labels,
+        "moving organs": pair.moving_labels,
+        "fixed landmarks": pair.fixed_landmarks,
+        "moving landmarks": pair.moving_landmarks,
+        "true displacement": pair.truth,
+    }
     layers: list[LayerData] = []
-    for name, value, visible in shown + hidden:
+    for name, value in parts.items():
         data, kwargs, kind = to_layer_data(value)
-        layers.append((data, kwargs | {"name": name, "visible": visible}, kind))
+        look = {"name": f"phantom {name}", "visible": isinstance(value, Image)}
+        layers.append((data, kwargs | look, kind))
     return layers
 
 

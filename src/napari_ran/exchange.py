@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_ran.applying import POINTS, ApplyStep, Kind, LabelMethod, apply_files, kind_of
+from napari_ran.applying import LabelMethod
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks, Surface
 from napari_ran.errors import InputError
 from napari_ran.inversion import invert_field, invert_points
@@ -177,4 +177,4 @@ class Transform:
         return save_field(self.field, path, format, moving=self.moving, affine=self.affine)
 
 
-__all__ = ["POINTS", "ApplyStep", "Carried", "Kind", "LabelMethod", "Transform", "apply_files", "kind_of"]
+__all__ = ["Carried", "Transform"]

@@ -6,7 +6,8 @@ axis ``i``, and it pulls back: ``warped[x] = image[x + u(x)]``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,10 +21,30 @@ _LEAST_POINTS = 4096
 _MOST_GRADIENTS = 4
 
 
-def voxel_grid(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Return the voxel coordinates of a grid, (1, D, *S), on the device and in the dtype of `like`."""
-    axes = [torch.arange(n, device=like.device, dtype=like.dtype) for n in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+def voxel_grid(shape: Sequence[int], like: Tensor, rows: slice = slice(None)) -> Tensor:
+    """Return the voxel coordinates of a grid, (1, D, *S), on the device and in the dtype of `like`.
+
+    Of the first axis only `rows` come out, such as one of `slabs`.
+    """
+    first, *others = (torch.arange(n, device=like.device, dtype=like.dtype) for n in shape)
+    return torch.stack(torch.meshgrid(first[rows], *others, indexing="ij"))[None]
+
+
+def slabs(shape: Sequence[int], voxels: int) -> Iterator[slice]:
+    """Yield slices along the first axis of a grid, each of about so many voxels."""
+    thickness = max(1, voxels // math.prod(shape[1:]))
+    return (slice(start, min(start + thickness, shape[0])) for start in range(0, shape[0], thickness))
+
+
+def mapped(matrix: Tensor, points: Tensor) -> Tensor:
+    """Apply a homogeneous matrix (D + 1, D + 1) to coordinates (D, *S)."""
+    return torch.einsum("ij,j...->i...", matrix[:-1, :-1], points) + matrix[:-1, -1].view(-1, *[1] * (points.ndim - 1))
+
+
+def within(points: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return which voxel coordinates (D, *S) lie inside a grid of `shape`, the outer voxels' faces included, (*S)."""
+    upper = torch.tensor(shape, dtype=points.dtype, device=points.device).view(-1, *[1] * (points.ndim - 1)) - 0.5
+    return ((points >= -0.5) & (points <= upper)).all(dim=0)
 
 
 def sample(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_ran.config import RegistrationConfig
 from napari_ran.data import Labels
+from napari_ran.data.grid import apply_affine
 from napari_ran.errors import InputError
 from napari_ran.inputs import Inputs
 from napari_ran.instance import Guide, LabelGuide, LandmarkGuide, RigidGuide
@@ -46,7 +47,7 @@ def check_guidance(config: RegistrationConfig, inputs: Inputs) -> None:
         if settings.mode != "field":
             raise InputError(f"instance.{name}", f"{name} lead the mode 'field' only", "Set instance.mode=field, or 0")
     maps = inputs.fixed_labels, inputs.moving_labels
-    if settings.labels and maps[0] is not None and maps[1] is not None and not set(maps[0].ids) & set(maps[1].ids):
+    if settings.labels and maps[0] is not None and maps[1] is not None and not maps[0].common_ids(maps[1]):
         raise InputError("instance.labels", "the two label maps have no label in common", "Give others, or set 0")
     if inputs.initial is None:
         return
@@ -101,8 +102,7 @@ def _landmarks(
     first, second = inputs.fixed_landmarks, inputs.moving_landmarks
     if not weight or first is None or second is None:
         return None
-    back = np.linalg.inv(pair.affine)
-    aligned = second.points @ back[:-1, :-1].T + back[:-1, -1]
+    aligned = apply_affine(np.linalg.inv(pair.affine), second.points)
     start, end = (torch.from_numpy(pair.grid.to_voxel(one)).float() for one in (first.points, aligned))
     spacing = tuple(float(s) for s in pair.grid.spacing)
     target = (end - start) * torch.tensor(spacing)

@@ -15,7 +15,13 @@ from napari_ran.errors import InputError
 from napari_ran.evaluate import check_labels, check_landmarks
 from napari_ran.io import load_field, load_image, load_labels, load_landmarks
 from napari_ran.io.folders import settled
-from napari_ran.preprocess import Initial
+from napari_ran.preprocess import Initial, check_pair
+
+_LOADERS: dict[type[Any], Callable[[str | Path], Any]] = {
+    Image: load_image,
+    Labels: load_labels,
+    Landmarks: load_landmarks,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +30,10 @@ class Inputs:
 
     fixed: Image
     moving: Image
-    fixed_labels: Labels | None
-    moving_labels: Labels | None
-    fixed_landmarks: Landmarks | None
-    moving_landmarks: Landmarks | None
+    fixed_labels: Labels | None = None
+    moving_labels: Labels | None = None
+    fixed_landmarks: Landmarks | None = None
+    moving_landmarks: Landmarks | None = None
     fixed_mask: Labels | None = None
     moving_mask: Labels | None = None
     rigid_regions: Labels | None = None
@@ -37,49 +43,44 @@ class Inputs:
 def load_inputs(
     fixed: Image | str | Path,
     moving: Image | str | Path,
-    fixed_labels: Labels | str | Path | None = None,
-    moving_labels: Labels | str | Path | None = None,
-    fixed_landmarks: Landmarks | str | Path | None = None,
-    moving_landmarks: Landmarks | str | Path | None = None,
-    fixed_mask: Labels | str | Path | None = None,
-    moving_mask: Labels | str | Path | None = None,
-    rigid_regions: Labels | str | Path | None = None,
+    *,
     initial: DisplacementField | ArrayLike | str | Path | None = None,
+    **given: Labels | Landmarks | str | Path | None,
 ) -> Inputs:
     """Load what is given as a path, and check that the parts fit together; see `napari_ran.register`.
+
+    Parameters
+    ----------
+    fixed, moving : Image or path
+        The pair.
+    initial : DisplacementField, (D + 1, D + 1) array or path, optional
+        Where to start from.
+    **given
+        What else `Inputs` has, by name.
 
     Raises
     ------
     InputError
         Naming the argument that cannot be used, what came, and the cure.
     """
-    first, second = _loaded("fixed", fixed, Image, load_image), _loaded("moving", moving, Image, load_image)
-    inputs = Inputs(
-        first,
-        second,
-        _optional("fixed_labels", fixed_labels, Labels, load_labels),
-        _optional("moving_labels", moving_labels, Labels, load_labels),
-        _optional("fixed_landmarks", fixed_landmarks, Landmarks, load_landmarks),
-        _optional("moving_landmarks", moving_landmarks, Landmarks, load_landmarks),
-        _optional("fixed_mask", fixed_mask, Labels, load_labels),
-        _optional("moving_mask", moving_mask, Labels, load_labels),
-        _optional("rigid_regions", rigid_regions, Labels, load_labels),
-        None if initial is None else _initial(initial, first.grid, second.grid),
-    )
+    pair = _loaded("fixed", fixed, Image), _loaded("moving", moving, Image)
+    beside = {
+        name: _loaded(name, value, Landmarks if name.endswith("landmarks") else Labels)
+        for name, value in given.items()
+        if value is not None
+    }
+    start = None if initial is None else _initial(initial, pair[0].grid, pair[1].grid)
+    inputs = Inputs(*pair, **beside, initial=start)
     _check(inputs)
     return inputs
 
 
-def _optional(argument: str, value: Any, kind: type[Any], load: Callable[[str | Path], Any]) -> Any:
-    return None if value is None else _loaded(argument, value, kind, load)
-
-
-def _loaded(argument: str, value: Any, kind: type[Any], load: Callable[[str | Path], Any]) -> Any:
+def _loaded(argument: str, value: Any, kind: type[Any]) -> Any:
     if isinstance(value, kind):
         return value
     if isinstance(value, str | Path):
         try:
-            return load(value)
+            return _LOADERS[kind](value)
         except InputError as error:
             raise InputError(argument, f"{error.argument}: {error.problem}", error.cure) from error
     cure = "Wrap an array as ran.Image(array, ran.Grid.from_spacing(array.shape, spacing_in_mm))"
@@ -123,25 +124,8 @@ def _initial(source: DisplacementField | ArrayLike | str | Path, fixed: Grid, mo
 def _check(inputs: Inputs) -> None:
     """Refuse what cannot be registered, before any work."""
     fixed, moving = inputs.fixed, inputs.moving
-    if fixed.grid.ndim != moving.grid.ndim:
-        raise InputError(
-            "moving",
-            f"the fixed image has {fixed.grid.ndim} dimensions, the moving one {moving.grid.ndim}",
-            "Choose two images of the same dimension",
-        )
+    check_pair(fixed, moving)
     for argument, image in (("fixed", fixed), ("moving", moving)):
-        if image.tensor.shape[0] != 1:
-            raise InputError(
-                argument,
-                f"expected one channel, got {image.tensor.shape[0]} (a colour image?)",
-                "Choose one channel, or convert it to grey values",
-            )
-        if min(image.grid.shape) < 2:
-            raise InputError(
-                argument,
-                f"an axis has a single voxel: shape {image.grid.shape}",
-                "Give a 2-D image without that axis, or a volume of at least two slices",
-            )
         if bool((image.tensor == image.tensor.flatten()[0]).all()):
             raise InputError(argument, "all voxels have the same value", "Choose an image that shows something")
     for argument, labels, image in (

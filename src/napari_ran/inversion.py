@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
-from napari_ran.transform import as_double, check_dimension, mapped, slabs_of
+from napari_ran.transform import as_double, check_dimension, slabs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,20 +68,12 @@ def invert_field(
     check_dimension("grid", grid.ndim, field.grid.ndim)
     tolerance = 0.01 * float(grid.spacing.min()) if tolerance is None else tolerance
     into, back = as_double(grid.voxel_map_to(field.grid)), as_double(field.grid.voxel_map_to(grid))
-    to_mm = as_double(np.array(field.grid.affine))[:-1, :-1]
-    nearest = _nearest_affine(field)
-    undo = torch.linalg.inv(nearest)
-    source = field.tensor.cpu().double()[None]
+    way = _Way(field)
     found, residual = torch.empty((grid.ndim, *grid.shape)), torch.empty((1, *grid.shape))
     for rows, voxels in slabs_of(grid):
-        wanted = mapped(into, voxels)
-        if start is None:
-            x = mapped(undo, wanted)
-        else:
-            points = start.map_points(grid.to_world(voxels.flatten(1).T.numpy()))
-            x = torch.from_numpy(field.grid.to_voxel(points).T.copy()).view_as(voxels)
-        x, away = _solved(source, x, wanted, undo[:-1, :-1], to_mm, tolerance, iterations)
-        found[:, rows] = (mapped(back, x) - voxels).float()
+        guess = None if start is None else start.map_points(grid.to_world(voxels.flatten(1).T.numpy()))
+        x, away = way.back(F.mapped(into, voxels), guess, tolerance, iterations)
+        found[:, rows] = (F.mapped(back, x) - voxels).float()
         residual[0, rows] = away.float()
     inverse = DisplacementField(found, grid, field.target, field.source)
     return Inversion(inverse, Image(residual, grid, "residual of the inverse (mm)"), tolerance)
@@ -120,45 +112,55 @@ def invert_points(
     if len(points) == 0:
         return np.empty((0, ndim)), np.empty(0)
     tolerance = 0.001 * float(field.grid.spacing.min()) if tolerance is None else tolerance
-    undo = torch.linalg.inv(_nearest_affine(field))
-    shape = (ndim, -1, *(1,) * (ndim - 1))  # a row of points, as a grid
-    wanted = torch.from_numpy(field.grid.to_voxel(points).T.copy()).reshape(shape)
-    x = mapped(undo, wanted)
-    if start is not None:
-        x = torch.from_numpy(field.grid.to_voxel(start.map_points(points)).T.copy()).reshape(shape)
-    source, to_mm = field.tensor.cpu().double()[None], as_double(np.array(field.grid.affine))[:-1, :-1]
-    x, away = _solved(source, x, wanted, undo[:-1, :-1], to_mm, tolerance, iterations)
+    row = as_double(field.grid.to_voxel(points).T).view(ndim, -1, *(1,) * (ndim - 1))  # of points, as a grid
+    guess = None if start is None else start.map_points(points)
+    x, away = _Way(field).back(row, guess, tolerance, iterations)
     return field.grid.to_world(x.reshape(ndim, -1).T.numpy()), away.reshape(-1).numpy()
 
 
-def _solved(
-    field: Tensor, x: Tensor, wanted: Tensor, undo: Tensor, to_mm: Tensor, tolerance: float, iterations: int
-) -> tuple[Tensor, Tensor]:
-    """Return the points x (D, *S) that the field (1, D, *T) leads to `wanted`, and the distances left in mm (*S)."""
+class _Way:
+    """A field's map, in double precision, and the affine map that nearly undoes it."""
 
-    def missing(x: Tensor) -> tuple[Tensor, Tensor]:
-        rest = x + F.sample(field, x[None], padding="border")[0] - wanted
-        return rest, F.lengths(torch.einsum("ij,j...->i...", to_mm, rest))
+    def __init__(self, field: DisplacementField) -> None:
+        self._grid, self._field = field.grid, field.tensor.cpu().double()[None]
+        self._to_mm = as_double(field.grid.affine)[:-1, :-1]
+        self._undo = torch.linalg.inv(_nearest_affine(field))
 
-    rest, away = missing(x)
-    step = torch.ones_like(away)
-    undo = undo.view(*undo.shape, *[1] * away.ndim).expand(*undo.shape, *away.shape)  # (D, D, *S)
-    for _ in range(iterations):
-        if bool(((away <= tolerance) | (step < 1e-3)).all()):
-            break
-        move = -step * torch.einsum("ij...,j...->i...", undo, rest)
-        left, distance = missing(x + move)
-        # Broyden's update: the step and what it changed say how the map stretches here
-        change = torch.einsum("ij...,j...->i...", undo, left - rest)
-        scale = (move * change).sum(dim=0)
-        usable = scale.abs() > 1e-12
-        across = torch.einsum("i...,ij...->j...", move, undo) / torch.where(usable, scale, 1.0)
-        undo = undo + usable * torch.einsum("i...,j...->ij...", move - change, across)
-        better = distance < away
-        x, rest = torch.where(better, x + move, x), torch.where(better, left, rest)
-        away = torch.where(better, distance, away)
-        step = torch.where(better, (2 * step).clamp(max=1), step / 2)
-    return x, away
+    def back(
+        self, wanted: Tensor, guess: NDArray[np.float64] | None, tolerance: float, iterations: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the points (D, *S) that the field leads to `wanted`, in voxels, and the distances left in mm (*S).
+
+        A `guess` is where each may be, (N, D) in mm.
+        """
+        x = F.mapped(self._undo, wanted)
+        if guess is not None:
+            x = as_double(self._grid.to_voxel(guess).T).view_as(wanted)
+        rest, away = self._missing(x, wanted)
+        step = torch.ones_like(away)
+        undo = self._undo[:-1, :-1]
+        undo = undo.view(*undo.shape, *[1] * away.ndim).expand(*undo.shape, *away.shape)  # (D, D, *S)
+        for _ in range(iterations):
+            if bool(((away <= tolerance) | (step < 1e-3)).all()):
+                break
+            move = -step * torch.einsum("ij...,j...->i...", undo, rest)
+            left, distance = self._missing(x + move, wanted)
+            # Broyden's update: the step and what it changed say how the map stretches here
+            change = torch.einsum("ij...,j...->i...", undo, left - rest)
+            scale = (move * change).sum(dim=0)
+            usable = scale.abs() > 1e-12
+            across = torch.einsum("i...,ij...->j...", move, undo) / torch.where(usable, scale, 1.0)
+            undo = undo + usable * torch.einsum("i...,j...->ij...", move - change, across)
+            better = distance < away
+            x, rest = torch.where(better, x + move, x), torch.where(better, left, rest)
+            away = torch.where(better, distance, away)
+            step = torch.where(better, (2 * step).clamp(max=1), step / 2)
+        return x, away
+
+    def _missing(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far from `wanted` the field leads x: the vectors in voxels, and their lengths in mm."""
+        rest = x + F.sample(self._field, x[None], padding="border")[0] - wanted
+        return rest, F.lengths(torch.einsum("ij,j...->i...", self._to_mm, rest))
 
 
 def _nearest_affine(field: DisplacementField) -> Tensor:
@@ -167,10 +169,11 @@ def _nearest_affine(field: DisplacementField) -> Tensor:
     voxels = F.voxel_grid(field.grid.shape, torch.zeros(1, dtype=torch.float64))[0][:, *every].flatten(1)
     reached = voxels + field.tensor.cpu().double()[:, *every].flatten(1)
     ones = torch.ones_like(voxels[:1])
-    solution = torch.linalg.lstsq(torch.cat([voxels, ones]).T, reached.T).solution.T
-    last = torch.zeros((1, field.grid.ndim + 1), dtype=torch.float64)
-    last[0, -1] = 1
-    matrix = torch.cat([solution, last])
+    matrix = torch.eye(field.grid.ndim + 1, dtype=torch.float64)
+    matrix[:-1] = torch.linalg.lstsq(torch.cat([voxels, ones]).T, reached.T).solution.T
+    for axis, n in enumerate(field.grid.shape):
+        if n == 1:  # one slice says nothing of the direction across it
+            matrix[axis, axis] = 1
     if float(torch.linalg.det(matrix).abs()) < 1e-6:
         raise InputError("field", "it flattens space, so there is no way back", "Register again, or give another field")
     return matrix

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from napari_ran import functional as F
+from napari_ran.data.grid import shape_text
 from napari_ran.events import Event
 from napari_ran.instance.search import pool_to
 from napari_ran.models import Levelled, LevelStep, Network
 from napari_ran.precision import inference
-from napari_ran.preprocess import PreparedPair, network_grid
+from napari_ran.preprocess import network_grid
+from napari_ran.preprocess.grids import LEAST_SIDE
 from napari_ran.steps import relay
 from napari_ran.tiling import TileStep, refine_in_tiles, tile_boxes, tile_shape
 from napari_ran.working import Working
@@ -64,7 +66,7 @@ def network_pass(
     tiled = look.tiled and math.prod(shape) > voxels and tile != shape
     if grid.shape != shape:
         found.messages.append(
-            f"The network ran on {_by(grid.shape)} voxels, to keep within {voxels:,} and near multiples of "
+            f"The network ran on {shape_text(grid.shape)} voxels, to keep within {voxels:,} and near multiples of "
             f"{model.multiple}"
         )
     tiles = len(tile_boxes(shape, tile)) if tiled else 0
@@ -81,7 +83,7 @@ def network_pass(
         refining = refine_in_tiles(model, moving, fixed, forward, backward, tile)
         forward, backward = yield from relay(refining, _tile_event, inferring)
         kept = ". The levels kept are those of the look at the whole image" if keep_levels else ""
-        found.messages.append(f"Then it ran on {tiles} overlapping tiles of {_by(tile)} voxels{kept}")
+        found.messages.append(f"Then it ran on {tiles} overlapping tiles of {shape_text(tile)} voxels{kept}")
     found.forward, found.backward = forward, backward
 
 
@@ -89,16 +91,13 @@ def on_coarser_grid(found: Working, voxels: int) -> None:
     """Bring the pair and the fields so far to a working grid of about so many voxels over the same box."""
     pair = found.pair
     factor = (voxels / math.prod(pair.grid.shape)) ** (1 / pair.grid.ndim)
-    grid = pair.grid.with_shape(tuple(max(min(n, 4), round(n * factor)) for n in pair.grid.shape))
-    found.prepared = PreparedPair(
-        pool_to(pair.fixed, grid.shape),
-        pool_to(pair.moving, grid.shape),
-        grid,
-        pair.affine,
-        pair.intensity,
-        pair.messages,
-        replace(pair.record, grid=grid),
-        None if pair.initial is None else F.resize_field(pair.initial, grid.shape),
+    grid = pair.grid.with_shape(tuple(max(min(n, LEAST_SIDE), round(n * factor)) for n in pair.grid.shape))
+    found.prepared = replace(
+        pair,
+        fixed=pool_to(pair.fixed, grid.shape),
+        moving=pool_to(pair.moving, grid.shape),
+        grid=grid,
+        initial=None if pair.initial is None else F.resize_field(pair.initial, grid.shape),
     )
     for name in ("forward", "backward"):
         field = getattr(found, name)
@@ -114,7 +113,3 @@ def _level_event(step: LevelStep, tiles: int) -> Event:
 def _tile_event(step: TileStep) -> Event:
     done, total = (step.tile + 1) * step.levels + step.level + 1, (step.tiles + 1) * step.levels
     return Event("network", done, total, f"tile {step.tile + 1} of {step.tiles}, level {step.level + 1}")
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)

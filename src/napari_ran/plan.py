@@ -11,6 +11,7 @@ import torch
 from napari_ran.config import RegistrationConfig
 from napari_ran.counting import fit_bytes, pass_bytes
 from napari_ran.data import Grid
+from napari_ran.data.grid import shape_text
 from napari_ran.device import describe_device, free_memory, resolve_device
 from napari_ran.errors import NotEnoughMemoryError
 from napari_ran.memory import FIELD_BYTES, LEFT_OVER, POINT_BYTES, TILED_BYTES, whole_bytes
@@ -105,11 +106,11 @@ class MemoryPlan:
     def line(self) -> str:
         """The plan in one sentence."""
         need = self.tightest
-        parts = [f"working grid {_by(self.working.shape)}"]
+        parts = [f"working grid {shape_text(self.working.shape)}"]
         if self.network:
-            parts.append(f"network on {_by(self.network)} in {self.precision}")
+            parts.append(f"network on {shape_text(self.network)} in {self.precision}")
         if self.tile:
-            parts.append(f"then on tiles of {_by(self.tile)}")
+            parts.append(f"then on tiles of {shape_text(self.tile)}")
         return (
             f"Memory: about {_gib(need.bytes)} at most ({need.name}), {_gib(self.free_on(need.device))} free on "
             f"{describe_device(need.device)}; {', '.join(parts)}"
@@ -137,7 +138,7 @@ class MemoryPlan:
         factor = math.ceil(10 * (need.bytes / max(1, free)) ** (1 / ndim)) / 10
         raise NotEnoughMemoryError(
             "spacing",
-            f"the working grid of {_by(self.working.shape)} voxels needs about {_gib(need.bytes)},"
+            f"the working grid of {shape_text(self.working.shape)} voxels needs about {_gib(need.bytes)},"
             f" {_gib(free)} are free on {describe_device(need.device)}",
             f"Use a working spacing at least {factor:.1f} times as coarse (spacing=...)"
             + (", or instance='field'" if config.instance.mode == "network" else ""),
@@ -297,7 +298,3 @@ def _why_coarser(usual: MemoryPlan) -> str:
 
 def _gib(number: float) -> str:
     return f"{number / 2**30:.2g} GiB" if number < 10 * 2**30 else f"{number / 2**30:.0f} GiB"
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,25 @@ from numpy.typing import ArrayLike
 from napari_ran._version import __version__
 from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
+from napari_ran.data.grid import shape_text
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
 from napari_ran.events import Event
+from napari_ran.exchange import Transform
 from napari_ran.guidance import check_guidance, guides_for, masks_for, rigid_messages
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
-from napari_ran.inversion import invert_points
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import keeping_freed_memory, out_of_memory, ran_out
 from napari_ran.models import Levelled, create_model
 from napari_ran.passes import Look, network_pass, on_coarser_grid
 from napari_ran.plan import LEAST_VOXELS, MemoryPlan, plan_run
 from napari_ran.precision import check_precision, precisions_for
-from napari_ran.preprocess import STEPS, PreparedPair, PrepareStep, prepare_pair, working_grid
+from napari_ran.preprocess import STEPS, PrepareStep, prepare_pair, working_grid
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
-from napari_ran.transform import compose_inverse, compose_to, warp_image, warp_labels
+from napari_ran.transform import compose_inverse, compose_to
 from napari_ran.working import Working, network_for
 
 
@@ -128,14 +130,14 @@ def start(
     inputs = load_inputs(
         fixed,
         moving,
-        fixed_labels,
-        moving_labels,
-        fixed_landmarks,
-        moving_landmarks,
-        fixed_mask,
-        moving_mask,
-        rigid_regions,
-        initial,
+        initial=initial,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        fixed_landmarks=fixed_landmarks,
+        moving_landmarks=moving_landmarks,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
+        rigid_regions=rigid_regions,
     )
     return Run(inputs, settings)
 
@@ -162,7 +164,7 @@ class Run:
         check_precision(config, device)
         self._model, message = None, "No network, and no levels to keep: the initial transform takes its place"
         if inputs.initial is None or inputs.initial.field is None:
-            self._model, message = network_for(inputs.fixed.grid.ndim, config, torch.device("cpu"))
+            self._model, message = network_for(inputs.fixed.grid.ndim, config)
         precisions, reason = precisions_for(config, working_grid(inputs.fixed.grid, config.spacing)[0], device)
         self._plan = plan_run(inputs.fixed.grid, inputs.moving.grid, config, self._model, precisions)
         self.device = self._plan.device
@@ -260,7 +262,7 @@ class Run:
             self._coarser = True
             self._found.leave_device()
             on_coarser_grid(self._found, voxels // 2)
-            return f"continued on a working grid of {_by(self._found.pair.grid.shape)} voxels instead"
+            return f"continued on a working grid of {shape_text(self._found.pair.grid.shape)} voxels instead"
         if self.device == torch.device("cpu"):
             return ""
         self.device = torch.device("cpu")
@@ -274,29 +276,20 @@ class Run:
         inputs = self._inputs
         masks = inputs.fixed_mask, inputs.moving_mask
         steps = prepare_pair(inputs.fixed, inputs.moving, self.config, inputs.initial, masks, self._plan.budget)
-        prepared: PreparedPair = yield from self._measured(steps)
-        self._found.messages.extend(prepared.messages)
-        self._found.prepared = prepared
+        stage = ""
+        with ExitStack() as measured:  # each stage by itself
 
-    def _measured(self, steps: Generator[PrepareStep, None, PreparedPair]) -> Generator[Event, None, PreparedPair]:
-        """Relay the steps of the preparation, measuring each of its stages by itself."""
-        step = next(steps)
-        while True:
-            stage = step.stage
-            with measured_stage(stage, torch.device("cpu"), self._records):
-                while step.stage == stage:
-                    yield Event(
-                        stage,
-                        step.step,
-                        step.total,
-                        step.message,
-                        {} if step.metric is None else {"similarity": step.metric},
-                    )
-                    try:
-                        step = next(steps)
-                    except StopIteration as stop:
-                        prepared: PreparedPair = stop.value
-                        return prepared
+            def event(step: PrepareStep) -> Event:
+                nonlocal stage
+                if step.stage != stage:
+                    stage = step.stage
+                    measured.close()
+                    measured.enter_context(measured_stage(stage, torch.device("cpu"), self._records))
+                metrics = {} if step.metric is None else {"similarity": step.metric}
+                return Event(stage, step.step, step.total, step.message, metrics)
+
+            self._found.prepared = yield from relay(steps, event)
+        self._found.messages.extend(self._found.pair.messages)
 
     def _apply_network(self) -> Generator[Event, None, None]:
         """Predict both directions with the network, coarse to fine."""
@@ -318,7 +311,7 @@ class Run:
             yield Event("instance", 1, 1, "no instance optimisation")
             return
         fixed, moving = prepared.fixed.to(self.device), prepared.moving.to(self.device)
-        resolved = settings.resolved(prepared.intensity)
+        resolved = settings.resolved(prepared.intensity.preset)
         spacing = tuple(float(s) for s in prepared.grid.spacing)
         model = self._model
         guides: tuple[Guide, ...] = ()
@@ -356,11 +349,12 @@ class Run:
             whole = compose_to(forward, affine, inputs.fixed.grid)
             yield Event("transform", 1, 4, "composing the inverse")
             inverse = compose_inverse(backward, affine, inputs.moving.grid)
+            transform = Transform(whole, inverse)
             yield Event("transform", 2, 4, "warping")
-            warped = warp_image(inputs.moving, whole)
+            warped = transform.apply(inputs.moving)
             yield Event("transform", 3, 4, "carrying labels and landmarks")
-            labels = None if inputs.moving_labels is None else warp_labels(inputs.moving_labels, whole)
-            points = _carried(inputs.moving_landmarks, whole, inverse)
+            labels = None if inputs.moving_labels is None else transform.apply(inputs.moving_labels)
+            points = None if inputs.moving_landmarks is None else transform.apply(inputs.moving_landmarks)
             yield Event("transform", 4, 4)
         with measured_stage("evaluate", self.device, self._records):
             yield Event("evaluate", 0, 1, "measuring")
@@ -387,14 +381,3 @@ class Run:
         return Registration(
             inputs.fixed, inputs.moving, warped, whole, inverse, report, self.config, trace, labels, points, **given
         )
-
-
-def _carried(landmarks: Landmarks | None, whole: DisplacementField, inverse: DisplacementField) -> Landmarks | None:
-    """Return landmarks of the moving image on the fixed one, each solved for by itself."""
-    if landmarks is None:
-        return None
-    return Landmarks(invert_points(whole, landmarks.points, inverse)[0], f"{landmarks.name} warped")
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in shape)

@@ -19,10 +19,10 @@ from rich.table import Column, Table
 from napari_ran.steps import last
 
 if TYPE_CHECKING:
+    from napari_ran.applying import ApplyStep
     from napari_ran.benchmark import BenchmarkStep, RowResult
     from napari_ran.cases import CaseScore, CaseStep, Summary
     from napari_ran.cohort import CohortStep, Outcome
-    from napari_ran.exchange import ApplyStep
     from napari_ran.io.checkpoints import ModelCard
     from napari_ran.plan import MemoryPlan
     from napari_ran.registration import Run

@@ -1,4 +1,4 @@
-"""Apply and compose spatial transforms on images, labels and landmarks.
+"""Apply and compose spatial transforms on images and labels.
 
 Everything is read from the original once, whatever grid it lies on, and in slabs, so that the memory needed beside the
 input and the result stays bounded. Outside the original, voxels take its background: for an image its smallest value
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from napari_ran import functional as F
-from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.data import DisplacementField, Grid, Image, Labels
 from napari_ran.errors import InputError
 from napari_ran.types import Interpolation
 
@@ -38,7 +38,6 @@ def resample(
     volume: VolumeT,
     grid: Grid,
     world: ArrayLike | None = None,
-    interpolation: Interpolation = "linear",
     antialias: bool = False,
 ) -> VolumeT:
     """Resample an image or a label map onto another grid.
@@ -46,13 +45,11 @@ def resample(
     Parameters
     ----------
     volume : Image or Labels
-        What is read. Labels are always read by the nearest voxel.
+        What is read: an image linearly, labels by the nearest voxel.
     grid : Grid
         Where the result lies.
     world : (D + 1, D + 1) array, optional
         Maps world positions of the result to world positions of `volume`, in mm; the identity when left out.
-    interpolation : {"linear", "nearest"}
-        How an image is read.
     antialias : bool
         Smooth an image first where the new voxels are larger than the old ones, such that the point spread functions
         match (Cardoso et al., Scale factor point spread function matching, MICCAI 2015).
@@ -68,7 +65,7 @@ def resample(
         return Labels(tensor, grid, volume.name, volume.names)
     background = float(volume.tensor.min())
     read = _matched(volume, grid, world) if antialias else volume
-    tensor = pull(read.tensor, read.grid, grid, world, None, interpolation, background)
+    tensor = pull(read.tensor, read.grid, grid, world, None, "linear", background)
     return Image(tensor, grid, volume.name, volume.metadata)
 
 
@@ -128,15 +125,6 @@ def warp_labels(
     return Labels(found, field.grid, f"{labels.name} warped", labels.names)
 
 
-def warp_landmarks(landmarks: Landmarks, field: DisplacementField) -> Landmarks:
-    """Map landmarks from the space where the field starts to the one where it ends.
-
-    Give the inverse field of a registration to carry moving landmarks to the fixed image.
-    """
-    check_dimension(landmarks.name, landmarks.points.shape[1], field.grid.ndim)
-    return Landmarks(field.map_points(landmarks.points), f"{landmarks.name} warped")
-
-
 def compose_to(working: DisplacementField, affine: ArrayLike, grid: Grid) -> DisplacementField:
     """Return the whole transform, ``x -> affine(x + u(x))`` in world coordinates, on another grid.
 
@@ -180,9 +168,9 @@ def _compose(
     source = working.tensor.cpu()[None]
     result = torch.empty((grid.ndim, *grid.shape))
     for rows, voxels in slabs_of(grid):
-        inside = mapped(into, voxels)
+        inside = F.mapped(into, voxels)
         displacement = F.sample(source, inside.float()[None], padding="border")[0]
-        result[:, rows] = (mapped(back, inside + displacement) - voxels).float()
+        result[:, rows] = (F.mapped(back, inside + displacement) - voxels).float()
     return DisplacementField(result, grid, working.source, working.target)
 
 
@@ -204,7 +192,7 @@ def pull(
     result = torch.empty((values.shape[0], *target.shape), dtype=values.dtype)
     for rows, voxels in slabs_of(target):
         moved = voxels if displacement is None else voxels + displacement[:, rows].cpu()
-        coordinates = mapped(matrix, moved)
+        coordinates = F.mapped(matrix, moved)
         result[:, rows] = _read(values, coordinates, interpolation, outside)
     return result
 
@@ -261,22 +249,13 @@ def _size_ratio(source: Grid, target: Grid, world: ArrayLike | None) -> NDArray[
 
 def slabs_of(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices along the first axis and the voxel coordinates (D, *T) in them, float64."""
-    thickness = max(1, SLAB_VOXELS // int(np.prod(grid.shape[1:])))
-    for start in range(0, grid.shape[0], thickness):
-        stop = min(start + thickness, grid.shape[0])
-        voxels = F.voxel_grid((stop - start, *grid.shape[1:]), torch.zeros(1, dtype=torch.float64))[0]
-        voxels[0] += start
-        yield slice(start, stop), voxels
-
-
-def mapped(matrix: Tensor, points: Tensor) -> Tensor:
-    """Apply a homogeneous matrix (D + 1, D + 1) to coordinates (D, *S)."""
-    return torch.einsum("ij,j...->i...", matrix[:-1, :-1], points) + matrix[:-1, -1].view(-1, *[1] * (points.ndim - 1))
+    for rows in F.slabs(grid.shape, SLAB_VOXELS):
+        yield rows, F.voxel_grid(grid.shape, torch.zeros(1, dtype=torch.float64), rows)[0]
 
 
 def as_double(matrix: NDArray[np.float64]) -> Tensor:
-    """Return a matrix as a tensor."""
-    return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))
+    """Return an array as a tensor of its own."""
+    return torch.tensor(matrix, dtype=torch.float64)
 
 
 def check_dimension(name: str, got: int, wanted: int) -> None:

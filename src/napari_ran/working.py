@@ -123,7 +123,7 @@ def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
     return inverse
 
 
-def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> tuple[Network | None, str]:
+def network_for(ndim: int, config: RegistrationConfig) -> tuple[Network | None, str]:
     """Return the network to start from, or None, and say which and why."""
     if config.weights == "none":
         return None, "No network: weights='none'"
@@ -143,7 +143,7 @@ def network_for(ndim: int, config: RegistrationConfig, device: torch.device) -> 
             f"'{name}' is a {model.system}, which has no levels to look into",
             "Switch keep_levels off, or choose other weights",
         )
-    return model.to(device).eval(), f"Network weights: {name}"
+    return model.eval(), f"Network weights: {name}"
 
 
 def name_of(model: Network) -> str:

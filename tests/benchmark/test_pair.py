@@ -20,7 +20,7 @@ SETTINGS = ran.RegistrationConfig(weights="none", affine="none", instance={"step
 
 def test_systems_on_one_pair_and_one_that_fails() -> None:
     made = ran.phantom_2d()
-    inputs = load_inputs(made.fixed, made.moving, made.fixed_labels, made.moving_labels)
+    inputs = load_inputs(made.fixed, made.moving, fixed_labels=made.fixed_labels, moving_labels=made.moving_labels)
     crashing = PeerSolver(PeerEntry(tool="demons", options={"sigmas": 1}), SETTINGS, 60)
     candidates = [
         Candidate("still", Registering(SETTINGS.replace(instance={"mode": "none"}))),

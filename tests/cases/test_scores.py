@@ -8,6 +8,7 @@ from napari_ran.cases import score_case
 from napari_ran.data import DisplacementField, Labels
 from napari_ran.evaluate import dice, surface_distances, target_registration_error
 from napari_ran.inputs import load_inputs
+from napari_ran.results import GIVEN
 from napari_ran.transform import warp_labels
 
 
@@ -15,9 +16,7 @@ def test_scores_are_the_single_measures() -> None:
     made = ran.phantom_2d()
     score = score_case(
         "one",
-        load_inputs(
-            made.fixed, made.moving, made.fixed_labels, made.moving_labels, made.fixed_landmarks, made.moving_landmarks
-        ),
+        load_inputs(made.fixed, made.moving, **{name: getattr(made, name) for name in GIVEN}),
         made.truth,
         seconds=2.0,
     )
@@ -45,7 +44,7 @@ def test_folds_count_in_the_tissue_only() -> None:
     field[0, 4, 4] = -3.0  # outside
     score = score_case(
         "one",
-        load_inputs(made.fixed, made.moving, Labels(tissue, made.fixed.grid)),
+        load_inputs(made.fixed, made.moving, fixed_labels=Labels(tissue, made.fixed.grid)),
         DisplacementField(field, made.fixed.grid),
     )
     both = score.folding_percent / 100 * tissue.size
@@ -61,7 +60,12 @@ def test_labels_that_one_map_alone_has_are_named() -> None:
     changed[changed == known[-1]] = 77
     score = score_case(
         "one",
-        load_inputs(made.fixed, made.moving, made.fixed_labels, Labels(changed, made.moving.grid)),
+        load_inputs(
+            made.fixed,
+            made.moving,
+            fixed_labels=made.fixed_labels,
+            moving_labels=Labels(changed, made.moving.grid),
+        ),
         made.truth,
     )
     assert set(score.unmatched) == {known[-1], 77}

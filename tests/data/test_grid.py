@@ -46,6 +46,22 @@ def test_voxel_map_goes_through_the_world(ndim: int, oblique_grids: Grids) -> No
 
 
 @NDIMS
+def test_a_grid_contains_its_outer_voxels_up_to_their_faces(ndim: int, oblique_grids: Grids) -> None:
+    grid = oblique_grids[ndim][0]
+    last = np.array(grid.shape) - 1
+    places = [0 * last, last, last + 0.5, 0 * last - 0.5, last + 0.51, -0.51 * np.eye(ndim)[0]]
+    assert grid.contains(places).tolist() == [True] * 4 + [False] * 2
+
+
+@NDIMS
+def test_a_moved_grid_lies_where_the_transform_leads(ndim: int, oblique_grids: Grids) -> None:
+    grid, other = oblique_grids[ndim]
+    moved = grid.moved(other.affine)
+    voxels = np.array([[0.0] * ndim, [3.0] * ndim])
+    np.testing.assert_allclose(moved.to_world(voxels), other.to_world(grid.to_world(voxels)))
+
+
+@NDIMS
 def test_another_spacing_keeps_the_outer_faces(ndim: int, oblique_grids: Grids) -> None:
     grid = oblique_grids[ndim][0]
     coarse = grid.with_spacing(3.0)

@@ -42,6 +42,11 @@ def test_labels_know_their_ids() -> None:
     assert Labels(VALUES % 3 * 7, GRID).ids == [7, 14]
 
 
+def test_labels_know_what_they_have_in_common() -> None:
+    other = Labels(np.array([[[0, 60, 7, 3]]]), Grid.from_spacing((1, 1, 4)))
+    assert Labels(VALUES, GRID).common_ids(other) == [3, 7]
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
     values = VALUES.astype(float)
@@ -64,6 +69,8 @@ def test_other_types_are_refused(values: object) -> None:
         (np.where(VALUES == 3, np.nan, VALUES), "fractions or NaN"),
         (VALUES * 2**31, "32 bits"),
         (VALUES * 1e300, "32 bits"),
+        (VALUES[:0], "the labels have shape"),
+        (torch.from_numpy(VALUES[:0]), "the labels have shape"),
     ],
 )
 def test_labels_that_are_not_labels_are_refused(values: object, message: str) -> None:

@@ -7,9 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from napari_ran import Grid, Image
-from napari_ran.contributions import layer_affine
 from napari_ran.io import save_image
-from napari_ran.io.layers import image_from_layer
+from napari_ran.io.layers import image_from_layer, layer_affine
 from napari_ran.io.placement import misplaced
 
 OBLIQUE = np.array([[1.1, 0.2, 0, 5], [-0.2, 1.0, 0.3, -7], [0.1, -0.2, 2.0, 11], [0, 0, 0, 1]])

@@ -99,17 +99,6 @@ def test_the_same_pair_gives_the_same_matrix() -> None:
     assert np.allclose(first, second, atol=1e-4)  # threads add up in another order each time
 
 
-def test_the_record_undoes_the_preparation_exactly() -> None:
-    pair = _prepare(*_pair(_matrix(0.15, 1.08, (6.0, -5.0, 4.0))), affine="affine")
-    shift = np.array([0.5, -0.25, 0.75])
-    field = np.broadcast_to(shift.reshape(3, 1, 1, 1), (3, *pair.grid.shape)).copy()
-    whole = pair.record.undo(ran.DisplacementField(field, pair.grid).tensor)
-    start = pair.record.fixed_grid.to_world([[20, 18, 16]])
-    moved = start + shift * pair.grid.spacing
-    expected = moved @ pair.affine[:3, :3].T + pair.affine[:3, 3]
-    assert np.allclose(whole.map_points(start), expected, atol=1e-3)
-
-
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
@@ -127,7 +116,7 @@ def test_intensities_land_between_0_and_1(values: object, kind: str) -> None:
         assert float(tensor.min()) >= 0
         assert float(tensor.max()) <= 1 + 1e-6
         assert float(tensor.max()) > 0.5
-    assert pair.intensity == kind
+    assert pair.intensity.preset == kind
 
 
 def test_a_working_spacing_is_taken() -> None:

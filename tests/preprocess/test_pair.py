@@ -12,7 +12,7 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
-from napari_ran.transform import resample
+from napari_ran.transform import compose_inverse, compose_to, resample
 
 NDIMS = pytest.mark.parametrize("ndim", [2, 3])
 Grids = dict[int, tuple[Grid, Grid]]
@@ -52,13 +52,13 @@ def test_tensors_are_ready_for_the_network(ndim: int, oblique_grids: Grids, smoo
         assert tensor.dtype == torch.float32
         assert tensor.min() >= 0
         assert tensor.max() <= 1
-    window = pair.record.intensity.moving
+    window = pair.intensity.moving
     expected = resample(Image(window.apply(moving.tensor), moving.grid), pair.grid, pair.affine, antialias=True)
     torch.testing.assert_close(pair.moving[0], expected.tensor)
 
 
 @NDIMS
-def test_the_record_recomposes_exactly(ndim: int, oblique_grids: Grids, smooth_image: MakeImage) -> None:
+def test_a_field_of_the_working_grid_recomposes(ndim: int, oblique_grids: Grids, smooth_image: MakeImage) -> None:
     """A linear field on the working grid, after an affine: the whole can be written down in world coordinates."""
     fixed, moving = (smooth_image(grid) for grid in oblique_grids[ndim])
     pair, _ = prepare(fixed, moving, affine="rigid", spacing=2.0)
@@ -67,12 +67,13 @@ def test_the_record_recomposes_exactly(ndim: int, oblique_grids: Grids, smooth_i
     middle = fixed.grid.centre
     turn[:-1, -1] = middle - turn[:-1, :-1] @ middle
     points = middle + np.random.default_rng(1).uniform(-3, 3, (20, ndim))
-    forward = pair.record.undo(DisplacementField.from_world_map(pair.grid, turn).tensor)
+    forward = compose_to(DisplacementField.from_world_map(pair.grid, turn), pair.affine, fixed.grid)
     expected = points @ turn[:-1, :-1].T + turn[:-1, -1]
     expected = expected @ pair.affine[:-1, :-1].T + pair.affine[:-1, -1]
     np.testing.assert_allclose(forward.map_points(points), expected, atol=1e-3)
     assert forward.grid is fixed.grid
-    backward = pair.record.undo_inverse(DisplacementField.from_world_map(pair.grid, np.linalg.inv(turn)).tensor)
+    back = DisplacementField.from_world_map(pair.grid, np.linalg.inv(turn), "moving", "fixed")
+    backward = compose_inverse(back, pair.affine, moving.grid)
     np.testing.assert_allclose(backward.map_points(expected), points, atol=1e-3)
     assert backward.grid is moving.grid
 
@@ -100,9 +101,9 @@ def refused(shape: tuple[int, ...], channels: int = 1) -> Image:
 @pytest.mark.parametrize(
     ("fixed", "moving", "message"),
     [
-        (refused((9, 9, 9)), refused((9, 9)), "moving: expected 3 dimensions like the fixed image, got 2"),
+        (refused((9, 9, 9)), refused((9, 9)), "moving: the fixed image has 3 dimensions, the moving one 2"),
         (refused((9, 9, 9), 2), refused((9, 9, 9)), "fixed: expected one channel, got 2"),
-        (refused((9, 9, 9)), refused((9, 1, 9)), "moving: an axis has only one voxel"),
+        (refused((9, 9, 9)), refused((9, 1, 9)), "moving: an axis has a single voxel"),
         (refused((9, 9, 9)), Image(np.ones((9, 9, 9)), Grid.from_spacing((9, 9, 9))), "moving: the image is constant"),
     ],
 )

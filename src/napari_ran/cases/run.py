@@ -7,6 +7,7 @@ import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.io import load_field, load_image, load_labels
 from napari_ran.io.landmarks import load_voxel_landmarks
 from napari_ran.parsing import parse_json
+from napari_ran.results import GIVEN
 from napari_ran.steps import relay
 from napari_ran.transform import compose_to
 from napari_ran.writing import replacing
@@ -163,14 +165,7 @@ def _of_case(case: Case, error: InputError) -> InputError:
 
 def _inputs(case: Case) -> Inputs:
     if not case.learn2reg:
-        return load_inputs(
-            case.fixed,
-            case.moving,
-            case.fixed_labels,
-            case.moving_labels,
-            case.fixed_landmarks,
-            case.moving_landmarks,
-        )
+        return load_inputs(case.fixed, case.moving, **{name: getattr(case, name) for name in GIVEN})
     fixed, moving = load_image(case.fixed), load_image(case.moving)
     maps = [None if path is None else load_labels(path) for path in (case.fixed_labels, case.moving_labels)]
     if moving.grid.shape == fixed.grid.shape:
@@ -180,7 +175,8 @@ def _inputs(case: Case) -> Inputs:
         None if path is None else load_voxel_landmarks(path, grid)
         for path, grid in ((case.fixed_landmarks, fixed.grid), (case.moving_landmarks, moving.grid))
     ]
-    return load_inputs(fixed, moving, maps[0], maps[1], points[0], points[1])
+    given: dict[str, Any] = dict(zip(GIVEN, (*maps, *points), strict=True))
+    return load_inputs(fixed, moving, **given)
 
 
 def _on_fixed(field: DisplacementField, inputs: Inputs, by_voxel: bool) -> DisplacementField:

@@ -189,7 +189,7 @@ def _overlaps(
     fixed: Labels, moving: Labels, field: DisplacementField, only: Collection[int], paper: bool
 ) -> dict[str, object]:
     wanted = set(only) or set(fixed.ids) | set(moving.ids)
-    ids = sorted(set(fixed.ids) & set(moving.ids) & wanted)
+    ids = sorted(wanted.intersection(fixed.common_ids(moving)))
     warped = warp_labels(moving, field)
     before, after = dice(fixed, resample(moving, fixed.grid), ids), dice(fixed, warped, ids)
     surfaces = surface_distances(fixed, warped, ids)

@@ -86,11 +86,9 @@ class DisplacementField:
         source, target : str
             What to call the spaces that the field maps from and to.
         """
-        matrix = grid.voxel_map_to(grid, world)
         voxels = F.voxel_grid(grid.shape, torch.zeros(1, dtype=torch.float64))[0]
-        moved = torch.einsum("ij,j...->i...", torch.from_numpy(matrix[:-1, :-1].copy()), voxels)
-        offset = torch.from_numpy(matrix[:-1, -1].copy()).view(-1, *[1] * grid.ndim)
-        return cls(moved + offset - voxels, grid, source, target)
+        moved = F.mapped(torch.from_numpy(grid.voxel_map_to(grid, world)), voxels)
+        return cls(moved - voxels, grid, source, target)
 
     @property
     def millimetres(self) -> Tensor:
@@ -103,7 +101,7 @@ class DisplacementField:
     @property
     def magnitude(self) -> Tensor:
         """Length of the displacement in mm, (*S)."""
-        return self.millimetres.square().sum(0).sqrt()
+        return F.lengths(self.millimetres)
 
     @property
     def jacobian_determinant(self) -> Tensor:
@@ -111,15 +109,12 @@ class DisplacementField:
 
         See `functional.jacobian_determinant`. Computed in slabs: the matrix itself takes nine times the memory.
         """
-        n = self.grid.shape[0]
-        thickness = max(1, SLAB_VOXELS // int(np.prod(self.grid.shape[1:])))
-        slabs: list[Tensor] = []
-        for start in range(0, n, thickness):
-            # one more voxel on each side, for the central differences
-            low, high = max(start - 1, 0), min(start + thickness + 1, n)
-            slab = F.jacobian_determinant(self.tensor[None, :, low:high])[0]
-            slabs.append(slab[start - low : start - low + thickness])
-        return torch.cat(slabs)
+        parts: list[Tensor] = []
+        for rows in F.slabs(self.grid.shape, SLAB_VOXELS):
+            low = max(rows.start - 1, 0)  # one more voxel on each side, for the central differences
+            part = F.jacobian_determinant(self.tensor[None, :, low : rows.stop + 1])[0]
+            parts.append(part[rows.start - low : rows.stop - low])
+        return torch.cat(parts)
 
     @property
     def folding_percent(self) -> float:

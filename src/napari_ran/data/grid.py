@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -131,7 +132,7 @@ class Grid:
         voxels : (..., D) array
             Coordinates along the array axes, whole at the middles of voxels.
         """
-        return np.asarray(np.asarray(voxels, float) @ self.affine[:-1, :-1].T + self.origin)
+        return apply_affine(self.affine, voxels)
 
     def to_voxel(self, world: ArrayLike) -> NDArray[np.float64]:
         """Map world coordinates (..., D) in mm to voxel coordinates (..., D).
@@ -141,8 +142,18 @@ class Grid:
         world : (..., D) array
             Positions in mm.
         """
-        inverse = np.linalg.inv(self.affine)
-        return np.asarray(np.asarray(world, float) @ inverse[:-1, :-1].T + inverse[:-1, -1])
+        return apply_affine(np.linalg.inv(self.affine), world)
+
+    def contains(self, voxels: ArrayLike) -> NDArray[np.bool_]:
+        """Whether voxel coordinates (..., D) lie inside the grid, the outer voxels' faces included.
+
+        Parameters
+        ----------
+        voxels : (..., D) array
+            Coordinates along the array axes, whole at the middles of voxels.
+        """
+        places = np.asarray(voxels)
+        return np.asarray(((places >= -0.5) & (places <= np.array(self.shape) - 0.5)).all(axis=-1))
 
     def voxel_map_to(self, other: Grid, world: ArrayLike | None = None) -> NDArray[np.float64]:
         """Matrix (D + 1, D + 1) from voxels of this grid to voxels of `other`.
@@ -187,6 +198,16 @@ class Grid:
         to_old[:-1, -1] = (scale - 1) / 2
         return Grid(shape, self.affine @ to_old)
 
+    def moved(self, world: ArrayLike) -> Grid:
+        """Return the grid where a transform brings this one.
+
+        Parameters
+        ----------
+        world : (D + 1, D + 1) array
+            World positions of this grid's voxels to those of the result's, in mm.
+        """
+        return Grid(self.shape, np.asarray(world, float) @ self.affine)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, for reports and layer metadata."""
         return {"shape": list(self.shape), "affine": self.affine.tolist()}
@@ -201,3 +222,14 @@ class Grid:
         return bool((gap <= SAME_VOXELS).all())
 
     __hash__ = None  # type: ignore[assignment]  # equality is up to a tolerance
+
+
+def apply_affine(affine: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
+    """Map points (..., D) by a homogeneous matrix (D + 1, D + 1)."""
+    matrix = np.asarray(affine, float)
+    return np.asarray(np.asarray(points, float) @ matrix[:-1, :-1].T + matrix[:-1, -1])
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return a shape as messages write it, such as ``64 x 64 x 32``."""
+    return " x ".join(str(n) for n in shape)

@@ -42,7 +42,9 @@ def as_tensor(values: ArrayLike | Tensor, dtype: torch.dtype, name: str = "array
 
 
 def _refuse_fractions(values: Any, fractional: bool, name: str) -> None:
-    """Refuse labels that are not whole numbers of 32 bits; `values` is an array or a tensor of at least one element."""
+    """Refuse labels, in an array or a tensor, that are not whole numbers of 32 bits."""
+    if 0 in values.shape:
+        return
     if fractional and not bool((values == values.round()).all()):  # also NaN, which differs from itself
         raise InputError(
             name, "expected whole numbers, got fractions or NaN", "Give a label map, not an intensity image"
@@ -143,6 +145,16 @@ class Labels:
     def ids(self) -> list[int]:
         """The labels that occur, without the background."""
         return [int(i) for i in torch.unique(self.tensor) if i != 0]
+
+    def common_ids(self, other: Labels) -> list[int]:
+        """Return the labels that occur in both maps, without the background, sorted.
+
+        Parameters
+        ----------
+        other : Labels
+            On any grid.
+        """
+        return sorted(set(self.ids) & set(other.ids))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ Every measure is taken on the fixed grid, in millimetres or percent, and none of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def evaluate(
     if fixed_labels is not None and moving_labels is not None:
         check_labels("fixed_labels", fixed_labels, fixed)
         check_labels("moving_labels", moving_labels, moving)
-        ids = sorted(set(fixed_labels.ids) & set(moving_labels.ids))
+        ids = fixed_labels.common_ids(moving_labels)
         if warped_labels is None:
             warped_labels = warp_labels(moving_labels, field)
         values["dice_before"] = dice(fixed_labels, resample(moving_labels, fixed.grid), ids)
@@ -115,17 +115,13 @@ def dice(fixed: Labels, warped: Labels, ids: Iterable[int] | None = None) -> dic
     InputError
         The two lie on different grids.
     """
-    if fixed.grid != warped.grid:
-        raise InputError(
-            "warped", "the labels lie on another grid than the fixed ones", "Warp them onto the fixed grid first"
-        )
-    wanted = sorted(set(fixed.ids) & set(warped.ids)) if ids is None else sorted(set(ids))
+    wanted = compared_ids(fixed, warped, ids)
     if not wanted:
         return {}
     n = len(wanted)
     values = torch.tensor(wanted, dtype=torch.int32)
     joint = torch.zeros((n + 1) ** 2, dtype=torch.int64)
-    for slab in _slabs(fixed.grid.shape):
+    for slab in F.slabs(fixed.grid.shape, SLAB_VOXELS):
         pairs = _rank(fixed.tensor[slab].cpu(), values) * (n + 1) + _rank(warped.tensor[slab].cpu(), values)
         joint += torch.bincount(pairs.flatten(), minlength=(n + 1) ** 2)
     counts = joint.view(n + 1, n + 1)
@@ -162,9 +158,7 @@ def end_point_error(field: DisplacementField, truth: DisplacementField) -> Tenso
     """
     if field.grid != truth.grid:
         raise InputError("truth", "the exact field lies on another grid", "Give the truth on the field's grid")
-    matrix = torch.as_tensor(np.array(field.grid.affine[:-1, :-1]), dtype=torch.float32)
-    difference = field.tensor.cpu() - truth.tensor.cpu()
-    return F.lengths(torch.einsum("ij,j...->i...", matrix, difference))
+    return DisplacementField(field.tensor.cpu() - truth.tensor.cpu(), field.grid).magnitude
 
 
 def jacobian_summary(field: DisplacementField, mask: NDArray[np.bool_] | None = None) -> JacobianSummary:
@@ -223,11 +217,11 @@ def inverse_consistency(field: DisplacementField, inverse: DisplacementField) ->
     back = inverse.tensor[None].cpu()
     there, home = (torch.from_numpy(a.voxel_map_to(b)).float() for a, b in ((grid, inverse.grid), (inverse.grid, grid)))
     world = torch.from_numpy(np.array(grid.affine[:-1, :-1])).float()
-    for slab in _slabs(grid.shape):
-        start = _voxels(grid, slab)
-        reached = _affine(there, start + field.tensor[:, slab].cpu())
-        inside[slab] = _within(reached, inverse.grid)
-        returned = _affine(home, reached + F.sample(back, reached[None], padding="border")[0])
+    for slab in F.slabs(grid.shape, SLAB_VOXELS):
+        start = F.voxel_grid(grid.shape, error, slab)[0]
+        reached = F.mapped(there, start + field.tensor[:, slab].cpu())
+        inside[slab] = F.within(reached, inverse.grid.shape)
+        returned = F.mapped(home, reached + F.sample(back, reached[None], padding="border")[0])
         offset = torch.einsum("ij,j...->i...", world, returned - start)
         error[slab] = F.lengths(offset) * inside[slab]
     metadata = {"unit": "mm", "outside_percent": 100 * (1 - float(inside.float().mean()))}
@@ -256,7 +250,7 @@ def similarity(
     grid = fixed.grid.with_shape(shape)
     small = F.resize_field(field.tensor[None].cpu(), shape)[0]
     there = torch.from_numpy(grid.voxel_map_to(moving.grid)).float()
-    mask = _within(_affine(there, _voxels(grid, slice(0, shape[0])) + small), moving.grid)[None, None].float()
+    mask = F.within(F.mapped(there, F.voxel_grid(shape, small)[0] + small), moving.grid.shape)[None, None].float()
     if not bool(mask.any()):
         return None, None
     if factor < 1:  # reduced once, without a whole image in between
@@ -266,6 +260,15 @@ def similarity(
     reference = _comparable(fixed)
     scores = [1 - float(losses.local_ncc(reference, _comparable(image), mask=mask)) for image in (moving, warped)]
     return scores[0], scores[1]
+
+
+def compared_ids(fixed: Labels, warped: Labels, ids: Iterable[int] | None = None) -> list[int]:
+    """Return the labels to compare, sorted: `ids`, or those in both maps; raise `InputError` if the grids differ."""
+    if fixed.grid != warped.grid:
+        raise InputError(
+            "warped", "the labels lie on another grid than the fixed ones", "Warp them onto the fixed grid first"
+        )
+    return fixed.common_ids(warped) if ids is None else sorted(set(ids))
 
 
 def check_labels(argument: str, labels: Labels, image: Image) -> None:
@@ -291,8 +294,7 @@ def check_landmarks(fixed: Landmarks, moving: Landmarks, fixed_grid: Grid, movin
                 argument, f"the points have {landmarks.points.shape[1]} coordinates, the image {grid.ndim} dimensions",
                 "Give one coordinate per image axis, in mm",
             )  # fmt: skip
-        voxels = grid.to_voxel(landmarks.points)
-        outside = np.flatnonzero(((voxels < -0.5) | (voxels > np.asarray(grid.shape) - 0.5)).any(axis=1))
+        outside = np.flatnonzero(~grid.contains(grid.to_voxel(landmarks.points)))
         if outside.size:
             some = ", ".join(str(row + 1) for row in outside[:5]) + (", ..." if outside.size > 5 else "")
             raise InputError(
@@ -312,30 +314,6 @@ def _check_counts(fixed: Landmarks, moving: Landmarks) -> None:
 
 def _mm(grid: Grid) -> str:
     return " x ".join(f"{s:g}" for s in np.round(grid.spacing, 3)) + " mm"
-
-
-def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    step = max(1, SLAB_VOXELS // math.prod(shape[1:]))
-    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
-
-
-def _voxels(grid: Grid, slab: slice) -> Tensor:
-    """Voxel coordinates (D, *T) of a slab of a grid."""
-    coordinates = F.voxel_grid((slab.stop - slab.start, *grid.shape[1:]), torch.zeros(1))[0]
-    coordinates[0] += slab.start
-    return coordinates
-
-
-def _affine(matrix: Tensor, points: Tensor) -> Tensor:
-    """Apply a homogeneous matrix (D + 1, D + 1) to coordinates (D, *S)."""
-    offset = matrix[:-1, -1].view(-1, *[1] * (points.ndim - 1))
-    return torch.einsum("ij,j...->i...", matrix[:-1, :-1], points) + offset
-
-
-def _within(voxels: Tensor, grid: Grid) -> Tensor:
-    """Whether coordinates (D, *S) lie inside the box of a grid, faces of the outer voxels included."""
-    upper = torch.tensor(grid.shape).view(-1, *[1] * (voxels.ndim - 1)) - 0.5
-    return ((voxels >= -0.5) & (voxels <= upper)).all(dim=0)
 
 
 def _rank(values: Tensor, wanted: Tensor) -> Tensor:

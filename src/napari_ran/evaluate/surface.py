@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_ran.data import Grid, Labels
 from napari_ran.errors import InputError
+from napari_ran.evaluate.measures import compared_ids
 
 _ORTHOGONAL = 1e-3
 """Largest cosine between two axes of a grid that counts as a right angle."""
@@ -60,15 +61,12 @@ def surface_distances(
     """
     from monai.metrics.utils import get_mask_edges, get_surface_distance
 
-    if fixed.grid != warped.grid:
-        raise InputError(
-            "warped", "the labels lie on another grid than the fixed ones", "Warp them onto the fixed grid first"
-        )
+    wanted = compared_ids(fixed, warped, ids)
     _check_axes(fixed.grid)
     spacing = tuple(float(size) for size in fixed.grid.spacing)
     one, two = fixed.array, warped.array
     found: dict[int, SurfaceDistances | None] = {}
-    for label in sorted(set(fixed.ids) & set(warped.ids) if ids is None else set(ids)):
+    for label in wanted:
         masks = one == label, two == label
         if not all(mask.any() for mask in masks):
             found[label] = None
@@ -84,8 +82,7 @@ def surface_distances(
 
 
 def _check_axes(grid: Grid) -> None:
-    axes = np.asarray(grid.affine)[:-1, :-1] / np.asarray(grid.spacing)
-    cosines = axes.T @ axes - np.eye(grid.ndim)
+    cosines = grid.direction.T @ grid.direction - np.eye(grid.ndim)
     if np.abs(cosines).max() > _ORTHOGONAL:
         raise InputError(
             "fixed", "the axes of its grid are not at right angles", "Resample the labels to a grid without shear"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, PALE, FRAME = "#1a1a1a", "#6b6b6b", "#c8c8c8"
 """Text and lines; what steps back; frames."""
@@ -19,6 +20,16 @@ BOUND = "#D55E00"
 def head_colour(head: int) -> str:
     """Return the colour of a head, or of the n-th series; the first eight are different."""
     return _SERIES[head % len(_SERIES)]
+
+
+def page(width: float, height: float, layout: Literal["constrained"] | None = "constrained", title: str = "") -> Figure:
+    """Return an empty white figure of a size in inches, with a line above where there is a title."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=130, layout=layout, facecolor="white")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    return figure
 
 
 def plain(axes: Axes, grid: bool = True) -> None:

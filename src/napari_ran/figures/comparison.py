@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from napari_ran.figures.colours import INK, head_colour, plain, titled
+from napari_ran.figures.colours import INK, head_colour, page, plain, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,14 +43,11 @@ def box_plots(
         Boxes from the first to the third quartile with the median in it; whiskers reach the last value within 1.5
         times the box; with few cases every one is a point.
     """
-    from matplotlib.figure import Figure
-
     labels = sorted({label for found in values.values() for label in found})
     columns = min(max(len(labels), 1), MOST_COLUMNS)
     rows = max(1, -(-len(labels) // columns))
     height = 0.7 + 0.26 * len(values)
-    figure = Figure(figsize=(2.2 + 3.0 * columns, rows * height + 0.2), dpi=130, layout="constrained")
-    figure.set_facecolor("white")
+    figure = page(2.2 + 3.0 * columns, rows * height + 0.2)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, label in zip(grid.flat, labels, strict=False):
         _panel(axes, {system: found.get(label, ()) for system, found in values.items()}, colours or {})

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_ran.figures.colours import FRAME, INK, PALE, head_colour
-from napari_ran.figures.planes import Plane, content_centre, orientation, planes_through, scale_bar
+from napari_ran.figures.colours import INK, PALE, head_colour, page
+from napari_ran.figures.planes import Plane, content_centre, orientation, planes_through, scale_bar, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,15 +143,13 @@ def filmstrip(
     -------
     matplotlib Figure
     """
-    from matplotlib.figure import Figure
-
     rows = [name for name in ROWS if any(getattr(frame, name) is not None for frame in strip)]
     height, width = plane.size
     columns = len(strip) + (fixed is not None)
     inches = min(1.75 / width, 1.9 / height)
     across, down = max(0.9, width * inches), height * inches
     size = (1.15 + columns * (across + 0.08) + 0.85, 0.35 + 0.3 * bool(title) + len(rows) * (down + 0.08) + 0.12)
-    figure = Figure(figsize=size, dpi=130, facecolor="white")
+    figure = page(*size, layout=None)
     grid = figure.add_gridspec(
         len(rows), columns, left=1.15 / size[0], right=1 - 0.85 / size[0], bottom=0.06 / size[1],
         top=1 - (0.35 + 0.3 * bool(title)) / size[1], hspace=0.08 / down, wspace=0.08 / across,
@@ -170,7 +168,7 @@ def filmstrip(
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=PALE, fontsize=8)
                 continue
-            drawn = _show(axes, plane, values, **options)
+            drawn = show(axes, plane, values, **options)
         _row(figure, cells, ROWS[name], drawn, name, heads or _leading(strip))
     if title:
         figure.text(0.1 / size[0], 1 - 0.1 / size[1], title, fontsize=11, color=INK, va="top")
@@ -181,7 +179,7 @@ def _first(axes: Axes, plane: Plane, fixed: NDArray[np.float32], heading: str) -
     if not heading:
         axes.set_axis_off()
         return
-    _show(axes, plane, fixed, cmap="gray", vmin=0, vmax=1)
+    show(axes, plane, fixed, cmap="gray", vmin=0, vmax=1)
     axes.set_title(heading, fontsize=9, color=INK, pad=4)
     orientation(axes, plane)
     scale_bar(axes, plane)
@@ -200,15 +198,6 @@ def _options(name: str, values: Sequence[NDArray[Any] | None]) -> dict[str, Any]
         count = int(there.max()) + 1
         return {"cmap": ListedColormap([head_colour(i) for i in range(count)]), "vmin": -0.5, "vmax": count - 0.5}
     return {"cmap": "viridis", "vmin": 0, "vmax": max(1e-3, float(np.percentile(there, 99.5)))}
-
-
-def _show(axes: Axes, plane: Plane, values: NDArray[Any], **options: Any) -> Any:
-    height, width = plane.size
-    drawn = axes.imshow(values, extent=(0, width, height, 0), interpolation="nearest", **options)
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set(color=FRAME, linewidth=0.6)
-    return drawn
 
 
 def _row(figure: Figure, cells: list[Axes], label: str, drawn: Any, name: str, heads: int) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_ran.figures.colours import FRAME, INK, PALE, head_colour, plain, titled
+from napari_ran.figures.colours import FRAME, INK, PALE, head_colour, page, plain, titled
 from napari_ran.introspect.heads import HeadInformation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEVEL = 0.05
+SIGNIFICANT = 0.05
 """A value is marked where no more than this share of the control is as large."""
 
 
@@ -37,21 +37,16 @@ def heads(levels: Mapping[int, HeadInformation], names: Mapping[int, str] | None
         above the control. Middle, all heads against the control. Right, the share of each head inside each label at
         the level that tells most.
     """
-    from matplotlib.figure import Figure
-
     order = sorted(levels)
     count = len(levels[order[0]].per_head)
     best = max(order, key=lambda level: levels[level].information)
     labels = levels[best].labels
     height = max(3.2, 1.5 + 0.45 * max(len(order), len(labels))) + 0.3 * bool(title)
-    figure = Figure(figsize=(12.2, height), dpi=130, layout="constrained")
-    figure.set_facecolor("white")
+    figure = page(12.2, height, title=title)
     matrix, control, shares = figure.subplots(1, 3, width_ratios=(0.55 * (count + 1), 2.6, 3.6))
     _matrix(matrix, [levels[level] for level in order], order)
     _control(control, [levels[level] for level in order], order)
     _shares(shares, levels[best], best, {0: "background"} | dict(names or {}))
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     return figure
 
 
@@ -65,7 +60,7 @@ def _matrix(axes: Axes, found: list[HeadInformation], order: list[int]) -> None:
     for (row, column), value in np.ndenumerate(values):
         ink = "white" if value > 0.62 * peak else INK
         axes.text(column, row, _number(value), ha="center", va="center", fontsize=8.5, color=ink)
-        if chance[row, column] <= LEVEL:
+        if chance[row, column] <= SIGNIFICANT:
             axes.add_patch(
                 Rectangle((column - 0.43, row - 0.43), 0.86, 0.86, fill=False, edgecolor="#D55E00", lw=1.6, zorder=5)
             )
@@ -86,7 +81,7 @@ def _control(axes: Axes, found: list[HeadInformation], order: list[int]) -> None
             low, middle, high = np.quantile(one.control, [0.05, 0.5, 0.95])
             axes.plot([low, high], [row, row], color=FRAME, lw=7, solid_capstyle="butt", zorder=1)
             axes.plot(middle, row, marker="|", color=PALE, ms=8, zorder=2)
-        above = one.p_value <= LEVEL
+        above = one.p_value <= SIGNIFICANT
         axes.plot(one.information, row, "o", ms=7, color="#0072B2", mfc="#0072B2" if above else "white", zorder=3)
     axes.set_yticks(range(len(order)), [f"level {level}" for level in order])
     axes.set(ylim=(len(order) - 0.5, -0.5), xlim=(0, None))

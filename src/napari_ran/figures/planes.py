@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image
+from napari_ran.figures.colours import FRAME, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float32]
 
-INK, FRAME, MARK = "#1a1a1a", "#c8c8c8", "#ffd54a"
-"""Text and lines on paper; frames; letters on an image."""
+MARK = "#ffd54a"
+"""Letters on an image."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,3 @@ def mark(axes: Axes, x: float, y: float, text: str, size: float, **options: Any)
 
     outline = [withStroke(linewidth=1.6, foreground=INK)]
     axes.text(x, y, text, color=MARK, fontsize=size, path_effects=outline, **options)
-
-
-def single_colour(colour: str) -> Any:
-    """Return a colour map of one colour."""
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap([colour])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ran.figures.colours import FRAME, INK, PALE, head_colour, plain, titled
+from napari_ran.figures.colours import FRAME, INK, PALE, head_colour, page, plain, titled
 from napari_ran.introspect.probe import Contribution, Probe, StageProbe
 
 if TYPE_CHECKING:
@@ -47,13 +47,10 @@ def probe(found: Probe | Sequence[Probe], names: Sequence[str] = (), title: str 
         Left the path in the plane of its largest extent, right the exact contributions to the displacement of each
         stage along its direction.
     """
-    from matplotlib.figure import Figure
-
     points = [found] if isinstance(found, Probe) else list(found)
     longest = max(len(point.stages) for point in points)
     height = (1.2 + 0.36 * longest) * len(points) + 0.55 + 0.3 * bool(title)
-    figure = Figure(figsize=(10.5, height), dpi=130, layout="constrained")
-    figure.set_facecolor("white")
+    figure = page(10.5, height, title=title)
     grid = figure.subplots(len(points), 2, squeeze=False, width_ratios=(1, 1.9))
     for row, (axes, point) in enumerate(zip(grid, points, strict=True)):
         draw_path(axes[0], point)
@@ -66,8 +63,6 @@ def probe(found: Probe | Sequence[Probe], names: Sequence[str] = (), title: str 
         handles=handles, loc="outside lower center", ncols=min(len(handles), 8), fontsize=8, frameon=False,
         labelcolor=INK, handlelength=1.1, columnspacing=1.2,
     )  # fmt: skip
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_ran.figures.colours import BOUND, INK, PALE, plain, titled
+from napari_ran.figures.colours import BOUND, INK, PALE, page, plain, titled
 from napari_ran.introspect.separability import Normalisation, Separability, SeparabilityDifference
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ def separability(
     matplotlib Figure
     """
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
     parts = {"": found} if isinstance(found, Separability) else dict(found)
     planes = [part.normalised(by) for part in parts.values()]
@@ -48,8 +47,7 @@ def separability(
     norm = LogNorm(peak * 1e-5, peak)
     columns = min(len(parts), 4)
     rows = -(-len(parts) // columns)
-    figure = Figure(figsize=(1.2 + 3.5 * columns, 0.3 * bool(title) + 3.1 * rows), dpi=130, layout="constrained")
-    figure.set_facecolor("white")
+    figure = page(1.2 + 3.5 * columns, 0.3 * bool(title) + 3.1 * rows, title=title)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     top = max(_top(part) for part in parts.values())
     for axes, (name, part), plane in zip(grid.flat, parts.items(), planes, strict=False):
@@ -66,7 +64,7 @@ def separability(
     for axes in list(grid.flat)[max(0, len(parts) - columns) : len(parts)]:  # nothing is shown below these
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("distance p (voxels)", color=INK, fontsize=9)
-    _finish(figure, drawn, grid, {"joint": "probability", "conditional": "probability at this distance"}[by], title)
+    _add_bar(figure, drawn, grid, {"joint": "probability", "conditional": "probability at this distance"}[by])
     return figure
 
 
@@ -89,10 +87,8 @@ def separability_difference(
     matplotlib Figure
     """
     from matplotlib.colors import SymLogNorm
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 3.5 + 0.3 * bool(title)), dpi=130, layout="constrained")
-    figure.set_facecolor("white")
+    figure = page(5.6, 3.5 + 0.3 * bool(title), title=title)
     axes = figure.subplots()
     limit = max(float(np.abs(change.change).max()), 1e-12)
     norm = SymLogNorm(linthresh=limit * 1e-2, vmin=-limit, vmax=limit)
@@ -107,7 +103,7 @@ def separability_difference(
     axes.set_ylim(-0.5, max(_reach(kept), LEAST) + 0.5)
     titled(axes, f"{names[0]} minus {names[1]}", "distance p (voxels)", "difference of displacement (voxels)")
     what = {"joint": "change of probability", "conditional": "change of probability at this distance"}[change.by]
-    _finish(figure, drawn, np.array([axes]), what, title)
+    _add_bar(figure, drawn, np.array([axes]), what)
     return figure
 
 
@@ -150,9 +146,7 @@ def _reach(mass: Any) -> int:
     return min(len(mass) - 1, int(np.searchsorted(share, WHOLE)) + 2)
 
 
-def _finish(figure: Figure, drawn: Any, grid: Any, label: str, title: str) -> None:
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+def _add_bar(figure: Figure, drawn: Any, grid: Any, label: str) -> None:
     bar = figure.colorbar(drawn, ax=list(grid.flat), pad=0.02, fraction=0.05)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7.5, length=2, colors=INK)

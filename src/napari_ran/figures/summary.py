@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ran.data import DisplacementField, Image
+from napari_ran.figures.colours import INK, page
 from napari_ran.figures.planes import (
-    INK,
     Array,
     Plane,
     content_centre,
@@ -20,7 +20,6 @@ from napari_ran.figures.planes import (
     scale_bar,
     scaled,
     show,
-    single_colour,
 )
 
 if TYPE_CHECKING:
@@ -65,8 +64,6 @@ def summary(
     matplotlib Figure
         Three rows (axial, coronal, sagittal) for a volume, one for a 2-D image. Save it with ``figure.savefig(path)``.
     """
-    from matplotlib.figure import Figure
-
     planes = planes_through(fixed.grid, content_centre(fixed) if position is None else fixed.grid.to_voxel(position))
     cuts = [_cut(plane, fixed, moving, warped, field) for plane in planes]
     widest = max(plane.size[1] for plane in planes)
@@ -75,12 +72,12 @@ def summary(
     names = ["fixed", "moving", "warped", "before", "after", "displacement", "jacobian"]
     head, bars = (0.75 if title else 0.4), 0.8
     width, height = max(widest * inches, 1.2) * len(names) + 1.1, sum(heights) + 0.12 * len(planes) + head + bars
-    figure = Figure(figsize=(width, height), dpi=130, facecolor="white")
+    figure = page(width, height, layout=None)
     rows = figure.add_gridspec(
         len(planes), len(names), height_ratios=heights, hspace=0.12 / np.mean(heights), wspace=0.06,
         left=0.45 / width, right=1 - 0.15 / width, top=1 - head / height, bottom=bars / height,
     )  # fmt: skip
-    style = _Style.of(cuts, field)
+    style = _Style.of(cuts)
     grid_of_axes = [[figure.add_subplot(rows[i, j]) for j in range(len(names))] for i in range(len(planes))]
     for axes, plane, cut in zip(grid_of_axes, planes, cuts, strict=True):
         drawn = [style.draw(name, ax, plane, cut) for name, ax in zip(names, axes, strict=True)]
@@ -132,7 +129,7 @@ class _Style:
     spread: float
 
     @classmethod
-    def of(cls, cuts: list[_Cut], field: DisplacementField) -> _Style:
+    def of(cls, cuts: list[_Cut]) -> _Style:
         fixed, moving, warped, magnitude, determinant = (
             np.concatenate([getattr(cut, name).ravel() for cut in cuts])
             for name in ("fixed", "moving", "warped", "magnitude", "jacobian")
@@ -160,7 +157,7 @@ class _Style:
 
     def draw(self, name: str, axes: Axes, plane: Plane, cut: _Cut) -> Any:
         """Draw one panel and return the mappable for its colour bar."""
-        from matplotlib.colors import TwoSlopeNorm
+        from matplotlib.colors import ListedColormap, TwoSlopeNorm
 
         if name in ("fixed", "moving", "warped"):
             return show(axes, plane, getattr(cut, name), cmap="gray", vmin=0, vmax=1)
@@ -176,7 +173,7 @@ class _Style:
         norm = TwoSlopeNorm(1.0, max(1 - self.spread, 1e-6), 1 + self.spread)
         drawn = show(axes, plane, cut.jacobian, cmap=_volume_colours(), norm=norm)
         folds = np.where(cut.jacobian > 0, np.nan, 1.0)
-        show(axes, plane, folds, cmap=single_colour(FOLD), vmin=0, vmax=1)
+        show(axes, plane, folds, cmap=ListedColormap([FOLD]), vmin=0, vmax=1)
         return drawn
 
     def colour_bars(self, figure: Figure, drawn: dict[str, Any], bottom: list[Axes], names: list[str]) -> None:

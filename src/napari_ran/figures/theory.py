@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_ran.config import RANConfig
-from napari_ran.figures.colours import FRAME, INK, PALE, head_colour, plain, titled
+from napari_ran.figures.colours import FRAME, INK, PALE, head_colour, page, plain, titled
 from napari_ran.theory import Layout, capture_ranges, level_table, separability_area, separability_curve
 
 if TYPE_CHECKING:
@@ -32,11 +32,9 @@ def theory(layouts: Sequence[str] | Mapping[str, Layout] = ("RAN0", "RAN3", "RAN
     -------
     matplotlib Figure
     """
-    from matplotlib.figure import Figure
-
     named = layouts if isinstance(layouts, Mapping) else {name: RANConfig.preset(name) for name in layouts}
     rows: dict[str, Layout] = dict(named)
-    figure = Figure(figsize=(11.5, max(3.4, 1.6 + 0.42 * len(rows))), dpi=130, facecolor="white")
+    figure = page(11.5, max(3.4, 1.6 + 0.42 * len(rows)), layout=None)
     table, ranges, curve = figure.subplots(1, 3, width_ratios=(1.25, 1, 1.35))
     _table(table, rows)
     _ranges(ranges, rows)

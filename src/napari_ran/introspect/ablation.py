@@ -119,7 +119,7 @@ class Ablator:
         self._landmarks = _both(fixed_landmarks, moving_landmarks, "landmarks", ndim, lambda one: one.points.shape[1])
         if self._labels is not None:
             fixed, moving = self._labels
-            self._ids = sorted(set(fixed.ids) & set(moving.ids))
+            self._ids = fixed.common_ids(moving)
             self._labels = resample(fixed, trace.grid), moving
         if self._landmarks is not None and len({len(points) for points in self._landmarks}) > 1:
             counts = " and ".join(str(len(points)) for points in self._landmarks)
@@ -185,8 +185,7 @@ class Ablator:
         """Score a field (1, D, *S) in voxels of the network's grid."""
         trace, grid = self.trace, self.trace.grid
         reached = F.voxel_grid(grid.shape, field) + field
-        upper = torch.tensor(grid.shape, dtype=field.dtype).view(1, -1, *[1] * grid.ndim) - 0.5
-        inside = ((reached >= -0.5) & (reached <= upper)).all(dim=1)[0]
+        inside = F.within(reached[0], grid.shape)
         alike = similarity(trace.fixed[0], F.sample(trace.moving, reached)[0], inside)
         if self._labels is None and self._landmarks is None:
             return Score(alike)

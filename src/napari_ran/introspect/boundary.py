@@ -175,7 +175,7 @@ def motion_across_path(
     if len(corners) < 2:
         raise InputError("vertices", "a path needs two different corners", "Draw a line along the boundary")
     voxels = grid.to_voxel(corners)
-    outside = ((voxels < -0.5) | (voxels > np.array(grid.shape) - 0.5)).any(axis=1)
+    outside = ~grid.contains(voxels)
     if outside.any():
         problem = f"the path leaves the image at {int(outside.sum())} of its {len(corners)} corners"
         raise InputError("vertices", problem, "Draw it inside")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from napari_ran import losses
 from napari_ran.data import Labels, Landmarks
+from napari_ran.data.grid import apply_affine
 from napari_ran.evaluate import dice
 from napari_ran.introspect.quantities import QuantityArray, Stage, StageMetrics
 from napari_ran.introspect.sources import Source
@@ -66,11 +67,10 @@ def stage_metrics(
     if labels is not None or landmarks is not None:
         transform, world = source.transform(stage, direction), source.own_world(direction)
         if labels is not None:
-            ids = sorted(set(labels[0].ids) & set(labels[1].ids))
+            ids = labels[0].common_ids(labels[1])
             overlap = dice(resample(labels[0], transform.grid, world), warp_labels(labels[1], transform), ids)
         if landmarks is not None:
-            back = np.linalg.inv(world)
-            start = landmarks[0].points @ back[:-1, :-1].T + back[:-1, -1]
+            start = apply_affine(np.linalg.inv(world), landmarks[0].points)
             distance = float(np.linalg.norm(transform.map_points(start) - landmarks[1].points, axis=1).mean())
     return StageMetrics(
         similarity=score,

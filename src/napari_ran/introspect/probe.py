@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from napari_ran.data import Grid
+from napari_ran.data.grid import apply_affine
 from napari_ran.errors import InputError
 from napari_ran.introspect.attribution import Attribution, OutputAttribution, attribute, attribute_output
 from napari_ran.introspect.quantities import Stage
@@ -190,7 +191,7 @@ def probe(inspection: Inspection, point_mm: ArrayLike, direction: str = "forward
     places = np.stack(path)
     other = places
     if trace is not None and direction == "forward":
-        other = places @ trace.affine[:-1, :-1].T + trace.affine[:-1, -1]
+        other = apply_affine(trace.affine, places)
     return Probe(point, direction, places, other, tuple(found), grid.direction)
 
 

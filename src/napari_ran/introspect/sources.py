@@ -256,8 +256,7 @@ class FieldSource:
             return torch.ones(field.grid.shape, dtype=torch.bool)
         matrix = torch.from_numpy(field.grid.voxel_map_to(other.grid)).float()
         reached = F.voxel_grid(field.grid.shape, field.tensor)[0] + field.tensor
-        offset = matrix[:-1, -1].view(-1, *[1] * field.grid.ndim)
-        return _in_box(torch.einsum("ij,j...->i...", matrix[:-1, :-1], reached) + offset, other.grid.shape)
+        return F.within(F.mapped(matrix, reached), other.grid.shape)
 
     def _other(self, direction: str) -> Image | None:
         return self.moving if direction == "forward" else self.fixed
@@ -268,13 +267,7 @@ class FieldSource:
 
 def _within(field: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return which voxels of a field (D, *S) point into an image of `shape` on the field's grid."""
-    return _in_box(F.voxel_grid(field.shape[1:], field)[0] + field, shape)
-
-
-def _in_box(voxels: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return which coordinates (D, *S) lie inside an image of `shape`, the outer voxels' faces included."""
-    upper = torch.tensor(shape, dtype=voxels.dtype).view(-1, *[1] * (voxels.ndim - 1)) - 0.5
-    return ((voxels >= -0.5) & (voxels <= upper)).all(dim=0)
+    return F.within(F.voxel_grid(field.shape[1:], field)[0] + field, shape)
 
 
 def _window(image: Image) -> tuple[float, float]:

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
+from napari_ran.data.grid import apply_affine
 from napari_ran.errors import InputError
 from napari_ran.io.geometry import lps, squeeze
+from napari_ran.io.units import millimetres
 from napari_ran.io.volumes import Volumes
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -127,14 +129,34 @@ def landmarks_from_layer(data: ArrayLike, affine: ArrayLike, name: str = "landma
     if points.ndim != 2 or points.shape[1] not in (2, 3) or matrix.shape != (points.shape[1] + 1,) * 2:
         problem = f"expected 2-D or 3-D points, got data of shape {points.shape}"
         raise InputError(name, problem, "Draw the points in the space of the images")
-    world = points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-    return Landmarks(world[:, ::-1] * lps(points.shape[1]), name)
+    return Landmarks(apply_affine(matrix, points)[:, ::-1] * lps(points.shape[1]), name)
 
 
 def points_in_layer(points: ArrayLike, affine: ArrayLike) -> NDArray[np.float64]:
     """Return a layer's data (N, D) for world points in mm; the way back from `landmarks_from_layer`."""
     matrix = np.linalg.inv(np.asarray(affine, dtype=np.float64))
-    return np.asarray(_world_to_napari(np.asarray(points)) @ matrix[:-1, :-1].T + matrix[:-1, -1])
+    return apply_affine(matrix, _world_to_napari(np.asarray(points)))
+
+
+def layer_affine(meta: Mapping[str, Any], ndim: int) -> NDArray[np.float64]:
+    """Return the whole data-to-world matrix (D + 1, D + 1) in mm of a layer from the arguments that napari hands over.
+
+    napari applies scale and shear, then rotation and translation, then the affine.
+    """
+    matrix = np.eye(ndim + 1)
+    shear = np.asarray(meta.get("shear", np.zeros(0)), float)
+    if shear.ndim == 1:
+        upper = np.eye(ndim)
+        if shear.size:
+            upper[np.triu_indices(ndim, 1)] = shear
+        shear = upper
+    rotate = np.asarray(meta.get("rotate", np.eye(ndim)), float)
+    scale = np.diag(np.broadcast_to(np.asarray(meta.get("scale", 1.0), float), ndim))
+    matrix[:ndim, :ndim] = rotate @ shear @ scale
+    matrix[:ndim, ndim] = meta.get("translate", 0.0)
+    whole = np.asarray(meta.get("affine", np.eye(ndim + 1)), float) @ matrix
+    units = millimetres(meta.get("units") or ("mm",) * ndim, str(meta.get("name", "layer")))
+    return np.asarray(np.diag([*units, 1.0]) @ whole)
 
 
 def napari_affine(grid: Grid) -> NDArray[np.float64]:

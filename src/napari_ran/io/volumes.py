@@ -56,8 +56,7 @@ class Volumes:
 
     @property
     def chunks(self) -> None:
-        """None: it is whole in memory."""
-        return None
+        """None: the whole is in memory."""
 
     def read(self, index: Sequence[int], box: tuple[slice, ...]) -> NDArray[Any]:
         """Return the voxels in a box, by a slice per axis of space, of one channel and time point."""

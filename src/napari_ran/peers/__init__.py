@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError, RanError
 from napari_ran.io import save_image
-from napari_ran.io.geometry import array_from_itk, lps
+from napari_ran.io.field_itk import from_vectors
+from napari_ran.io.geometry import array_from_itk
 from napari_ran.steps import last
 from napari_ran.transform import compose_to, resample
 
@@ -188,7 +189,7 @@ def peer_steps(
 
 def _moved(moving: Image, grid: Grid, start: NDArray[np.float64]) -> Image:
     if np.allclose(start[:-1, :-1], np.eye(grid.ndim)):
-        return Image(moving.tensor, Grid(moving.grid.shape, np.linalg.inv(start) @ moving.grid.affine), moving.name)
+        return replace(moving, grid=moving.grid.moved(np.linalg.inv(start)))
     return resample(moving, grid, start)
 
 
@@ -221,10 +222,7 @@ def _run(name: str, place: Path, timeout: float | None) -> Generator[float, None
 
 def _read(path: Path, grid: Grid) -> DisplacementField:
     """Read an ITK vector image (mm, LPS) on a grid."""
-    image = sitk.ReadImage(str(path))
-    world = array_from_itk(image).astype(np.float64).reshape(*grid.shape, grid.ndim) * lps(grid.ndim)
-    if not np.isfinite(world).all():
+    vectors = array_from_itk(sitk.ReadImage(str(path))).astype(np.float64)
+    if not np.isfinite(vectors).all():
         raise PeerError("the field holds values that are not finite")
-    inverse = np.linalg.inv(grid.affine[:-1, :-1])
-    voxels = np.einsum("ij,...j->i...", inverse, world)
-    return DisplacementField(torch.from_numpy(np.ascontiguousarray(voxels)).float(), grid)
+    return from_vectors(vectors.reshape(*grid.shape, grid.ndim), grid)

@@ -1,11 +1,11 @@
-"""Preparation of a pair: intensities, working grid, affine pre-alignment, with a record that undoes it."""
+"""Preparation of a pair: intensities, working grid and affine pre-alignment."""
 
 from napari_ran.preprocess.affine import AffineResult, AffineStep, align
-from napari_ran.preprocess.grids import VOXEL_BUDGET, network_grid, overlap, usual_voxels, working_grid
+from napari_ran.preprocess.grids import VOXEL_BUDGET, network_grid, overlap, working_grid
 from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
-from napari_ran.preprocess.metric import MutualInformation, mutual_information
-from napari_ran.preprocess.pair import STEPS, PreparedPair, PrepareRecord, PrepareStep, prepare_pair
+from napari_ran.preprocess.metric import MutualInformation
+from napari_ran.preprocess.pair import STEPS, PreparedPair, PrepareStep, check_pair, prepare_pair
 
 __all__ = [
     "CT_WINDOWS",
@@ -16,16 +16,14 @@ __all__ = [
     "Initial",
     "IntensityChoice",
     "MutualInformation",
-    "PrepareRecord",
     "PrepareStep",
     "PreparedPair",
     "Window",
     "align",
+    "check_pair",
     "choose_intensity",
-    "mutual_information",
     "network_grid",
     "overlap",
     "prepare_pair",
-    "usual_voxels",
     "working_grid",
 ]

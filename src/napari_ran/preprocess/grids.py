@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_ran.data import Grid
+from napari_ran.data.grid import apply_affine, shape_text
 from napari_ran.errors import InputError
 
 VOXEL_BUDGET = 4_000_000
@@ -17,7 +18,7 @@ TOLERATED = 1.2
 MOST_PADDING = 0.5
 """Share of voxels that the network may add to an image before the image is rather resized."""
 
-LEAST_VOXELS = 4
+LEAST_SIDE = 4
 """Fewest voxels along an axis that a working spacing may leave, unless the image has fewer itself."""
 
 
@@ -48,26 +49,21 @@ def working_grid(fixed: Grid, spacing: float | None = None, budget: int = VOXEL_
         return grid, f"Working grid: {_describe(grid)}, {why}"
     wanted = np.maximum(fixed.spacing, spacing)
     grid = fixed if np.allclose(wanted, fixed.spacing) else fixed.with_spacing(wanted)
-    fewest = [min(n, LEAST_VOXELS) for n in fixed.shape]
+    fewest = [min(n, LEAST_SIDE) for n in fixed.shape]
     if any(n < least for n, least in zip(grid.shape, fewest, strict=True)):
-        largest = float((fixed.extent / LEAST_VOXELS).min())
-        raise InputError("spacing", f"{spacing:g} mm leaves {_by(grid.shape)} voxels", f"Use at most {largest:.2g} mm")
+        largest = float((fixed.extent / fewest).min())
+        problem = f"{spacing:g} mm leaves {shape_text(grid.shape)} voxels"
+        raise InputError("spacing", problem, f"Use at most {largest:.2g} mm")
     why = "as asked for"
     if bool((fixed.spacing > 1.01 * spacing).any()):
         why += ", but never finer than the fixed image"
     return grid, f"Working grid: {_describe(grid)}, {why}"
 
 
-def usual_voxels(fixed: Grid) -> int:
-    """Return how many voxels the working grid has where memory does not matter."""
-    voxels = int(np.prod(fixed.shape))
-    return voxels if voxels <= TOLERATED * VOXEL_BUDGET else VOXEL_BUDGET
-
-
 def coarsened(grid: Grid, budget: int) -> Grid:
     """Return the grid with its finest axes coarsened, towards equal spacing, to at most `budget` voxels.
 
-    Axes that are already as coarse as the spacing reached, or have only `LEAST_VOXELS` voxels left, stay as they are.
+    Axes that are already as coarse as the spacing reached, or have only `LEAST_SIDE` voxels left, stay as they are.
     """
     pitch = float(grid.spacing.min())
     result = grid
@@ -84,7 +80,7 @@ def at_least(grid: Grid, pitch: float) -> tuple[int, ...]:
     """Return the shape of the grid when no axis is finer than `pitch` mm."""
     wanted = np.maximum(grid.spacing, pitch)
     return tuple(
-        max(min(n, LEAST_VOXELS), round(length / size))
+        max(min(n, LEAST_SIDE), round(length / size))
         for n, length, size in zip(grid.shape, grid.extent, wanted, strict=True)
     )
 
@@ -111,8 +107,7 @@ def overlap(fixed: Grid, moving: Grid, world: ArrayLike) -> float:
     samples = [(np.arange(m := min(n, 16)) + 0.5) * n / m - 0.5 for n in fixed.shape]
     points = np.stack(np.meshgrid(*samples, indexing="ij"), -1).reshape(-1, fixed.ndim)
     matrix = fixed.voxel_map_to(moving, world)
-    reached = points @ matrix[:-1, :-1].T + matrix[:-1, -1]
-    inside = ((reached >= -0.5) & (reached <= np.asarray(moving.shape) - 0.5)).all(axis=1).mean()
+    inside = moving.contains(apply_affine(matrix, points)).mean()
     # one voxel of the fixed grid covers this many of the moving one
     scale = abs(float(np.linalg.det(matrix[:-1, :-1])))
     volumes = float(np.prod(fixed.shape)) * scale, float(np.prod(moving.shape))
@@ -120,8 +115,4 @@ def overlap(fixed: Grid, moving: Grid, world: ArrayLike) -> float:
 
 
 def _describe(grid: Grid) -> str:
-    return f"{_by(grid.shape)} voxels of {' x '.join(f'{s:.3g}' for s in grid.spacing)} mm"
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in shape)
+    return f"{shape_text(grid.shape)} voxels of {' x '.join(f'{s:.3g}' for s in grid.spacing)} mm"

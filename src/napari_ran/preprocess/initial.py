@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_ran.data import DisplacementField, Grid, Image, Labels
-from napari_ran.transform import compose_to
+from napari_ran.data import DisplacementField, Grid
+from napari_ran.data.grid import apply_affine
+from napari_ran.transform import VolumeT, compose_to
 
 MOST_POINTS = 20_000
 """About how many voxels of a field the affine part is fitted to."""
@@ -51,20 +52,13 @@ class Initial:
         else:
             matrix[:-1, :-1] = found[:-1].T
             matrix[:-1, -1] = found[-1] - matrix[:-1, :-1] @ middle
-        left = end - start @ matrix[:-1, :-1].T - matrix[:-1, -1]
+        left = end - apply_affine(matrix, start)
         exact = bool((np.abs(left) <= NOTHING * float(grid.spacing.min())).all())
         return cls(matrix, None if exact else source)
 
-    def reheaded(self, moving: Image) -> Image:
-        """Return the moving image with a header that puts it where the affine part brings it."""
-        grid = Grid(moving.grid.shape, np.linalg.inv(self.affine) @ moving.grid.affine)
-        return Image(moving.tensor, grid, moving.name, moving.metadata)
-
-    def reheaded_mask(self, mask: Labels | None) -> Labels | None:
-        """Return a mask of the moving image likewise."""
-        if mask is None:
-            return None
-        return Labels(mask.tensor, Grid(mask.grid.shape, np.linalg.inv(self.affine) @ mask.grid.affine), mask.name)
+    def reheaded(self, volume: VolumeT) -> VolumeT:
+        """Return the moving image, or labels of it, with a header that puts it where the affine part brings it."""
+        return replace(volume, grid=volume.grid.moved(np.linalg.inv(self.affine)))
 
     def rest(self, grid: Grid) -> DisplacementField | None:
         """Return on a working grid what remains of the field after its affine part, None if nothing does."""

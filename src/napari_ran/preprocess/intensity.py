@@ -177,4 +177,5 @@ def _sample(image: Image) -> Tensor:
         return values
     # a stride without a common factor with the axes' lengths would be ideal; an odd one is even enough for statistics
     stride = (values.numel() // _MOST_SAMPLES) | 1
-    return torch.cat([values[::stride], values.aminmax().min[None], values.aminmax().max[None]])
+    low, high = values.aminmax()
+    return torch.cat([values[::stride], low[None], high[None]])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from napari_ran import functional as F
 from napari_ran.data import Image, Labels
+from napari_ran.data.grid import apply_affine
 
 BINS = 32
 LEAST_POINTS = 100
@@ -50,8 +51,8 @@ class MutualInformation:
     def __call__(self, world: Matrix) -> float:
         """Return the score in nats, larger is better, of a matrix from fixed to moving world positions."""
         matrix = self._fixed.voxel_map_to(self._moving, world)
-        reached = self._voxels @ matrix[:-1, :-1].T + matrix[:-1, -1]
-        inside = ((reached >= -0.5) & (reached <= np.array(self._moving.shape) - 0.5)).all(axis=1)
+        reached = apply_affine(matrix, self._voxels)
+        inside = self._moving.contains(reached)
         if self._mask is not None:
             nearest = np.rint(reached).clip(0, np.array(self._moving.shape) - 1).astype(np.int64)
             inside &= self._mask[tuple(nearest.T)]
@@ -66,11 +67,6 @@ class MutualInformation:
         ratio = abs(float(np.linalg.det(matrix[:-1, :-1])))
         smaller = min(float(len(self._voxels)), self._size / ratio)
         return _information(joint) * min(1.0, count / smaller)
-
-
-def mutual_information(fixed: Image, moving: Image, world: Matrix) -> float:
-    """Return the score of one transform; see `MutualInformation`."""
-    return MutualInformation(fixed, moving)(world)
 
 
 def _binned(values: NDArray[np.float32]) -> NDArray[np.int64]:

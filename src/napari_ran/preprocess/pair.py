@@ -1,4 +1,4 @@
-"""Bring a pair of images onto one working grid, affinely aligned and scaled to [0, 1], and remember how."""
+"""Bring a pair of images onto one working grid, affinely aligned and scaled to [0, 1]."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_ran.config import RegistrationConfig
-from napari_ran.data import DisplacementField, Grid, Image
+from napari_ran.data import Grid, Image
 from napari_ran.errors import InputError
 from napari_ran.preprocess.affine import align
 from napari_ran.preprocess.grids import VOXEL_BUDGET, overlap, working_grid
@@ -19,7 +19,7 @@ from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import IntensityChoice, choose_intensity
 from napari_ran.preprocess.metric import NO_MASKS, Masks
 from napari_ran.steps import relay
-from napari_ran.transform import compose_inverse, compose_to, resample
+from napari_ran.transform import resample
 
 STEPS = 3
 """Steps of the stage "preprocess": checks and intensities, working grid, fixed image."""
@@ -49,37 +49,6 @@ class PrepareStep:
 
 
 @dataclass(frozen=True, eq=False)
-class PrepareRecord:
-    """What was done to a pair, and how to undo it.
-
-    Attributes
-    ----------
-    fixed_grid, moving_grid : Grid
-        The grids of the original images.
-    grid : Grid
-        The working grid.
-    affine : (D + 1, D + 1) float64 array
-        Fixed world positions to moving world positions, in mm.
-    intensity : IntensityChoice
-        How the intensities of each image were mapped.
-    """
-
-    fixed_grid: Grid
-    moving_grid: Grid
-    grid: Grid
-    affine: NDArray[np.float64]
-    intensity: IntensityChoice
-
-    def undo(self, field: Tensor) -> DisplacementField:
-        """Return the whole transform on the fixed image's grid from a field (D, *S) on the working grid."""
-        return compose_to(DisplacementField(field, self.grid, "fixed", "moving"), self.affine, self.fixed_grid)
-
-    def undo_inverse(self, field: Tensor) -> DisplacementField:
-        """Return the whole inverse transform on the moving image's grid from the other direction's field (D, *S)."""
-        return compose_inverse(DisplacementField(field, self.grid, "moving", "fixed"), self.affine, self.moving_grid)
-
-
-@dataclass(frozen=True, eq=False)
 class PreparedPair:
     """A pair that is ready for the network and the instance optimisation.
 
@@ -91,12 +60,10 @@ class PreparedPair:
         The working grid, in the fixed image's world.
     affine : (D + 1, D + 1) float64 array
         Fixed world positions to moving world positions, in mm.
-    intensity : str
-        What the intensities are, as a key of the presets of the instance optimisation.
+    intensity : IntensityChoice
+        How the intensities of each image were mapped.
     messages : tuple of str
         What was chosen and why, in sentences.
-    record : PrepareRecord
-        All that is needed to bring a working field back to the original images.
     initial : (1, D, *S) tensor or None
         The field to start from in voxels of the working grid, where the initial transform is more than an affine.
     """
@@ -105,9 +72,8 @@ class PreparedPair:
     moving: Tensor
     grid: Grid
     affine: NDArray[np.float64]
-    intensity: str
+    intensity: IntensityChoice
     messages: tuple[str, ...]
-    record: PrepareRecord
     initial: Tensor | None = None
 
 
@@ -150,7 +116,7 @@ def prepare_pair(
         The images differ in dimension, one is constant, has several channels or an axis of one voxel, the spacing
         leaves nothing, or they do not overlap in world coordinates and no alignment is allowed.
     """
-    _check(fixed, moving)
+    check_pair(fixed, moving)
     messages = [
         f"{image.name}: {text.rstrip('.')}" for image in (fixed, moving) for text in image.metadata.get("warnings", ())
     ]
@@ -167,15 +133,13 @@ def prepare_pair(
     affine, message = yield from _align_from(initial, fixed_scaled, moving_scaled, config, masks)
     messages.append(message)
     moving_working = resample(moving_scaled, grid, affine, antialias=True)
-    record = PrepareRecord(fixed.grid, moving.grid, grid, affine, choice)
     return PreparedPair(
         fixed_working.tensor[None],
         moving_working.tensor[None],
         grid,
         affine,
-        choice.preset,
+        choice,
         tuple(messages),
-        record,
         None if initial is None or (rest := initial.rest(grid)) is None else rest.tensor[None],
     )
 
@@ -190,7 +154,7 @@ def _align_from(
         message = "Affine: that of the initial transform"
         yield PrepareStep("affine", 1, 1, None, message)
         return initial.affine, message
-    there = masks[0], initial.reheaded_mask(masks[1])
+    there = masks[0], None if masks[1] is None else initial.reheaded(masks[1])
     matrix, message = yield from _align(fixed, initial.reheaded(moving), config, there)
     message = message.replace("the headers' alignment", "the initial transform")
     return initial.affine @ matrix, f"{message}; after the initial transform"
@@ -222,19 +186,24 @@ def _align(
     return matrix, message
 
 
-def _check(fixed: Image, moving: Image) -> None:
+def check_pair(fixed: Image, moving: Image) -> None:
+    """Refuse a pair of different dimensions, with several channels, or with an axis of one voxel."""
     if fixed.grid.ndim != moving.grid.ndim:
         raise InputError(
             "moving",
-            f"expected {fixed.grid.ndim} dimensions like the fixed image, got {moving.grid.ndim}",
-            "Give two 2-D images or two 3-D images",
+            f"the fixed image has {fixed.grid.ndim} dimensions, the moving one {moving.grid.ndim}",
+            "Choose two images of the same dimension",
         )
     for argument, image in (("fixed", fixed), ("moving", moving)):
         if image.tensor.shape[0] != 1:
-            raise InputError(argument, f"expected one channel, got {image.tensor.shape[0]}", "Give one grey channel")
+            raise InputError(
+                argument,
+                f"expected one channel, got {image.tensor.shape[0]} (a colour image?)",
+                "Choose one channel, or convert it to grey values",
+            )
         if min(image.grid.shape) < 2:
             raise InputError(
                 argument,
-                f"an axis has only one voxel: shape {image.grid.shape}",
-                "Give a 2-D image or a thicker volume",
+                f"an axis has a single voxel: shape {image.grid.shape}",
+                "Give a 2-D image without that axis, or a volume of at least two slices",
             )

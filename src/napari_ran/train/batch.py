@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from napari_ran.data.grid import shape_text
 from napari_ran.errors import InputError
 
 
@@ -107,7 +108,8 @@ def stack(pairs: Sequence[PairBatch]) -> PairBatch:
     if len(shapes) > 1:
         raise InputError(
             "data.shape",
-            f"the pairs have different shapes ({_by(shapes[0])} and {_by(shapes[-1])}), so they cannot be stacked",
+            f"the pairs have different shapes ({shape_text(shapes[0])} and {shape_text(shapes[-1])}), "
+            "so they cannot be stacked",
             "Set data.shape or augment.crop, or set optimiser.batch to 1 and accumulate instead",
         )
     parts: dict[str, Tensor | None] = {}
@@ -120,7 +122,3 @@ def stack(pairs: Sequence[PairBatch]) -> PairBatch:
     if len(points["fixed_points"]) != len(pairs):
         points = dict.fromkeys(_POINTS, ())
     return PairBatch(spacing=first.spacing, **parts, **points)  # type: ignore[arg-type]
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_ran import figures
 from napari_ran._version import __version__
 from napari_ran.data import Labels
+from napari_ran.data.grid import shape_text
 from napari_ran.errors import InputError
 from napari_ran.introspect.ablation_table import AblationTable
 from napari_ran.introspect.boundary import boundary_motion
@@ -328,7 +329,7 @@ def provenance_section(inspection: Inspection, page: Page, details: Mapping[str,
     facts: list[list[Cell]] = [["napari-ran", __version__]]
     trace = inspection.trace
     if trace is not None:
-        facts += [["weights", trace.card_name], ["network's grid", " x ".join(map(str, trace.grid.shape))]]
+        facts += [["weights", trace.card_name], ["network's grid", shape_text(trace.grid.shape)]]
         facts += [["voxel mm", " x ".join(f"{s:.4g}" for s in trace.grid.spacing)]]
         if (card := getattr(trace.model, "card", None)) is not None:
             facts += [["training data", card.data], ["limits of the weights", card.limits]]

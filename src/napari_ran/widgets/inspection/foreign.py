@@ -12,11 +12,10 @@ from napari.layers import Image as ImageLayer
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QLabel, QWidget
 
 import napari_ran as ran
-from napari_ran.contributions import layer_affine
 from napari_ran.data import DisplacementField
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io import load_field
-from napari_ran.io.layers import grid_of_layer
+from napari_ran.io.layers import grid_of_layer, layer_affine
 from napari_ran.widgets._access import Spoken, explain_buttons
 from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._layers import Source, own_result
