@@ -10,11 +10,13 @@ import pytest
 from qtpy.QtCore import Qt
 
 import napari_ran as ran
+from napari_ran.benchmark import Compared
 from napari_ran.io import save_image, save_labels
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets._layers import own_result
 from napari_ran.widgets.compare import CompareWidget
 from napari_ran.widgets.comparison.results import ALL
+from napari_ran.widgets.comparison.table import ComparisonTable, TableRow, export_table
 
 SYSTEMS = ("start", "general-2d", "no network + field", "demons")
 Made = tuple[Any, CompareWidget]
@@ -165,6 +167,24 @@ def test_cancel_keeps_what_is_finished(docked: Made, qtbot: Any) -> None:
     assert "what was finished is shown" in widget.progress.status.text()
     assert "start" in shown(viewer)
     assert widget.run_button.isEnabled()
+
+
+def test_numbers_that_are_missing_come_last_in_either_order(qtbot: Any) -> None:
+    table = ComparisonTable()
+    qtbot.addWidget(table)
+    table.fill([TableRow(name, {"dice": dice}) for name, dice in (("a", 0.2), ("none", None), ("b", 0.7))])
+    table.sortItems(1, Qt.SortOrder.AscendingOrder)
+    assert table.names() == ["a", "b", "none"]
+    table.sortItems(1, Qt.SortOrder.DescendingOrder)
+    assert table.names() == ["b", "a", "none"]
+
+
+def test_the_table_of_pairs_with_other_systems_than_the_one_that_is_shown_is_written(tmp_path: Path) -> None:
+    pairs = {"one": [Compared("start"), Compared("demons")], "two": [Compared("start")]}
+    export_table(tmp_path / "table.csv", pairs, order=["start"])  # as when the second is looked at, after a stop
+    with (tmp_path / "table.csv").open() as file:
+        rows = [(row["case"], row["system"]) for row in csv.DictReader(file)]
+    assert rows == [("one", "start"), ("one", "demons"), ("two", "start")]
 
 
 def test_bad_choices_are_said_and_a_failure_stays_in_its_row(
