@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QAbstractSpinBox, QLineEdit, QPushButton, QScrollArea
 
 from napari_ran.config import RegistrationConfig, TrainConfig
 from napari_ran.widgets._access import Spoken, controls, name_of, plain, tips_of
-from napari_ran.widgets._export import ExportDialog
 from napari_ran.widgets._fields import settings_of
 from napari_ran.widgets._forms import ConfigForm
 from napari_ran.widgets.apply import ApplyWidget
@@ -20,6 +19,7 @@ from napari_ran.widgets.compare import CompareWidget
 from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.inspection.foreign import FieldDialog
 from napari_ran.widgets.register import RegisterWidget
+from napari_ran.widgets.registering.export import ExportDialog
 from napari_ran.widgets.train import TrainWidget
 from napari_ran.widgets.welcome import WelcomeWidget
 

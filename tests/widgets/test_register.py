@@ -13,11 +13,12 @@ from qtpy.QtWidgets import QLabel
 import napari_ran as ran
 from napari_ran.io import load_field
 from napari_ran.io.layers import to_layer_data
-from napari_ran.widgets import _work
-from napari_ran.widgets._export import ExportDialog
-from napari_ran.widgets._layers import RESULTS, own_result
-from napari_ran.widgets._pages import LABELS, PLAIN
+from napari_ran.widgets._layers import own_result
 from napari_ran.widgets.register import RegisterWidget
+from napari_ran.widgets.registering import work
+from napari_ran.widgets.registering.export import ExportDialog
+from napari_ran.widgets.registering.pages import LABELS, PLAIN
+from napari_ran.widgets.registering.results import RESULTS
 
 Made = tuple[Any, RegisterWidget]
 MATRIX_3D = np.array([[1.1, 0.2, 0, 5], [-0.2, 1.0, 0.3, -7], [0.1, -0.2, 2.0, 11], [0, 0, 0, 1]])
@@ -284,7 +285,7 @@ def test_labels_of_another_grid_are_refused(docked: Made, qtbot: Any) -> None:
 def test_an_error_of_the_program_is_shown_too(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer, widget = docked
     add_pair(viewer)
-    monkeypatch.setattr(_work.ran, "start", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(work.ran, "start", lambda *args, **kwargs: 1 / 0)
     with qtbot.waitSignal(widget.worker.failed, timeout=20_000):
         widget.register()
     assert "ZeroDivisionError" in widget.message.text.text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from napari.layers import Layer
-from qtpy.QtCore import QObject, QTimer, Signal
 
 import napari_ran as ran
 from napari_ran.carrying import space_affine
@@ -99,41 +97,6 @@ class Source:
 
 
 @dataclass(frozen=True)
-class ResultKind:
-    """A layer that a registration can be shown as."""
-
-    key: str
-    title: str
-    tip: str
-
-
-RESULTS = (
-    ResultKind("warped", "Warped image", "The moving image on the fixed grid, interpolated once from the original."),
-    ResultKind("checkerboard", "Checkerboard", "Tiles of the fixed and the warped image in turn: edges should run on."),
-    ResultKind(
-        "difference", "Difference", "Warped minus fixed, in the images' intensity units: blue below, red above."
-    ),
-    ResultKind(
-        "vectors", "Displacement vectors", "Arrows from fixed points to where they go, coloured by length (mm)."
-    ),
-    ResultKind("magnitude", "Displacement (mm)", "Length of the whole displacement in mm, the affine part included."),
-    ResultKind("grid", "Deformed grid", "A regular grid drawn on the moving image and brought to the fixed image."),
-    ResultKind(
-        "jacobian",
-        "Jacobian determinant",
-        "Local volume change (no unit): blue shrinks, white keeps, red grows; folds (0 or less) are black.",
-    ),
-    ResultKind(
-        "consistency", "Inverse consistency (mm)", "How far a point ends from its start, there and back, in mm."
-    ),
-    ResultKind("labels", "Carried labels", "The moving labels on the fixed grid (nearest neighbour)."),
-    ResultKind("landmarks", "Carried points", "The moving points brought to the fixed image."),
-)
-VISIBLE = {"warped"}
-"""The results that are shown at once; the others wait in the layer list."""
-
-
-@dataclass(frozen=True)
 class Look:
     """How the result should look beside the inputs.
 
@@ -161,38 +124,9 @@ class Look:
         return cls(tuple(moving.contrast_limits), tuple(fixed.contrast_limits), units, millimetres(units, fixed.name))
 
 
-def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Iterator[tuple[str, LayerData]]:
-    """Yield the chosen layers of a result, ready to be added: all computing is done here, none in the viewer."""
-    makers: dict[str, Callable[[], LayerData]] = {
-        "warped": lambda: _warped(result, look),
-        "checkerboard": lambda: _checkerboard(result, look),
-        "difference": lambda: difference_layer(result.fixed, result.warped),
-        "vectors": lambda: convert.vectors_layer(result.field, "displacement vectors", 6_000),
-        "magnitude": lambda: convert.magnitude_layer(result.field),
-        "grid": lambda: convert.deformed_grid_layer(result.field, line_distance(result.field.grid)),
-        "jacobian": lambda: convert.jacobian_layer(result.field),
-        "consistency": lambda: _consistency(result),
-    }
-    if result.warped_labels is not None:
-        makers["labels"] = lambda: convert.to_layer_data(result.warped_labels)  # type: ignore[arg-type]  # not None
-    if result.warped_landmarks is not None:
-        makers["landmarks"] = lambda: convert.to_layer_data(result.warped_landmarks)  # type: ignore[arg-type]  # not None
-    for kind in RESULTS:
-        if kind.key in keys and kind.key in makers:
-            yield kind.key, _finished(kind.key, makers[kind.key](), look)
-
-
 def line_distance(grid: ran.Grid) -> float:
     """Return a distance in mm that leaves the lines of the deformed grid apart: at least seven voxels."""
     return max(float(grid.extent.max()) / 20, 7 * float(grid.spacing[:2].max()))
-
-
-def _finished(key: str, layer: LayerData, look: Look) -> LayerData:
-    """Give a layer its name, its visibility and its place."""
-    data, kwargs, kind = layer
-    names = {"labels": "warped labels", "landmarks": "warped points"}
-    shown = {"name": names.get(key, kwargs["name"]), "visible": key in VISIBLE}
-    return placed((data, kwargs | shown, kind), key, look)
 
 
 def placed(layer: LayerData, key: str, look: Look) -> LayerData:
@@ -203,29 +137,6 @@ def placed(layer: LayerData, key: str, look: Look) -> LayerData:
     metadata[KEY] = {**metadata.get(KEY, {}), OWNER: key, LIMITS: kwargs.get("contrast_limits")}
     kwargs = kwargs | {"affine": factor @ kwargs["affine"], "units": look.units, "metadata": metadata}
     return np.ascontiguousarray(data), kwargs, kind
-
-
-def _warped(result: ran.Registration, look: Look) -> LayerData:
-    data, kwargs, kind = convert.to_layer_data(result.warped)
-    return data, kwargs | {"name": "warped", "contrast_limits": look.limits}, kind
-
-
-def _checkerboard(result: ran.Registration, look: Look) -> LayerData:
-    """Both images scaled to [0, 1] by their layers' contrast limits, in eight tiles along the longest side."""
-    fixed, warped = result.fixed.array, result.warped.array
-    grid = result.fixed.grid
-    tile = float(grid.extent.max()) / 8
-    parity = np.zeros(grid.shape, dtype=np.int32)
-    for axis, (n, spacing) in enumerate(zip(grid.shape, grid.spacing, strict=True)):
-        shape = [-1 if a == axis else 1 for a in range(grid.ndim)]
-        parity = parity + (np.arange(n) * spacing // tile).astype(np.int32).reshape(shape)
-    picture = np.where(parity % 2 == 0, _scaled(fixed, look.fixed_limits), _scaled(warped, look.limits))
-    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(picture), grid, "checkerboard"))
-    return data, kwargs | {"contrast_limits": (0.0, 1.0)}, kind
-
-
-def _scaled(values: Any, limits: tuple[float, float]) -> Any:
-    return np.clip((values - limits[0]) / max(limits[1] - limits[0], 1e-12), 0, 1, dtype=np.float32)
 
 
 def difference_layer(fixed: ran.Image, warped: ran.Image) -> LayerData:
@@ -242,100 +153,12 @@ def window(image: ran.Image) -> tuple[float, float]:
     return float(low), max(float(high), float(low) + 1e-6)
 
 
-def _consistency(result: ran.Registration) -> LayerData:
-    data, kwargs, kind = convert.to_layer_data(result.inverse_consistency)
-    limits = (0.0, max(float(np.percentile(data, 99.5)), 1e-3))
-    return data, kwargs | {"name": "inverse consistency (mm)", "colormap": "magma", "contrast_limits": limits}, kind
-
-
 def own_result(layer: Layer) -> str | None:
     """Return which result a layer is, or None: a layer of the user's, or a copy that the user made of a result."""
     mark = layer.metadata.get(KEY)
     if not isinstance(mark, Mapping) or mark.get(IDENTITY) != str(layer.unique_id):
         return None
     return mark.get(OWNER)
-
-
-TURN_MS = 20
-"""Pause between two layers, in which the viewer draws and answers."""
-
-
-class _WithoutCollection:
-    """Keeps full garbage collections (a quarter of a second each) away from between the layers.
-
-    No Qt object, so that it can come to an end when the viewer is already gone.
-    """
-
-    def __init__(self) -> None:
-        self._on = False
-
-    def begin(self) -> None:
-        if not self._on:
-            gc.freeze()
-        self._on = True
-
-    def end(self) -> None:
-        if self._on:
-            gc.unfreeze()
-        self._on = False
-
-
-class ResultLayers(QObject):
-    """Puts a result's layers into the viewer, one per turn of the event loop, in place of the last result's.
-
-    Signals
-    -------
-    done : ()
-        All layers are in the viewer.
-    """
-
-    done = Signal()
-
-    def __init__(self, viewer: Any, parent: QObject) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._pending: list[tuple[str, LayerData]] = []
-        self._turn = QTimer(self)
-        self._turn.setSingleShot(True)
-        self._turn.setInterval(TURN_MS)
-        self._turn.timeout.connect(self._place_next)
-        self._uncollected = _WithoutCollection()
-        self.destroyed.connect(self._uncollected.end)
-
-    def place(self, layers: list[tuple[str, LayerData]]) -> None:
-        """Replace the viewer's result layers by these; results that are not among them are removed."""
-        keys = {key for key, _ in layers}
-        for layer in [layer for layer in self._viewer.layers if own_result(layer) not in keys | {None}]:
-            self._viewer.layers.remove(layer)
-        self._pending = list(layers)
-        self._uncollected.begin()
-        self._turn.start()
-
-    def stop(self) -> None:
-        """Add nothing more."""
-        self._turn.stop()
-        self._uncollected.end()
-        self._pending = []
-
-    def _place_next(self) -> None:
-        if not self._pending:
-            self._uncollected.end()
-            self._select_warped()
-            self.done.emit()
-            return
-        key, data = self._pending.pop(0)
-        try:
-            place_layer(self._viewer, key, data)
-        except Exception:
-            self.stop()
-            raise
-        self._turn.start()
-
-    def _select_warped(self) -> None:
-        """Leave the layer controls on what is seen."""
-        warped = next((layer for layer in self._viewer.layers if own_result(layer) == "warped"), None)
-        if warped is not None:
-            self._viewer.layers.selection.active = warped
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from napari_ran.carrying import CarryStep
 from napari_ran.widgets._combos import NONE
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import combo
+from napari_ran.widgets._layout import form_layout, scrolled
 from napari_ran.widgets._message import MessagePanel
-from napari_ran.widgets._pages import form_layout, scrolled
-from napari_ran.widgets._panels import ProgressPanel
+from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets._worker import Worker

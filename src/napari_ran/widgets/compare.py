@@ -25,16 +25,16 @@ from napari_ran.inputs import Inputs
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import combo
+from napari_ran.widgets._layout import Section, form_layout, row_of_widgets, scrolled
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._models import models
-from napari_ran.widgets._pages import Section, form_layout, scrolled
-from napari_ran.widgets._panels import ProgressPanel
 from napari_ran.widgets._paths import PathRow
+from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.comparison.kept import KeptFields
-from napari_ran.widgets.comparison.results import LOADED, ResultsPanel, row_of_widgets
+from napari_ran.widgets.comparison.results import LOADED, ResultsPanel
 from napari_ran.widgets.comparison.work import ListStep, comparing_work, listing_work, reading_work
 
 

@@ -11,8 +11,8 @@ import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
+from napari_ran.widgets._layout import scrolled
 from napari_ran.widgets._message import MessagePanel
-from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Worker

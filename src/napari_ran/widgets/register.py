@@ -11,16 +11,23 @@ import napari_ran as ran
 from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._combos import RegistrationChoices
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._export import ExportDialog
-from napari_ran.widgets._layers import ResultLayers
+from napari_ran.widgets._layout import scrolled
 from napari_ran.widgets._message import MessagePanel
-from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
-from napari_ran.widgets._panels import ProgressPanel
+from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._shortcuts import bind, bind_pages
-from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, exporting_work, registration_work, saving_work
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.recent import recent_of
+from napari_ran.widgets.registering.export import ExportDialog
+from napari_ran.widgets.registering.pages import LABELS, ResultPage, SetupPage
+from napari_ran.widgets.registering.results import ResultLayers
+from napari_ran.widgets.registering.work import (
+    STAGES_WITH_RESULT,
+    Finished,
+    exporting_work,
+    registration_work,
+    saving_work,
+)
 
 SETUP_TIP = "Which images, and how they are registered"
 RESULT_TIP = "How the run goes, the figures of its result, and where to save it"

@@ -18,10 +18,10 @@ from napari_ran.train.wire import CONFIG
 from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
+from napari_ran.widgets._layout import scrolled
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._models import models
-from napari_ran.widgets._pages import scrolled
-from napari_ran.widgets._panels import ProgressPanel
+from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._worker import Worker

@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
 
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
+from napari_ran.widgets._layout import scrolled
 from napari_ran.widgets._message import MessagePanel
-from napari_ran.widgets._pages import scrolled
 from napari_ran.widgets._remembered import forget, keep, recall
 from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets.welcoming.guide import Guide

@@ -12,7 +12,7 @@ import napari_ran as ran
 from napari_ran.carrying import describe
 from napari_ran.io.fields import FORMATS
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._pages import form_layout
+from napari_ran.widgets._layout import form_layout
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.applying.chosen import GridChoices
 from napari_ran.widgets.applying.work import loading_work

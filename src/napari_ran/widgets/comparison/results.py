@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QGroupBox, QLabel, QPushButton, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.benchmark import Compared
@@ -16,6 +16,7 @@ from napari_ran.inputs import Inputs
 from napari_ran.io.layers import LayerData
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import Look
+from napari_ran.widgets._layout import row_of_widgets
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.comparison.boxes import KINDS, BoxPlot
 from napari_ran.widgets.comparison.kept import KeptFields
@@ -281,13 +282,3 @@ class ResultsPanel(QGroupBox):
         path, _ = QFileDialog.getSaveFileName(self, "Export the table", "comparison.csv", "Table (*.csv)")
         if path:
             self.export(path)
-
-
-def row_of_widgets(*parts: QWidget) -> QWidget:
-    """Return some widgets in a row; labels and check boxes keep their size."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for part in parts:
-        layout.addWidget(part, 0 if isinstance(part, QLabel | QCheckBox) else 1)
-    return row

@@ -11,7 +11,7 @@ from napari_ran.config import PRESETS, TrainConfig
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._devices import device_choices
 from napari_ran.widgets._forms import ConfigForm, combo
-from napari_ran.widgets._pages import Section, form_layout
+from napari_ran.widgets._layout import Section, form_layout
 from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets.training.pairs import LayerPairs, PairChoices, ValidationChoices, all_pairs, chosen_pair
 from napari_ran.widgets.training.runs import free_name

@@ -5,32 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 import napari_ran as ran
 from napari_ran.config import PRESETS
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.widgets._combos import NONE, RegistrationChoices
 from napari_ran.widgets._forms import ConfigForm
-from napari_ran.widgets._layers import RESULTS
+from napari_ran.widgets._layout import Section, form_layout
 from napari_ran.widgets._models import models
-from napari_ran.widgets._panels import ResultTable
 from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets._plot import MetricPlot
+from napari_ran.widgets.registering.results import RESULTS
+from napari_ran.widgets.registering.table import ResultTable
 
 TRANSFORMS = "Transforms (*.h5 *.tfm *.txt *.mat *.nrrd *.mha *.nii *.nii.gz)"
 """Filter for the files that a registration can start from."""
@@ -75,31 +71,6 @@ TEXTS = {
     ],
 }
 """What the choices of a setting are called."""
-
-
-class Section(QCollapsible):
-    """A collapsible part of the form; its arrow is text, so that it has the theme's colour."""
-
-    def __init__(self, title: str) -> None:
-        super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
-        self._title = title
-        self.setDuration(0)
-        self.layout().setContentsMargins(0, 0, 0, 0)
-        self.layout().setSpacing(2)
-        self.toggleButton().setAccessibleName(title)
-        self.toggleButton().setToolTip(f"<p>Show or hide: {title[:1].lower()}{title[1:]}</p>")
-        self.toggled.connect(self._show_arrow)
-        self._show_arrow(False)
-
-    def fill(self, content: QWidget) -> QWidget:
-        """Put the content in and fold it away."""
-        self.content().layout().setContentsMargins(0, 0, 0, 0)
-        self.addWidget(content)
-        self.collapse(animate=False)
-        return self
-
-    def _show_arrow(self, expanded: bool) -> None:
-        self.setText(f"{'▾' if expanded else '▸'}  {self._title}")
 
 
 class SetupPage(QWidget):
@@ -270,23 +241,3 @@ def _choices() -> dict[str, list[tuple[str, str]]]:
 def _weights() -> list[tuple[str, str]]:
     fixed = [("auto", "auto (bundled)"), ("none", "none (identity)")]
     return fixed + [(card.name, card.name) for card in ran.available_weights()]
-
-
-def form_layout(owner: QWidget) -> QFormLayout:
-    """Return a new form layout for a widget, as all our forms have."""
-    form = QFormLayout(owner)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
-    form.setContentsMargins(6, 6, 6, 6)
-    form.setVerticalSpacing(4)
-    return form
-
-
-def scrolled(page: QWidget) -> QScrollArea:
-    """Return a page with scroll bars where it does not fit."""
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(page)
-    return area

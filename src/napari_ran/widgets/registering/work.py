@@ -10,8 +10,9 @@ from typing import Any
 import napari_ran as ran
 from napari_ran.io.layers import LayerData
 from napari_ran.io.placement import misplaced
-from napari_ran.widgets._layers import Look, Source, result_layers
+from napari_ran.widgets._layers import Look, Source
 from napari_ran.widgets._worker import Task, Work
+from napari_ran.widgets.registering.results import result_layers
 
 STAGES_WITH_RESULT = ("network", "instance", "transform", "evaluate", "layers")
 """From the first of these on there is a field to keep when a run is cancelled."""
