@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QLabel
 import napari_ran as ran
 from napari_ran.io import load_field
 from napari_ran.io.layers import to_layer_data
-from napari_ran.widgets._layers import own_result
+from napari_ran.widgets._layers import Look, own_result, own_results, place_layer, placed
 from napari_ran.widgets.register import RegisterWidget
 from napari_ran.widgets.registering import work
 from napari_ran.widgets.registering.export import ExportDialog
@@ -459,6 +459,19 @@ def test_the_transform_is_exported_for_another_tool(
         widget.export(tmp_path / "nowhere" / "field.h5", "itk")
     assert "does not exist" in widget.message.text.text()
     assert widget.outcome.export_button.isEnabled()
+
+
+def test_a_new_result_leaves_the_layers_of_other_widgets(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    run(widget, qtbot)
+    fixed = widget.result.fixed
+    layer = placed(to_layer_data(fixed), "compare-demons", Look.of_images(fixed, fixed))
+    other = place_layer(viewer, "compare-demons", layer)
+    widget.setup.result_boxes["difference"].setChecked(False)
+    run(widget, qtbot)
+    assert other in viewer.layers
+    assert "difference" not in own_results(viewer)
 
 
 def test_a_folder_that_cannot_be_written_is_named(docked: Made, qtbot: Any, tmp_path: Path) -> None:

@@ -89,6 +89,13 @@ class Source:
             raise ran.InputError(self.argument, f"'{self.name}' holds no points", "Draw some, or choose none")
         return self._converted(lambda: convert.landmarks_from_layer(self.data, self.matrix, self.name))
 
+    def converted(self) -> ran.Image | ran.Labels | ran.Landmarks:
+        """Convert to what the layer was chosen as, which the last word of `argument` says."""
+        kind = self.argument.rpartition("_")[2]
+        if kind in ("labels", "mask", "regions"):
+            return self.labels()
+        return self.landmarks() if kind == "landmarks" else self.image()
+
     def _converted(self, conversion: Callable[[], T]) -> T:
         try:
             return conversion()
@@ -123,10 +130,22 @@ class Look:
         units = tuple(fixed.units)[-space:]
         return cls(tuple(moving.contrast_limits), tuple(fixed.contrast_limits), units, millimetres(units, fixed.name))
 
+    @classmethod
+    def of_images(cls, fixed: ran.Image, moving: ran.Image) -> Look:
+        """Choose a look for images that are in no layers yet."""
+        ndim = fixed.grid.ndim
+        return cls(_window(moving), _window(fixed), ("mm",) * ndim, [1.0] * ndim)
+
 
 def line_distance(grid: ran.Grid) -> float:
     """Return a distance in mm that leaves the lines of the deformed grid apart: at least seven voxels."""
     return max(float(grid.extent.max()) / 20, 7 * float(grid.spacing[:2].max()))
+
+
+def styled(layer: LayerData, **style: Any) -> LayerData:
+    """Return a layer with other keyword arguments of `Layer.create`."""
+    data, kwargs, kind = layer
+    return data, kwargs | style, kind
 
 
 def placed(layer: LayerData, key: str, look: Look) -> LayerData:
@@ -139,18 +158,27 @@ def placed(layer: LayerData, key: str, look: Look) -> LayerData:
     return np.ascontiguousarray(data), kwargs, kind
 
 
-def difference_layer(fixed: ran.Image, warped: ran.Image) -> LayerData:
-    """Return warped minus fixed as a layer, from blue to red."""
-    difference = warped.array - fixed.array
-    largest = float(np.percentile(np.abs(difference[(slice(None, None, 2),) * difference.ndim]), 99.5)) or 1.0
-    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(difference), fixed.grid, "difference"))
-    return data, kwargs | {"contrast_limits": (-largest, largest), "colormap": "bwr"}, kind
+def difference_layer(fixed: ran.Image, warped: ran.Image, largest: float | None = None) -> LayerData:
+    """Return warped minus fixed as a layer, from blue to red; `largest` is the end of the scale, else chosen."""
+    image = ran.Image(torch.from_numpy(warped.array - fixed.array), fixed.grid, "difference")
+    largest = largest or largest_difference(fixed, warped) or 1.0
+    return styled(convert.to_layer_data(image), contrast_limits=(-largest, largest), colormap="bwr")
 
 
-def window(image: ran.Image) -> tuple[float, float]:
+def largest_difference(fixed: ran.Image, warped: ran.Image) -> float:
+    """Return how far two images lie apart, but for the largest half percent."""
+    return float(np.percentile(_thinned(np.abs(warped.array - fixed.array)), 99.5))
+
+
+def _window(image: ran.Image) -> tuple[float, float]:
     """Return contrast limits for an image that is in no layer yet."""
-    low, high = np.percentile(image.array[(slice(None, None, 2),) * image.grid.ndim], [0.5, 99.5])
+    low, high = np.percentile(_thinned(image.array), [0.5, 99.5])
     return float(low), max(float(high), float(low) + 1e-6)
+
+
+def _thinned(array: Any) -> Any:
+    """Every second value along each axis: enough for percentiles."""
+    return array[(slice(None, None, 2),) * array.ndim]
 
 
 def own_result(layer: Layer) -> str | None:
@@ -159,6 +187,12 @@ def own_result(layer: Layer) -> str | None:
     if not isinstance(mark, Mapping) or mark.get(IDENTITY) != str(layer.unique_id):
         return None
     return mark.get(OWNER)
+
+
+def own_results(viewer: Any) -> dict[str, Layer]:
+    """Return the results among a viewer's layers by what they are, from the bottom up."""
+    marks = ((own_result(layer), layer) for layer in viewer.layers)
+    return {mark: layer for mark, layer in marks if mark is not None}
 
 
 @contextmanager
@@ -177,7 +211,7 @@ def still(viewer: Any) -> Iterator[None]:
 def place_layer(viewer: Any, key: str, layer_data: LayerData) -> Layer:
     """Put a result layer into the viewer: into the layer of the last run if that is still there, else on top."""
     data, kwargs, kind = layer_data
-    old = next((layer for layer in viewer.layers if own_result(layer) == key), None)
+    old = own_results(viewer).get(key)
     if old is not None and old.ndim == len(kwargs["affine"]) - 1:
         with still(viewer):
             _update(old, data, kwargs)

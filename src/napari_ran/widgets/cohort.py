@@ -24,7 +24,7 @@ from napari_ran.cohort import original_files, read_outcomes
 from napari_ran.io import load_image, load_labels
 from napari_ran.io.layers import LayerData, to_layer_data
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._layers import Look, difference_layer, own_result, place_layer, placed, window
+from napari_ran.widgets._layers import Look, difference_layer, own_results, place_layer, placed, styled
 from napari_ran.widgets._message import MessagePanel
 from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets._worker import Task, Work, Worker
@@ -168,14 +168,13 @@ class CohortWidget(DockedWidget):
 
     def _on_opened(self, opened: tuple[str, list[tuple[str, LayerData]]]) -> None:
         name, layers = opened
-        marks, before = {mark for mark, _ in layers}, {layer.name for layer in self.viewer.layers}
-        for layer in list(self.viewer.layers):
-            mark = own_result(layer) or ""
+        marks, before = {mark for mark, _ in layers}, own_results(self.viewer)
+        for mark, layer in before.items():
             if mark.startswith(PREFIX) and mark not in marks:
                 self.viewer.layers.remove(layer)
         for mark, data in layers:
             layer = place_layer(self.viewer, mark, data)
-            if isinstance(layer, Labels) and layer.name not in before:
+            if isinstance(layer, Labels) and mark not in before:
                 layer.contour = 2  # both images stay to be seen
         self.status.setText(f"{name}, {self.table.currentRow() + 1} of {len(self.rows)}")
 
@@ -202,7 +201,7 @@ def opening_work(name: str, folder: Path) -> Work:
         yield from ()
         files = original_files(folder)
         fixed, warped = load_image(files["fixed"]), load_image(folder / "warped.nii.gz")
-        look = Look(window(warped), window(fixed), ("mm",) * fixed.grid.ndim, [1.0] * fixed.grid.ndim)
+        look = Look.of_images(fixed, warped)
         layers = [
             _layer("fixed", to_layer_data(fixed), look, contrast_limits=look.fixed_limits),
             _layer("warped", to_layer_data(warped), look, contrast_limits=look.limits, opacity=0.5),
@@ -220,9 +219,8 @@ def opening_work(name: str, folder: Path) -> Work:
 
 def _layer(name: str, layer: LayerData, look: Look, **style: Any) -> tuple[str, LayerData]:
     """Return a layer with its mark, which is its name too."""
-    data, kwargs, kind = layer
     mark = f"{PREFIX}{name}"
-    return mark, placed((data, kwargs | {"name": mark} | style, kind), mark, look)
+    return mark, placed(styled(layer, name=mark, **style), mark, look)
 
 
 def _cell(text: str) -> QTableWidgetItem:

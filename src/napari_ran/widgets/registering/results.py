@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 import napari_ran as ran
 from napari_ran.io import layers as convert
 from napari_ran.io.layers import LayerData
-from napari_ran.widgets._layers import Look, difference_layer, line_distance, own_result, place_layer, placed
+from napari_ran.widgets._layers import Look, difference_layer, line_distance, own_results, place_layer, placed, styled
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ TURN_MS = 20
 def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Iterator[tuple[str, LayerData]]:
     """Yield the chosen layers of a result, ready to be added: all computing is done here, none in the viewer."""
     makers: dict[str, Callable[[], LayerData]] = {
-        "warped": lambda: _warped(result, look),
+        "warped": lambda: styled(convert.to_layer_data(result.warped), name="warped", contrast_limits=look.limits),
         "checkerboard": lambda: _checkerboard(result, look),
         "difference": lambda: difference_layer(result.fixed, result.warped),
         "vectors": lambda: convert.vectors_layer(result.field, "displacement vectors", 6_000),
@@ -67,10 +68,9 @@ def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Itera
         "jacobian": lambda: convert.jacobian_layer(result.field),
         "consistency": lambda: _consistency(result),
     }
-    if result.warped_labels is not None:
-        makers["labels"] = lambda: convert.to_layer_data(result.warped_labels)  # type: ignore[arg-type]  # not None
-    if result.warped_landmarks is not None:
-        makers["landmarks"] = lambda: convert.to_layer_data(result.warped_landmarks)  # type: ignore[arg-type]  # not None
+    for key, carried in (("labels", result.warped_labels), ("landmarks", result.warped_landmarks)):
+        if carried is not None:
+            makers[key] = partial(convert.to_layer_data, carried)
     for kind in RESULTS:
         if kind.key in keys and kind.key in makers:
             yield kind.key, _finished(kind.key, makers[kind.key](), look)
@@ -78,15 +78,8 @@ def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Itera
 
 def _finished(key: str, layer: LayerData, look: Look) -> LayerData:
     """Give a layer its name, its visibility and its place."""
-    data, kwargs, kind = layer
     names = {"labels": "warped labels", "landmarks": "warped points"}
-    shown = {"name": names.get(key, kwargs["name"]), "visible": key in VISIBLE}
-    return placed((data, kwargs | shown, kind), key, look)
-
-
-def _warped(result: ran.Registration, look: Look) -> LayerData:
-    data, kwargs, kind = convert.to_layer_data(result.warped)
-    return data, kwargs | {"name": "warped", "contrast_limits": look.limits}, kind
+    return placed(styled(layer, name=names.get(key, layer[1]["name"]), visible=key in VISIBLE), key, look)
 
 
 def _checkerboard(result: ran.Registration, look: Look) -> LayerData:
@@ -99,8 +92,8 @@ def _checkerboard(result: ran.Registration, look: Look) -> LayerData:
         shape = [-1 if a == axis else 1 for a in range(grid.ndim)]
         parity = parity + (np.arange(n) * spacing // tile).astype(np.int32).reshape(shape)
     picture = np.where(parity % 2 == 0, _scaled(fixed, look.fixed_limits), _scaled(warped, look.limits))
-    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(picture), grid, "checkerboard"))
-    return data, kwargs | {"contrast_limits": (0.0, 1.0)}, kind
+    image = ran.Image(torch.from_numpy(picture), grid, "checkerboard")
+    return styled(convert.to_layer_data(image), contrast_limits=(0.0, 1.0))
 
 
 def _scaled(values: Any, limits: tuple[float, float]) -> Any:
@@ -108,9 +101,9 @@ def _scaled(values: Any, limits: tuple[float, float]) -> Any:
 
 
 def _consistency(result: ran.Registration) -> LayerData:
-    data, kwargs, kind = convert.to_layer_data(result.inverse_consistency)
-    limits = (0.0, max(float(np.percentile(data, 99.5)), 1e-3))
-    return data, kwargs | {"name": "inverse consistency (mm)", "colormap": "magma", "contrast_limits": limits}, kind
+    layer = convert.to_layer_data(result.inverse_consistency)
+    limits = (0.0, max(float(np.percentile(layer[0], 99.5)), 1e-3))
+    return styled(layer, name="inverse consistency (mm)", colormap="magma", contrast_limits=limits)
 
 
 class _WithoutCollection:
@@ -140,9 +133,12 @@ class ResultLayers(QObject):
     -------
     done : ()
         All layers are in the viewer.
+    failed : object
+        The exception with which napari refused one; the others are not added.
     """
 
     done = Signal()
+    failed = Signal(object)
 
     def __init__(self, viewer: Any, parent: QObject) -> None:
         super().__init__(parent)
@@ -156,10 +152,11 @@ class ResultLayers(QObject):
         self.destroyed.connect(self._uncollected.end)
 
     def place(self, layers: list[tuple[str, LayerData]]) -> None:
-        """Replace the viewer's result layers by these; results that are not among them are removed."""
-        keys = {key for key, _ in layers}
-        for layer in [layer for layer in self._viewer.layers if own_result(layer) not in keys | {None}]:
-            self._viewer.layers.remove(layer)
+        """Replace the layers of the last result by these; those that are not among them are removed."""
+        stale = {kind.key for kind in RESULTS} - {key for key, _ in layers}
+        for key, layer in own_results(self._viewer).items():
+            if key in stale:
+                self._viewer.layers.remove(layer)
         self._pending = list(layers)
         self._uncollected.begin()
         self._turn.start()
@@ -179,13 +176,13 @@ class ResultLayers(QObject):
         key, data = self._pending.pop(0)
         try:
             place_layer(self._viewer, key, data)
-        except Exception:
+        except Exception as error:  # shown to the user, whatever it is
             self.stop()
-            raise
-        self._turn.start()
+            self.failed.emit(error)
+        else:
+            self._turn.start()
 
     def _select_warped(self) -> None:
         """Leave the layer controls on what is seen."""
-        warped = next((layer for layer in self._viewer.layers if own_result(layer) == "warped"), None)
-        if warped is not None:
+        if (warped := own_results(self._viewer).get("warped")) is not None:
             self._viewer.layers.selection.active = warped
