@@ -169,6 +169,21 @@ def test_cancel_keeps_what_is_finished(docked: Made, qtbot: Any) -> None:
     assert widget.run_button.isEnabled()
 
 
+def test_a_file_that_cannot_be_written_leaves_the_run_alone(docked: Made, qtbot: Any) -> None:
+    _, widget = docked
+    widget.tick("start", "no network + field", "demons")
+    widget.run()
+    widget.found.failed.emit(ran.OutputError("table.csv", "the disk is full", "Free some space"))
+    assert "The disk is full" in widget.message.text.text()
+    assert widget.cancel_button.isEnabled()
+    assert not widget.run_button.isEnabled()
+    widget.cancel()
+    widget.tick("start")
+    assert not widget.run_button.isEnabled()  # before the run has come to its end
+    rest(widget, qtbot)
+    assert widget.run_button.isEnabled()
+
+
 def test_numbers_that_are_missing_come_last_in_either_order(qtbot: Any) -> None:
     table = ComparisonTable()
     qtbot.addWidget(table)
@@ -216,6 +231,9 @@ def test_systems_follow_the_images_dimension(docked: Made) -> None:
     assert "general-3d" in names
     assert "general-2d" not in names
     assert widget.systems.item(names.index("demons")).checkState() == Qt.CheckState.Checked
+    series = viewer.add_image(np.zeros((6, 8, 8)), name="series", axis_labels=("t", "y", "x"))
+    widget.choices.choose("fixed", series)
+    assert "general-2d" in [widget.systems.item(row).text() for row in range(widget.systems.count())]
 
 
 def test_the_dock_can_be_closed_while_it_works(docked: Made, qtbot: Any) -> None:

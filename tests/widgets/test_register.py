@@ -405,6 +405,8 @@ def test_the_result_is_saved(docked: Made, qtbot: Any, tmp_path: Path) -> None:
     assert widget.outcome.save_button.isEnabled()
     with qtbot.waitSignal(widget.saver.finished, timeout=30_000):
         widget.save(tmp_path / "out")
+        assert not widget.outcome.export_button.isEnabled()  # it would end the saving
+    assert widget.outcome.export_button.isEnabled()
     assert {"warped.nii.gz", "report.json", "settings.yaml"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert "Saved to" in widget.progress.status.text()
 
@@ -472,6 +474,24 @@ def test_a_new_result_leaves_the_layers_of_other_widgets(docked: Made, qtbot: An
     run(widget, qtbot)
     assert other in viewer.layers
     assert "difference" not in own_results(viewer)
+
+
+def test_a_layer_that_napari_refuses_is_said_and_the_next_run_works(
+    docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no room on the graphics card")
+
+    with monkeypatch.context() as patch, qtbot.waitSignal(widget.placer.failed, timeout=30_000):
+        patch.setattr("napari_ran.widgets.registering.results.place_layer", refuse)
+        widget.register()
+    assert "no room on the graphics card" in widget.message.text.text()
+    assert widget.register_button.isEnabled()
+    run(widget, qtbot)
+    assert "warped" in [own_result(layer) for layer in viewer.layers]
 
 
 def test_a_folder_that_cannot_be_written_is_named(docked: Made, qtbot: Any, tmp_path: Path) -> None:

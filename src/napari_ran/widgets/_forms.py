@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
     QSpinBox,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_ran.config import FrozenConfig
 from napari_ran.errors import InputError
@@ -155,15 +156,13 @@ class ConfigForm(QObject):
     def set_choices(self, path: str, choices: list[tuple[str, str]]) -> None:
         """Offer other values for a setting that is chosen from a list; what is chosen stays chosen."""
         box = self.editors[path]
-        if not isinstance(box, QComboBox):
+        if not isinstance(box, _Combo):
             raise TypeError(f"{path} is not chosen from a list")
         value = box.currentData()
-        blocked = box.blockSignals(True)
-        box.clear()
-        for one, text in choices:
-            box.addItem(text, one)
-        show_value(box, value)
-        box.blockSignals(blocked)
+        with signals_blocked(box):
+            box.clear()
+            box.offer(choices)
+            show_value(box, value)
 
 
 class _Combo(QComboBox):
@@ -176,6 +175,11 @@ class _Combo(QComboBox):
         self.setMinimumContentsLength(4)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)  # long layer names must not widen it
         self.setMinimumWidth(110)
+
+    def offer(self, choices: Iterable[tuple[Any, str]]) -> None:
+        """Add choices: what each is, and its text."""
+        for value, text in choices:
+            self.addItem(text, value)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
         """Scroll the form, not the choice."""
@@ -220,19 +224,21 @@ class _Line(QLineEdit):
             self.setPlaceholderText(AUTOMATIC)
 
 
-def button(text: str, tooltip: str, slot: Callable[[], Any]) -> QPushButton:
-    """Return a button that says what it does, and does it."""
+def button(text: str, tooltip: str, slot: Callable[[], Any] | None = None) -> QPushButton:
+    """Return a button that says what it does, and does it if it is told how."""
     made = QPushButton(text)
     made.setToolTip(f"<p>{tooltip}</p>")
-    made.clicked.connect(slot)
+    if slot is not None:
+        made.clicked.connect(slot)
     return made
 
 
-def combo(accessible_name: str, tooltip: str) -> QComboBox:
-    """Return an empty combo box fit for a scrolled form."""
+def combo(accessible_name: str, tooltip: str, choices: Iterable[tuple[Any, str]] = ()) -> QComboBox:
+    """Return a combo box fit for a scrolled form; of each choice, what it is and its text."""
     box = _Combo()
     box.setAccessibleName(accessible_name)
     box.setToolTip(f"<p>{tooltip}</p>")
+    box.offer(choices)
     return box
 
 
@@ -242,8 +248,7 @@ def _editor(setting: Setting, choices: list[tuple[str, str]] | None) -> QWidget:
         choices = choices or [(value, str(value)) for value in get_args(setting.kind)]
     if choices is not None:
         box = _Combo()
-        for value, text in choices:
-            box.addItem(text, value)
+        box.offer(choices)
         return box
     if setting.kind is bool:
         return QCheckBox()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QIcon
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QScrollArea, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 
@@ -31,6 +31,17 @@ class Section(QCollapsible):
 
     def _show_arrow(self, expanded: bool) -> None:
         self.setText(f"{'▾' if expanded else '▸'}  {self._title}")
+
+
+def page_column(page: QWidget, *parts: QWidget) -> QVBoxLayout:
+    """Put parts below each other on a page that scrolls; what is left of the height stays empty below them."""
+    column = QVBoxLayout(page)
+    column.setContentsMargins(4, 6, 8, 6)
+    column.setSpacing(8)
+    for part in parts:
+        column.addWidget(part)
+    column.addStretch(1)
+    return column
 
 
 def form_layout(owner: QWidget) -> QFormLayout:

@@ -1,6 +1,8 @@
-"""How far a run is."""
+"""How far a run is, and numbers of things in words."""
 
 from __future__ import annotations
+
+from itertools import takewhile
 
 from qtpy.QtWidgets import (
     QLabel,
@@ -25,8 +27,8 @@ STAGES = {
 class ProgressPanel(QWidget):
     """The stage's name and one bar over all stages."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setAccessibleName("Status")
@@ -44,15 +46,19 @@ class ProgressPanel(QWidget):
 
     def show_event(self, stage: str, step: int, total: int, message: str = "") -> None:
         """Show how far a run is."""
-        names = list(STAGES)
         title, share = STAGES.get(stage, (stage.capitalize(), 0))
-        done = sum(STAGES[name][1] for name in names[: names.index(stage)]) if stage in STAGES else 0
+        before = takewhile(lambda name: name != stage, STAGES) if stage in STAGES else ()
+        done = sum(STAGES[name][1] for name in before)
         fraction = min(step / total, 1.0) if total else 0.0
         whole = sum(weight for _, weight in STAGES.values())
-        self.bar.show()
-        self.bar.setValue(int(1000 * (done + share * fraction) / whole))
+        self.show_share((done + share * fraction) / whole)
         steps = f", step {step} of {total}" if total > 1 else ""
         self.say(f"{title}{steps}" + (f": {message}" if message else ""))
+
+    def show_share(self, share: float) -> None:
+        """Show which share of the work is done, from 0 to 1."""
+        self.bar.show()
+        self.bar.setValue(int(1000 * share))
 
     def say(self, text: str) -> None:
         """Show a line of status."""
@@ -64,3 +70,8 @@ class ProgressPanel(QWidget):
         self.bar.hide()
         self.bar.setValue(0)
         self.say(text)
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things in words, such as "1 layer" or "2 layers"."""
+    return f"{number} {thing}{'s' * (number != 1)}"

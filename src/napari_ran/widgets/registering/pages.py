@@ -8,10 +8,8 @@ import torch
 from qtpy.QtWidgets import (
     QCheckBox,
     QGroupBox,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -20,8 +18,8 @@ import napari_ran as ran
 from napari_ran.config import PRESETS
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.widgets._combos import NONE, RegistrationChoices
-from napari_ran.widgets._forms import ConfigForm
-from napari_ran.widgets._layout import Section, form_layout
+from napari_ran.widgets._forms import ConfigForm, button
+from napari_ran.widgets._layout import Section, form_layout, page_column, row_of_widgets
 from napari_ran.widgets._models import models
 from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets._plot import MetricPlot
@@ -87,16 +85,8 @@ class SetupPage(QWidget):
         self.choices = RegistrationChoices(viewer, self)
         self.form = ConfigForm(ran.RegistrationConfig, _choices(), LABELS, self)
         self.form.start_from(ran.RegistrationConfig(keep_levels=True))  # here one wants to look inside afterwards
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        layout.setSpacing(8)
-        layout.addWidget(self._images_group())
-        layout.addWidget(self._annotations_section())
-        layout.addWidget(self._method_group())
-        layout.addWidget(self._advanced_section())
-        layout.addWidget(self._results_section())
-        layout.addLayout(self._files_row())
-        layout.addStretch(1)
+        groups = (self._images_group(), self._annotations_section(), self._method_group(), self._advanced_section())
+        page_column(self, *groups, self._results_section(), self._files_row())
         models.changed.connect(self.refresh_models)
 
     def refresh_models(self) -> None:
@@ -110,10 +100,9 @@ class SetupPage(QWidget):
     def _images_group(self) -> QWidget:
         group = QGroupBox("Images")
         form = form_layout(group)
-        for role in ("fixed", "moving"):
-            form.addRow(self.choices.caption(role), self.choices.boxes[role])
-        self.swap_button = QPushButton("Swap fixed and moving")
-        self.swap_button.setToolTip("Exchange the two images, and their labels, points and masks")
+        self.choices.add_to(form, "fixed", "moving")
+        tip = "Exchange the two images, and their labels, points and masks"
+        self.swap_button = button("Swap fixed and moving", tip, self.choices.swap)
         form.addRow("", self.swap_button)
         return group
 
@@ -121,8 +110,7 @@ class SetupPage(QWidget):
         self.annotations = Section("Labels, points, masks, start (optional)")
         content = QWidget()
         form = form_layout(content)
-        for role in self.choices.OPTIONAL:
-            form.addRow(self.choices.caption(role), self.choices.boxes[role])
+        self.choices.add_to(form, *self.choices.OPTIONAL)
         self.initial = QLineEdit()
         self.initial.setPlaceholderText(NONE)
         self.initial.setAccessibleName("Start from")
@@ -164,17 +152,13 @@ class SetupPage(QWidget):
             column.addWidget(box)
         return self.outputs.fill(content)
 
-    def _files_row(self) -> QHBoxLayout:
-        self.load_button = QPushButton("Load settings…")
-        self.load_button.setToolTip("Read the settings from a YAML file, as the command line's --config does")
-        self.export_button = QPushButton("Export settings…")
-        self.export_button.setToolTip("Write these settings to a YAML file for here, Python or the command line")
-        self.reset_button = QPushButton("Defaults")
-        self.reset_button.setToolTip("<p>Show the settings that the form had at first, and remember those</p>")
-        row = QHBoxLayout()
-        for button in (self.reset_button, self.load_button, self.export_button):
-            row.addWidget(button)
-        return row
+    def _files_row(self) -> QWidget:
+        read = "Read the settings from a YAML file, as the command line's --config does"
+        self.load_button = button("Load settings…", read)
+        write = "Write these settings to a YAML file for here, Python or the command line"
+        self.export_button = button("Export settings…", write)
+        self.reset_button = button("Defaults", "Show the settings that the form had at first, and remember those")
+        return row_of_widgets(self.reset_button, self.load_button, self.export_button)
 
 
 class ResultPage(QWidget):
@@ -196,25 +180,19 @@ class ResultPage(QWidget):
         self.notes = QLabel()
         self.notes.setWordWrap(True)
         self.notes.setAccessibleName("What was chosen")
-        self.save_button = QPushButton("Save result…")
-        self.save_button.setToolTip(
-            "<p>Write the warped image, the transform in both directions (ITK .h5, and Learn2Reg), the report, a "
-            "picture and the settings into a folder</p>"
+        self.save_button = button(
+            "Save result…",
+            "Write the warped image, the transform in both directions (ITK .h5, and Learn2Reg), the report, a picture "
+            "and the settings into a folder",
         )
-        self.export_button = QPushButton("Export transform…")
-        self.export_button.setToolTip("<p>Write the transform for ITK, 3D Slicer, ANTs, FSL or Learn2Reg</p>")
-        self.inspect_button = QPushButton("Inspect levels")
-        self.inspect_button.setToolTip(
-            "<p>See what each level of the network did: displacements, heads, confidences, at any voxel</p>"
+        self.export_button = button(
+            "Export transform…", "Write the transform for ITK, 3D Slicer, ANTs, FSL or Learn2Reg"
         )
-        row = QHBoxLayout()
-        row.addWidget(self.inspect_button)
-        row.addWidget(self.save_button)
-        row.addWidget(self.export_button)
-        layout.addWidget(self.plot)
-        layout.addLayout(row)
-        layout.addWidget(self.table)
-        layout.addWidget(self.notes)
+        tip = "See what each level of the network did: displacements, heads, confidences, at any voxel"
+        self.inspect_button = button("Inspect levels", tip)
+        row = row_of_widgets(self.inspect_button, self.save_button, self.export_button)
+        for part in (self.plot, row, self.table, self.notes):
+            layout.addWidget(part)
         layout.addStretch(1)
 
     def show_report(self, report: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 
 class ResultTable(QTableWidget):
@@ -22,8 +22,8 @@ class ResultTable(QTableWidget):
     }
     """What takes too much room in a dock; the tool tip has the whole name."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, len(self.HEADS), parent)
+    def __init__(self) -> None:
+        super().__init__(0, len(self.HEADS))
         self.setHorizontalHeaderLabels(list(self.HEADS))
         self.verticalHeader().hide()
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

@@ -132,11 +132,6 @@ class ProgressPage(QWidget):
         by_time = 0.0 if minutes is None else self.last.seconds / (60 * minutes)
         return min(1.0, max(by_time, self.last.step / self.config.budget.steps))
 
-    def apply_theme(self, event: Any = None) -> None:
-        """Take the viewer's colours."""
-        self.loss.apply_theme()
-        self.figure.apply_theme()
-
     def _begin(self, event: TrainStarted) -> None:
         self.config, self._identity = event.config, event.identity
         self._rate = _Rate()
