@@ -225,8 +225,8 @@ def test_bad_choices_are_said_and_a_failure_stays_in_its_row(
 def test_systems_follow_the_images_dimension(docked: Made) -> None:
     viewer, widget = docked
     widget.tick("demons")
-    volume = viewer.add_image(np.zeros((6, 8, 8)), name="volume")
-    widget.choices.choose("fixed", volume)
+    for role in ("fixed", "moving"):
+        widget.choices.choose(role, viewer.add_image(np.zeros((6, 8, 8)), name=f"{role} volume"))
     names = [widget.systems.item(row).text() for row in range(widget.systems.count())]
     assert "general-3d" in names
     assert "general-2d" not in names
