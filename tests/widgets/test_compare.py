@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from qtpy.QtCore import Qt
 
 import napari_ran as ran
 from napari_ran.benchmark import Compared
+from napari_ran.errors import OutputError
 from napari_ran.io import save_image, save_labels
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets._layers import own_result
 from napari_ran.widgets.compare import CompareWidget
+from napari_ran.widgets.comparison.kept import KeptFields
 from napari_ran.widgets.comparison.results import ALL
 from napari_ran.widgets.comparison.table import ComparisonTable, TableRow, export_table
 
@@ -173,7 +176,7 @@ def test_a_file_that_cannot_be_written_leaves_the_run_alone(docked: Made, qtbot:
     _, widget = docked
     widget.tick("start", "no network + field", "demons")
     widget.run()
-    widget.found.failed.emit(ran.OutputError("table.csv", "the disk is full", "Free some space"))
+    widget.found.failed.emit(OutputError("table.csv", "the disk is full", "Free some space"))
     assert "The disk is full" in widget.message.text.text()
     assert widget.cancel_button.isEnabled()
     assert not widget.run_button.isEnabled()
@@ -192,6 +195,13 @@ def test_numbers_that_are_missing_come_last_in_either_order(qtbot: Any) -> None:
     assert table.names() == ["a", "b", "none"]
     table.sortItems(1, Qt.SortOrder.DescendingOrder)
     assert table.names() == ["b", "a", "none"]
+
+
+def test_a_full_disk_is_said_where_a_field_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    field = ran.DisplacementField.identity(ran.phantom_2d().fixed.grid)
+    monkeypatch.setattr(np, "save", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(OutputError, match="could not be kept"):
+        KeptFields().put("one", Compared("start", field=field))
 
 
 def test_the_table_of_pairs_with_other_systems_than_the_one_that_is_shown_is_written(tmp_path: Path) -> None:
