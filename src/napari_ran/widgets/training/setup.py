@@ -311,8 +311,7 @@ def _rows(choices: LayerChoices) -> QWidget:
     content = QWidget()
     form = form_layout(content)
     form.setContentsMargins(0, 0, 0, 0)
-    for role, box in choices.boxes.items():
-        form.addRow(choices.caption(role), box)
+    choices.add_to(form, *choices.boxes)
     return content
 
 
