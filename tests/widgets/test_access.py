@@ -11,14 +11,15 @@ from qtpy.QtWidgets import QAbstractSpinBox, QLineEdit, QPushButton, QScrollArea
 
 from napari_ran.config import RegistrationConfig, TrainConfig
 from napari_ran.widgets._access import Spoken, controls, name_of, plain, tips_of
-from napari_ran.widgets._export import ExportDialog
-from napari_ran.widgets._forms import ConfigForm, _fields, _helps
+from napari_ran.widgets._fields import settings_of
+from napari_ran.widgets._forms import ConfigForm
 from napari_ran.widgets.apply import ApplyWidget
 from napari_ran.widgets.cohort import CohortWidget
 from napari_ran.widgets.compare import CompareWidget
 from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.inspection.foreign import FieldDialog
 from napari_ran.widgets.register import RegisterWidget
+from napari_ran.widgets.registering.export import ExportDialog
 from napari_ran.widgets.train import TrainWidget
 from napari_ran.widgets.welcome import WelcomeWidget
 
@@ -107,10 +108,10 @@ def test_a_new_tool_tip_is_spoken_too(qtbot: Any) -> None:
 @pytest.mark.parametrize("config", [RegistrationConfig, TrainConfig])
 def test_every_number_says_what_it_is_counted_in_and_every_setting_its_default(config: Any, qtbot: Any) -> None:
     form = ConfigForm(config)
-    helps, fields = dict(_helps(config)), dict(_fields(config))
-    numbers = [path for path in fields if isinstance(form.editors[path], QAbstractSpinBox)]
+    settings = dict(settings_of(config))
+    numbers = [path for path, editor in form.editors.items() if isinstance(editor, QAbstractSpinBox)]
     assert len(numbers) > 8
-    assert [path for path in numbers if not UNITS.search(helps[path])] == []
+    assert [path for path in numbers if not UNITS.search(settings[path].help)] == []
     for path, editor in form.editors.items():
         assert re.search(r"Default: \S", plain(editor.toolTip())), path
     for editor in form.editors.values():

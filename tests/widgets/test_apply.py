@@ -194,6 +194,22 @@ def test_cancel_keeps_what_is_done_and_layers_may_go_meanwhile(docked: Made, qtb
     assert not widget.cancel_button.isEnabled()
 
 
+def test_a_file_that_cannot_be_read_leaves_the_run_alone(docked: Made, qtbot: Any, tmp_path: Path) -> None:
+    viewer, widget = docked
+    layers = [moving_image(viewer, f"moving {number}") for number in range(3)]
+    shifted().save(tmp_path / "field.h5")
+    open_file(widget, qtbot, tmp_path / "field.h5")
+    widget.layers.tick(*layers)
+    widget.run()
+    widget.source.failed.emit(ran.InputError("path", "it is no transform", "Choose another file"))
+    assert "It is no transform" in widget.message.text.text()
+    assert widget.cancel_button.isEnabled()
+    assert not widget.run_button.isEnabled()
+    qtbot.waitUntil(lambda: widget.runner.task is None, timeout=20_000)
+    assert widget.progress.status.text() == "Done: 3 layers made."
+    assert "moving 2 applied" in viewer.layers
+
+
 def test_closing_the_dock_while_at_work_ends_the_work(docked: Made, qtbot: Any, tmp_path: Path) -> None:
     viewer, widget = docked
     layers = [moving_image(viewer, f"moving {number}") for number in range(10)]

@@ -4,17 +4,22 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
 import napari_ran as ran
+from napari_ran.benchmark import Compared
+from napari_ran.errors import OutputError
 from napari_ran.io import save_image, save_labels
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets._layers import own_result
 from napari_ran.widgets.compare import CompareWidget
+from napari_ran.widgets.comparison.kept import KeptFields
 from napari_ran.widgets.comparison.results import ALL
+from napari_ran.widgets.comparison.table import ComparisonTable, TableRow, export_table
 
 SYSTEMS = ("start", "general-2d", "no network + field", "demons")
 Made = tuple[Any, CompareWidget]
@@ -167,6 +172,46 @@ def test_cancel_keeps_what_is_finished(docked: Made, qtbot: Any) -> None:
     assert widget.run_button.isEnabled()
 
 
+def test_a_file_that_cannot_be_written_leaves_the_run_alone(docked: Made, qtbot: Any) -> None:
+    _, widget = docked
+    widget.tick("start", "no network + field", "demons")
+    widget.run()
+    widget.found.failed.emit(OutputError("table.csv", "the disk is full", "Free some space"))
+    assert "The disk is full" in widget.message.text.text()
+    assert widget.cancel_button.isEnabled()
+    assert not widget.run_button.isEnabled()
+    widget.cancel()
+    widget.tick("start")
+    assert not widget.run_button.isEnabled()  # before the run has come to its end
+    rest(widget, qtbot)
+    assert widget.run_button.isEnabled()
+
+
+def test_numbers_that_are_missing_come_last_in_either_order(qtbot: Any) -> None:
+    table = ComparisonTable()
+    qtbot.addWidget(table)
+    table.fill([TableRow(name, {"dice": dice}) for name, dice in (("a", 0.2), ("none", None), ("b", 0.7))])
+    table.sortItems(1, Qt.SortOrder.AscendingOrder)
+    assert table.names() == ["a", "b", "none"]
+    table.sortItems(1, Qt.SortOrder.DescendingOrder)
+    assert table.names() == ["b", "a", "none"]
+
+
+def test_a_full_disk_is_said_where_a_field_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    field = ran.DisplacementField.identity(ran.phantom_2d().fixed.grid)
+    monkeypatch.setattr(np, "save", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(OutputError, match="could not be kept"):
+        KeptFields().put("one", Compared("start", field=field))
+
+
+def test_the_table_of_pairs_with_other_systems_than_the_one_that_is_shown_is_written(tmp_path: Path) -> None:
+    pairs = {"one": [Compared("start"), Compared("demons")], "two": [Compared("start")]}
+    export_table(tmp_path / "table.csv", pairs, order=["start"])  # as when the second is looked at, after a stop
+    with (tmp_path / "table.csv").open() as file:
+        rows = [(row["case"], row["system"]) for row in csv.DictReader(file)]
+    assert rows == [("one", "start"), ("one", "demons"), ("two", "start")]
+
+
 def test_bad_choices_are_said_and_a_failure_stays_in_its_row(
     docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,12 +235,15 @@ def test_bad_choices_are_said_and_a_failure_stays_in_its_row(
 def test_systems_follow_the_images_dimension(docked: Made) -> None:
     viewer, widget = docked
     widget.tick("demons")
-    volume = viewer.add_image(np.zeros((6, 8, 8)), name="volume")
-    widget.choices.choose("fixed", volume)
+    for role in ("fixed", "moving"):
+        widget.choices.choose(role, viewer.add_image(np.zeros((6, 8, 8)), name=f"{role} volume"))
     names = [widget.systems.item(row).text() for row in range(widget.systems.count())]
     assert "general-3d" in names
     assert "general-2d" not in names
     assert widget.systems.item(names.index("demons")).checkState() == Qt.CheckState.Checked
+    series = viewer.add_image(np.zeros((6, 8, 8)), name="series", axis_labels=("t", "y", "x"))
+    widget.choices.choose("fixed", series)
+    assert "general-2d" in [widget.systems.item(row).text() for row in range(widget.systems.count())]
 
 
 def test_the_dock_can_be_closed_while_it_works(docked: Made, qtbot: Any) -> None:

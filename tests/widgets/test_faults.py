@@ -18,12 +18,13 @@ import napari_ran as ran
 from napari_ran import registration
 from napari_ran.io import save_image
 from napari_ran.io.layers import to_layer_data
-from napari_ran.widgets._layers import RESULTS, own_result
+from napari_ran.widgets._layers import own_result
 from napari_ran.widgets._worker import _TASKS
 from napari_ran.widgets.apply import ApplyWidget
 from napari_ran.widgets.cohort import CohortWidget
 from napari_ran.widgets.compare import CompareWidget
 from napari_ran.widgets.register import RegisterWidget
+from napari_ran.widgets.registering.results import RESULTS
 
 Made = tuple[Any, RegisterWidget]
 QUICK = ran.RegistrationConfig(

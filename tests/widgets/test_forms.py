@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QWidget
 
 from napari_ran.config import FrozenConfig, RegistrationConfig
@@ -42,6 +42,9 @@ class Outer(FrozenConfig):
 
     kind: Literal["a", "b"] = "b"
     size: PositiveFloat | None = Field(None, description="Size in mm.")
+    stiffness: NonNegativeFloat | None = None
+    least: float | None = None
+    window: int | None = Field(None, ge=3, le=15)
     weight: float = Field(1 / 3, ge=0)
     fast: bool = True
     name: str = "x"
@@ -88,6 +91,39 @@ def test_an_optional_number_can_be_left_to_the_program(form: ConfigForm) -> None
     assert form.get().size is None
 
 
+def test_nought_is_a_number_where_the_config_takes_it(form: ConfigForm) -> None:
+    editor = form.editors["stiffness"]
+    assert editor.text() == "auto"
+    editor.stepUp()
+    assert (editor.text(), form.get().stiffness) == ("0", 0)
+    form.set(Outer(stiffness=0.0))
+    assert editor.text() == "0"
+    editor.setValue(editor.minimum())
+    assert (editor.text(), form.get().stiffness) == ("auto", None)
+
+
+def test_an_optional_number_without_a_smallest_is_written(form: ConfigForm) -> None:
+    editor = form.editors["least"]
+    assert (editor.placeholderText(), form.get().least) == ("auto", None)
+    for text, value in (("0", 0), ("-2.5", -2.5), ("", None)):
+        editor.setText(text)
+        assert form.get().least == value
+
+
+def test_an_optional_number_has_the_configs_limits(form: ConfigForm) -> None:
+    editor = form.editors["window"]
+    editor.stepUp()
+    assert (editor.value(), editor.maximum()) == (3, 15)
+    editor.stepDown()
+    assert (editor.text(), form.get().window) == ("auto", None)
+
+
+def test_an_edit_of_the_last_digit_counts(form: ConfigForm) -> None:
+    form.set(Outer(weight=0.0002))
+    form.editors["weight"].setValue(0.0001)
+    assert form.get().weight == 0.0001
+
+
 def test_limits_and_help_come_from_the_config(form: ConfigForm) -> None:
     assert (form.editors["inner.steps"].minimum(), form.editors["inner.steps"].maximum()) == (1, 500)
     assert "from 1 to 500" in form.editors["inner.steps"].toolTip()
@@ -121,7 +157,9 @@ def test_labels_are_buddies_of_their_editors(form: ConfigForm, qtbot: Any) -> No
     qtbot.addWidget(page)
     layout = QFormLayout(page)
     form.add_to(layout, "kind", "inner.steps")
-    assert form.rest("kind", "inner.steps") == ["size", "weight", "fast", "name", "inner.tries", "inner.rates"]
+    assert form.rest("kind", "inner.steps") == [
+        *("size", "stiffness", "least", "window", "weight", "fast", "name", "inner.tries", "inner.rates"),
+    ]
     assert layout.labelForField(form.editors["inner.steps"]).buddy() is form.editors["inner.steps"]
 
 

@@ -18,9 +18,9 @@ from napari_ran.io.checkpoints import ModelCard, save_weights
 from napari_ran.io.layers import napari_affine, to_layer_data
 from napari_ran.models import create_system
 from napari_ran.models.ablation import Ablation
-from napari_ran.widgets._work import Finished
 from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.inspection.foreign import FieldDialog, field_from_layer
+from napari_ran.widgets.registering.work import Finished
 
 Results = dict[int, ran.Registration]
 Make = Callable[..., Any]

@@ -13,11 +13,12 @@ from qtpy.QtWidgets import QLabel
 import napari_ran as ran
 from napari_ran.io import load_field
 from napari_ran.io.layers import to_layer_data
-from napari_ran.widgets import _work
-from napari_ran.widgets._export import ExportDialog
-from napari_ran.widgets._layers import RESULTS, own_result
-from napari_ran.widgets._pages import LABELS, PLAIN
+from napari_ran.widgets._layers import Look, own_result, own_results, place_layer, placed
 from napari_ran.widgets.register import RegisterWidget
+from napari_ran.widgets.registering import work
+from napari_ran.widgets.registering.export import ExportDialog
+from napari_ran.widgets.registering.pages import LABELS, PLAIN
+from napari_ran.widgets.registering.results import RESULTS
 
 Made = tuple[Any, RegisterWidget]
 MATRIX_3D = np.array([[1.1, 0.2, 0, 5], [-0.2, 1.0, 0.3, -7], [0.1, -0.2, 2.0, 11], [0, 0, 0, 1]])
@@ -284,7 +285,7 @@ def test_labels_of_another_grid_are_refused(docked: Made, qtbot: Any) -> None:
 def test_an_error_of_the_program_is_shown_too(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer, widget = docked
     add_pair(viewer)
-    monkeypatch.setattr(_work.ran, "start", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(work.ran, "start", lambda *args, **kwargs: 1 / 0)
     with qtbot.waitSignal(widget.worker.failed, timeout=20_000):
         widget.register()
     assert "ZeroDivisionError" in widget.message.text.text()
@@ -404,6 +405,8 @@ def test_the_result_is_saved(docked: Made, qtbot: Any, tmp_path: Path) -> None:
     assert widget.outcome.save_button.isEnabled()
     with qtbot.waitSignal(widget.saver.finished, timeout=30_000):
         widget.save(tmp_path / "out")
+        assert not widget.outcome.export_button.isEnabled()  # it would end the saving
+    assert widget.outcome.export_button.isEnabled()
     assert {"warped.nii.gz", "report.json", "settings.yaml"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert "Saved to" in widget.progress.status.text()
 
@@ -458,6 +461,37 @@ def test_the_transform_is_exported_for_another_tool(
         widget.export(tmp_path / "nowhere" / "field.h5", "itk")
     assert "does not exist" in widget.message.text.text()
     assert widget.outcome.export_button.isEnabled()
+
+
+def test_a_new_result_leaves_the_layers_of_other_widgets(docked: Made, qtbot: Any) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+    run(widget, qtbot)
+    fixed = widget.result.fixed
+    layer = placed(to_layer_data(fixed), "compare-demons", Look.of_images(fixed, fixed))
+    other = place_layer(viewer, "compare-demons", layer)
+    widget.setup.result_boxes["difference"].setChecked(False)
+    run(widget, qtbot)
+    assert other in viewer.layers
+    assert "difference" not in own_results(viewer)
+
+
+def test_a_layer_that_napari_refuses_is_said_and_the_next_run_works(
+    docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, widget = docked
+    add_pair(viewer)
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no room on the graphics card")
+
+    with monkeypatch.context() as patch, qtbot.waitSignal(widget.placer.failed, timeout=30_000):
+        patch.setattr("napari_ran.widgets.registering.results.place_layer", refuse)
+        widget.register()
+    assert "no room on the graphics card" in widget.message.text.text()
+    assert widget.register_button.isEnabled()
+    run(widget, qtbot)
+    assert "warped" in [own_result(layer) for layer in viewer.layers]
 
 
 def test_a_folder_that_cannot_be_written_is_named(docked: Made, qtbot: Any, tmp_path: Path) -> None:

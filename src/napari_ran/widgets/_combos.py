@@ -6,7 +6,8 @@ from typing import Any
 
 from napari.layers import Image, Labels, Layer, Points
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QComboBox, QLabel
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel
+from superqt.utils import signals_blocked
 
 import napari_ran as ran
 from napari_ran.widgets._forms import combo
@@ -78,9 +79,8 @@ class LayerChoices(QObject):
         for role, (_, title, tip) in self.ROLES.items():
             box = combo(title, tip)
             box.setObjectName(role)
-            box.setProperty("role", role)
             box.activated.connect(self._remember)
-            box.currentIndexChanged.connect(self._tell)
+            box.currentIndexChanged.connect(self.changed)
             self.boxes[role] = box
         self.refresh()
 
@@ -88,12 +88,17 @@ class LayerChoices(QObject):
         """Return the text beside a box."""
         return str(self.ROLES[role][1])
 
-    def caption(self, role: str) -> QLabel:
-        """Return a new label to put beside a box."""
-        caption = QLabel(self.title(role))
-        caption.setBuddy(self.boxes[role])
-        caption.setToolTip(self.boxes[role].toolTip())
-        return caption
+    def titles(self) -> dict[str, str]:
+        """Return what the roles are called, for messages."""
+        return {role: self.title(role) for role in self.ROLES}
+
+    def add_to(self, layout: QFormLayout, *roles: str) -> None:
+        """Put the boxes of some roles into a form layout, with their captions."""
+        for role in roles:
+            caption = QLabel(self.title(role))
+            caption.setBuddy(self.boxes[role])
+            caption.setToolTip(self.boxes[role].toolTip())
+            layout.addRow(caption, self.boxes[role])
 
     def sources(self) -> tuple[dict[str, Source], Look]:
         """Return what is chosen, ready to be converted, and how it looks; of a time series, what the viewer shows.
@@ -139,20 +144,19 @@ class LayerChoices(QObject):
             if before[role] is None and (role not in self.OPTIONAL or box.currentData() is not None):
                 self._chosen_by_user.discard(role)  # what was chosen is gone
         for role, box in self.boxes.items():
-            blocked = box.blockSignals(True)
-            box.clear()
-            if role in self.OPTIONAL:
-                box.addItem(NONE, None)
-            for layer in self._candidates(role):
-                box.addItem(layer.name, layer)
-            chosen = before[role]
-            if chosen is None and role not in self._chosen_by_user:
-                chosen = self._guess(role)
-            self._select(box, chosen)
+            with signals_blocked(box):
+                box.clear()
+                if role in self.OPTIONAL:
+                    box.addItem(NONE, None)
+                for layer in self._candidates(role):
+                    box.addItem(layer.name, layer)
+                chosen = before[role]
+                if chosen is None and role not in self._chosen_by_user:
+                    chosen = self._guess(role)
+                self._select(box, chosen)
             box.setEnabled(box.count() > 0)
             if box.count() == 0:
                 box.setPlaceholderText("open an image first")
-            box.blockSignals(blocked)
         if before != {role: self.layer(role) for role in self.boxes}:
             self.changed.emit()
 
@@ -173,11 +177,8 @@ class LayerChoices(QObject):
             event.value.events.name.disconnect(self.refresh)
         self.refresh()
 
-    def _remember(self, index: int) -> None:
-        self._chosen_by_user.add(self.sender().property("role"))
-
-    def _tell(self, index: int) -> None:
-        self.changed.emit()
+    def _remember(self) -> None:
+        self._chosen_by_user.add(self.sender().objectName())
 
     def _candidates(self, role: str) -> list[Layer]:
         """Layers of the role's type; of our own results those that one may want to register again."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import html
 import math
-import re
-import types
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic.fields import FieldInfo
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
@@ -27,9 +24,11 @@ from qtpy.QtWidgets import (
     QSpinBox,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_ran.config import FrozenConfig
 from napari_ran.errors import InputError
+from napari_ran.widgets._fields import FINEST, Setting, settings_of
 
 AUTOMATIC = "auto"
 """What an optional number shows when it is left to the program."""
@@ -66,12 +65,11 @@ class ConfigForm(QObject):
         self.config = config
         self._base: FrozenConfig = config()
         self._labels = dict(labels or {})
-        self._help = dict(_helps(config))
-        self._fields = dict(_fields(config))
+        self._settings = dict(settings_of(config))
         self._captions: dict[str, QLabel] = {}
         self.editors: dict[str, QWidget] = {}
-        for path, info in self._fields.items():
-            editor = _editor(info, (choices or {}).get(path))
+        for path, setting in self._settings.items():
+            editor = _editor(setting, (choices or {}).get(path))
             editor.setAccessibleName(self.label(path))
             editor.setObjectName(path)
             self.editors[path] = editor
@@ -81,8 +79,8 @@ class ConfigForm(QObject):
         """Show a config, and take it for the one that `reset` returns to and that the tool tips name."""
         self._first = config
         self.set(config)
-        for path in self.editors:
-            self.explain(path, self._help.get(path, ""))
+        for path, setting in self._settings.items():
+            self.explain(path, setting.help)
 
     def explain(self, path: str, text: str) -> None:
         """Say what a setting is when the mouse rests on its editor (rich text), and what it is set to at first."""
@@ -158,15 +156,13 @@ class ConfigForm(QObject):
     def set_choices(self, path: str, choices: list[tuple[str, str]]) -> None:
         """Offer other values for a setting that is chosen from a list; what is chosen stays chosen."""
         box = self.editors[path]
-        if not isinstance(box, QComboBox):
+        if not isinstance(box, _Combo):
             raise TypeError(f"{path} is not chosen from a list")
         value = box.currentData()
-        blocked = box.blockSignals(True)
-        box.clear()
-        for one, text in choices:
-            box.addItem(text, one)
-        show_value(box, value)
-        box.blockSignals(blocked)
+        with signals_blocked(box):
+            box.clear()
+            box.offer(choices)
+            show_value(box, value)
 
 
 class _Combo(QComboBox):
@@ -180,6 +176,11 @@ class _Combo(QComboBox):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)  # long layer names must not widen it
         self.setMinimumWidth(110)
 
+    def offer(self, choices: Iterable[tuple[Any, str]]) -> None:
+        """Add choices: what each is, and its text."""
+        for value, text in choices:
+            self.addItem(text, value)
+
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
         """Scroll the form, not the choice."""
         if self.hasFocus():
@@ -189,134 +190,90 @@ class _Combo(QComboBox):
 
 
 class _Decimal(QDoubleSpinBox):
-    """A box for decimal numbers that shows no more digits than the number has."""
+    """A box for decimal numbers that shows no more digits than the number has.
+
+    Attributes
+    ----------
+    exact : float or None
+        The number that it was given, which may be finer than what it shows; None once it was edited.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exact: float | None = None
+        self.setDecimals(-round(math.log10(FINEST)))
+        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.valueChanged.connect(self._edited)
 
     def textFromValue(self, value: float) -> str:  # noqa: N802 (Qt's name)
         """Return the number without zeros at its end."""
         text, point = str(super().textFromValue(value)), self.locale().decimalPoint()
         return text.rstrip("0").removesuffix(point) if point in text else text
 
+    def _edited(self) -> None:
+        self.exact = None
 
-def button(text: str, tooltip: str, slot: Callable[[], Any]) -> QPushButton:
-    """Return a button that says what it does, and does it."""
+
+class _Line(QLineEdit):
+    """A line of text, or of YAML for what is no text."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.optional, self.is_yaml = setting.optional, setting.kind is not str
+        if self.is_yaml and self.optional:
+            self.setPlaceholderText(AUTOMATIC)
+
+
+def button(text: str, tooltip: str, slot: Callable[[], Any] | None = None) -> QPushButton:
+    """Return a button that says what it does, and does it if it is told how."""
     made = QPushButton(text)
     made.setToolTip(f"<p>{tooltip}</p>")
-    made.clicked.connect(slot)
+    if slot is not None:
+        made.clicked.connect(slot)
     return made
 
 
-def combo(accessible_name: str, tooltip: str) -> QComboBox:
-    """Return an empty combo box fit for a scrolled form."""
+def combo(accessible_name: str, tooltip: str, choices: Iterable[tuple[Any, str]] = ()) -> QComboBox:
+    """Return a combo box fit for a scrolled form; of each choice, what it is and its text."""
     box = _Combo()
     box.setAccessibleName(accessible_name)
     box.setToolTip(f"<p>{tooltip}</p>")
+    box.offer(choices)
     return box
 
 
-def _is_config(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, FrozenConfig)
-
-
-def _fields(config: type[FrozenConfig], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    for name, info in config.model_fields.items():
-        if _is_config(info.annotation):
-            yield from _fields(info.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]  # checked above
-        else:
-            yield prefix + name, info
-
-
-def _helps(config: type[FrozenConfig], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield path and help of every setting: the field's description, else the docstring's Attributes section."""
-    documented = _attributes(config.__doc__ or "")
-    for name, info in config.model_fields.items():
-        if _is_config(info.annotation):
-            yield from _helps(info.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]  # checked above
-        else:
-            yield prefix + name, info.description or documented.get(name, "")
-
-
-def _attributes(docstring: str) -> dict[str, str]:
-    """Return the explanations of a numpy docstring's Attributes section, by name."""
-    _, _, section = docstring.partition("Attributes\n")
-    found: dict[str, str] = {}
-    names: list[str] = []
-    indent = len(section) - len(section.lstrip(" ")) if section else 0
-    for line in section.splitlines()[1:]:
-        heading = re.match(rf" {{{indent}}}(\w[\w, ]*?)\s*:", line)
-        if heading:
-            names = [name.strip() for name in heading.group(1).split(",")]
-        elif line.strip():
-            for name in names:
-                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
-    return {name: re.sub(r"``([^`]*)``|`([^`]*)`", r"<i>\1\2</i>", text) for name, text in found.items()}
-
-
-def _editor(info: FieldInfo, choices: list[tuple[str, str]] | None) -> QWidget:
-    """Return the editor that suits a field's type."""
-    annotation, optional = _without_none(info.annotation)
-    if get_origin(annotation) is Literal:
-        choices = choices or [(value, str(value)) for value in get_args(annotation)]
+def _editor(setting: Setting, choices: list[tuple[str, str]] | None) -> QWidget:
+    """Return the editor that suits a setting's type."""
+    if get_origin(setting.kind) is Literal:
+        choices = choices or [(value, str(value)) for value in get_args(setting.kind)]
     if choices is not None:
         box = _Combo()
-        for value, text in choices:
-            box.addItem(text, value)
+        box.offer(choices)
         return box
-    if annotation is bool:
+    if setting.kind is bool:
         return QCheckBox()
-    if annotation in (int, float):
-        return _number(annotation, info, optional)
-    line = QLineEdit()
-    line.setProperty("optional", optional)
-    if annotation is not str:
-        line.setProperty("yaml", True)
-        line.setPlaceholderText(AUTOMATIC if optional else "")
-    return line
+    if setting.kind in (int, float) and not (setting.optional and setting.low is None):
+        return _number(setting)
+    return _Line(setting)
 
 
-def _number(kind: type, info: FieldInfo, optional: bool) -> QAbstractSpinBox:
-    low, high = _limits(info)
-    if kind is int:
+def _number(setting: Setting) -> QAbstractSpinBox:
+    """Return a box for numbers; one that can be left to the program is, one step below the smallest number."""
+    low = -_LARGEST if setting.low is None else setting.low
+    high = _LARGEST if setting.high is None else setting.high
+    if setting.kind is int:
         spin: Any = QSpinBox()
-        spin.setRange(int(low if low is not None else -_LARGEST), int(high if high is not None else _LARGEST))
+        spin.setRange(int(low) - setting.optional, int(high))
         spin.setGroupSeparatorShown(True)
     else:
         spin = _Decimal()
-        spin.setDecimals(4)
-        spin.setRange(low if low is not None else -_LARGEST, high if high is not None else _LARGEST)
-        spin.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-    if optional:
-        spin.setMinimum(0)
+        spin.setRange(low - FINEST * setting.optional, high)
+    if setting.optional:
         spin.setSpecialValueText(AUTOMATIC)
-        spin.setProperty("optional", True)
     spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     spin.setKeyboardTracking(False)
     spin.setMinimumWidth(130)
     return spin
-
-
-def _limits(info: FieldInfo) -> tuple[float | None, float | None]:
-    """Return the smallest and largest value that a field accepts, where it says so."""
-    low: float | None = None
-    high: float | None = None
-    step = 1 if _without_none(info.annotation)[0] is int else 1e-4
-    for rule in info.metadata:
-        low = rule.ge if getattr(rule, "ge", None) is not None else low
-        low = rule.gt + step if getattr(rule, "gt", None) is not None else low
-        high = rule.le if getattr(rule, "le", None) is not None else high
-        high = rule.lt - step if getattr(rule, "lt", None) is not None else high
-    return low, high
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """Return the type of an optional field, stripped of constraints, and whether it may be None."""
-    optional = False
-    if get_origin(annotation) in (Union, types.UnionType):
-        parts = [part for part in get_args(annotation) if part is not type(None)]
-        optional = len(parts) < len(get_args(annotation))
-        annotation = parts[0] if len(parts) == 1 else annotation
-    while hasattr(annotation, "__metadata__"):  # Annotated, as PositiveFloat is
-        annotation = get_args(annotation)[0]
-    return annotation, optional
 
 
 def _at(values: Any, path: str) -> Any:
@@ -360,16 +317,14 @@ def value_of(editor: QWidget, path: str) -> Any:
         return editor.currentData()
     if isinstance(editor, QCheckBox):
         return editor.isChecked()
+    if isinstance(editor, _Decimal) and editor.exact is not None:
+        return editor.exact
     if isinstance(editor, QSpinBox | QDoubleSpinBox):
-        exact = editor.property("exact")
-        if exact is not None and math.isclose(
-            editor.value(), exact, abs_tol=10.0 ** -(editor.decimals() if isinstance(editor, QDoubleSpinBox) else 0)
-        ):
-            return exact  # a value finer than the box shows, untouched since it was loaded
-        return None if editor.property("optional") and editor.value() == 0 else editor.value()
+        automatic = editor.specialValueText() and editor.value() == editor.minimum()
+        return None if automatic else editor.value()
     text = editor.text().strip()
-    if not editor.property("yaml"):
-        return None if editor.property("optional") and not text else text
+    if not editor.is_yaml:
+        return None if editor.optional and not text else text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -384,13 +339,11 @@ def show_value(editor: QWidget, value: Any) -> None:
         editor.setCurrentIndex(editor.findData(value))
     elif isinstance(editor, QCheckBox):
         editor.setChecked(bool(value))
-    elif isinstance(editor, QSpinBox):
-        editor.setProperty("exact", None)
-        editor.setValue(value or 0)
-    elif isinstance(editor, QDoubleSpinBox):
-        editor.setProperty("exact", value)
-        editor.setValue(value or 0.0)
-    elif editor.property("yaml") and value is not None:
+    elif isinstance(editor, QSpinBox | QDoubleSpinBox):
+        editor.setValue(editor.minimum() if value is None else value)
+        if isinstance(editor, _Decimal):
+            editor.exact = value
+    elif editor.is_yaml and value is not None:
         editor.setText(yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip())
     else:
         editor.setText("" if value is None else str(value))

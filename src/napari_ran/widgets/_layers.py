@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from napari.layers import Layer
-from qtpy.QtCore import QObject, QTimer, Signal
 
 import napari_ran as ran
 from napari_ran.carrying import space_affine
@@ -91,46 +89,18 @@ class Source:
             raise ran.InputError(self.argument, f"'{self.name}' holds no points", "Draw some, or choose none")
         return self._converted(lambda: convert.landmarks_from_layer(self.data, self.matrix, self.name))
 
+    def converted(self) -> ran.Image | ran.Labels | ran.Landmarks:
+        """Convert to what the layer was chosen as, which the last word of `argument` says."""
+        kind = self.argument.rpartition("_")[2]
+        if kind in ("labels", "mask", "regions"):
+            return self.labels()
+        return self.landmarks() if kind == "landmarks" else self.image()
+
     def _converted(self, conversion: Callable[[], T]) -> T:
         try:
             return conversion()
         except ran.InputError as error:
             raise ran.InputError(self.argument, f"'{self.name}': {error.problem}", error.cure) from None
-
-
-@dataclass(frozen=True)
-class ResultKind:
-    """A layer that a registration can be shown as."""
-
-    key: str
-    title: str
-    tip: str
-
-
-RESULTS = (
-    ResultKind("warped", "Warped image", "The moving image on the fixed grid, interpolated once from the original."),
-    ResultKind("checkerboard", "Checkerboard", "Tiles of the fixed and the warped image in turn: edges should run on."),
-    ResultKind(
-        "difference", "Difference", "Warped minus fixed, in the images' intensity units: blue below, red above."
-    ),
-    ResultKind(
-        "vectors", "Displacement vectors", "Arrows from fixed points to where they go, coloured by length (mm)."
-    ),
-    ResultKind("magnitude", "Displacement (mm)", "Length of the whole displacement in mm, the affine part included."),
-    ResultKind("grid", "Deformed grid", "A regular grid drawn on the moving image and brought to the fixed image."),
-    ResultKind(
-        "jacobian",
-        "Jacobian determinant",
-        "Local volume change (no unit): blue shrinks, white keeps, red grows; folds (0 or less) are black.",
-    ),
-    ResultKind(
-        "consistency", "Inverse consistency (mm)", "How far a point ends from its start, there and back, in mm."
-    ),
-    ResultKind("labels", "Carried labels", "The moving labels on the fixed grid (nearest neighbour)."),
-    ResultKind("landmarks", "Carried points", "The moving points brought to the fixed image."),
-)
-VISIBLE = {"warped"}
-"""The results that are shown at once; the others wait in the layer list."""
 
 
 @dataclass(frozen=True)
@@ -160,26 +130,11 @@ class Look:
         units = tuple(fixed.units)[-space:]
         return cls(tuple(moving.contrast_limits), tuple(fixed.contrast_limits), units, millimetres(units, fixed.name))
 
-
-def result_layers(result: ran.Registration, keys: set[str], look: Look) -> Iterator[tuple[str, LayerData]]:
-    """Yield the chosen layers of a result, ready to be added: all computing is done here, none in the viewer."""
-    makers: dict[str, Callable[[], LayerData]] = {
-        "warped": lambda: _warped(result, look),
-        "checkerboard": lambda: _checkerboard(result, look),
-        "difference": lambda: difference_layer(result.fixed, result.warped),
-        "vectors": lambda: convert.vectors_layer(result.field, "displacement vectors", 6_000),
-        "magnitude": lambda: convert.magnitude_layer(result.field),
-        "grid": lambda: convert.deformed_grid_layer(result.field, line_distance(result.field.grid)),
-        "jacobian": lambda: convert.jacobian_layer(result.field),
-        "consistency": lambda: _consistency(result),
-    }
-    if result.warped_labels is not None:
-        makers["labels"] = lambda: convert.to_layer_data(result.warped_labels)  # type: ignore[arg-type]  # not None
-    if result.warped_landmarks is not None:
-        makers["landmarks"] = lambda: convert.to_layer_data(result.warped_landmarks)  # type: ignore[arg-type]  # not None
-    for kind in RESULTS:
-        if kind.key in keys and kind.key in makers:
-            yield kind.key, _finished(kind.key, makers[kind.key](), look)
+    @classmethod
+    def of_images(cls, fixed: ran.Image, moving: ran.Image) -> Look:
+        """Choose a look for images that are in no layers yet."""
+        ndim = fixed.grid.ndim
+        return cls(_window(moving), _window(fixed), ("mm",) * ndim, [1.0] * ndim)
 
 
 def line_distance(grid: ran.Grid) -> float:
@@ -187,12 +142,10 @@ def line_distance(grid: ran.Grid) -> float:
     return max(float(grid.extent.max()) / 20, 7 * float(grid.spacing[:2].max()))
 
 
-def _finished(key: str, layer: LayerData, look: Look) -> LayerData:
-    """Give a layer its name, its visibility and its place."""
+def styled(layer: LayerData, **style: Any) -> LayerData:
+    """Return a layer with other keyword arguments of `Layer.create`."""
     data, kwargs, kind = layer
-    names = {"labels": "warped labels", "landmarks": "warped points"}
-    shown = {"name": names.get(key, kwargs["name"]), "visible": key in VISIBLE}
-    return placed((data, kwargs | shown, kind), key, look)
+    return data, kwargs | style, kind
 
 
 def placed(layer: LayerData, key: str, look: Look) -> LayerData:
@@ -205,47 +158,27 @@ def placed(layer: LayerData, key: str, look: Look) -> LayerData:
     return np.ascontiguousarray(data), kwargs, kind
 
 
-def _warped(result: ran.Registration, look: Look) -> LayerData:
-    data, kwargs, kind = convert.to_layer_data(result.warped)
-    return data, kwargs | {"name": "warped", "contrast_limits": look.limits}, kind
+def difference_layer(fixed: ran.Image, warped: ran.Image, largest: float | None = None) -> LayerData:
+    """Return warped minus fixed as a layer, from blue to red; `largest` is the end of the scale, else chosen."""
+    image = ran.Image(torch.from_numpy(warped.array - fixed.array), fixed.grid, "difference")
+    largest = largest or largest_difference(fixed, warped) or 1.0
+    return styled(convert.to_layer_data(image), contrast_limits=(-largest, largest), colormap="bwr")
 
 
-def _checkerboard(result: ran.Registration, look: Look) -> LayerData:
-    """Both images scaled to [0, 1] by their layers' contrast limits, in eight tiles along the longest side."""
-    fixed, warped = result.fixed.array, result.warped.array
-    grid = result.fixed.grid
-    tile = float(grid.extent.max()) / 8
-    parity = np.zeros(grid.shape, dtype=np.int32)
-    for axis, (n, spacing) in enumerate(zip(grid.shape, grid.spacing, strict=True)):
-        shape = [-1 if a == axis else 1 for a in range(grid.ndim)]
-        parity = parity + (np.arange(n) * spacing // tile).astype(np.int32).reshape(shape)
-    picture = np.where(parity % 2 == 0, _scaled(fixed, look.fixed_limits), _scaled(warped, look.limits))
-    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(picture), grid, "checkerboard"))
-    return data, kwargs | {"contrast_limits": (0.0, 1.0)}, kind
+def largest_difference(fixed: ran.Image, warped: ran.Image) -> float:
+    """Return how far two images lie apart, but for the largest half percent."""
+    return float(np.percentile(_thinned(np.abs(warped.array - fixed.array)), 99.5))
 
 
-def _scaled(values: Any, limits: tuple[float, float]) -> Any:
-    return np.clip((values - limits[0]) / max(limits[1] - limits[0], 1e-12), 0, 1, dtype=np.float32)
-
-
-def difference_layer(fixed: ran.Image, warped: ran.Image) -> LayerData:
-    """Return warped minus fixed as a layer, from blue to red."""
-    difference = warped.array - fixed.array
-    largest = float(np.percentile(np.abs(difference[(slice(None, None, 2),) * difference.ndim]), 99.5)) or 1.0
-    data, kwargs, kind = convert.to_layer_data(ran.Image(torch.from_numpy(difference), fixed.grid, "difference"))
-    return data, kwargs | {"contrast_limits": (-largest, largest), "colormap": "bwr"}, kind
-
-
-def window(image: ran.Image) -> tuple[float, float]:
+def _window(image: ran.Image) -> tuple[float, float]:
     """Return contrast limits for an image that is in no layer yet."""
-    low, high = np.percentile(image.array[(slice(None, None, 2),) * image.grid.ndim], [0.5, 99.5])
+    low, high = np.percentile(_thinned(image.array), [0.5, 99.5])
     return float(low), max(float(high), float(low) + 1e-6)
 
 
-def _consistency(result: ran.Registration) -> LayerData:
-    data, kwargs, kind = convert.to_layer_data(result.inverse_consistency)
-    limits = (0.0, max(float(np.percentile(data, 99.5)), 1e-3))
-    return data, kwargs | {"name": "inverse consistency (mm)", "colormap": "magma", "contrast_limits": limits}, kind
+def _thinned(array: Any) -> Any:
+    """Every second value along each axis: enough for percentiles."""
+    return array[(slice(None, None, 2),) * array.ndim]
 
 
 def own_result(layer: Layer) -> str | None:
@@ -256,86 +189,10 @@ def own_result(layer: Layer) -> str | None:
     return mark.get(OWNER)
 
 
-TURN_MS = 20
-"""Pause between two layers, in which the viewer draws and answers."""
-
-
-class _WithoutCollection:
-    """Keeps full garbage collections (a quarter of a second each) away from between the layers.
-
-    No Qt object, so that it can come to an end when the viewer is already gone.
-    """
-
-    def __init__(self) -> None:
-        self._on = False
-
-    def begin(self) -> None:
-        if not self._on:
-            gc.freeze()
-        self._on = True
-
-    def end(self) -> None:
-        if self._on:
-            gc.unfreeze()
-        self._on = False
-
-
-class ResultLayers(QObject):
-    """Puts a result's layers into the viewer, one per turn of the event loop, in place of the last result's.
-
-    Signals
-    -------
-    done : ()
-        All layers are in the viewer.
-    """
-
-    done = Signal()
-
-    def __init__(self, viewer: Any, parent: QObject) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._pending: list[tuple[str, LayerData]] = []
-        self._turn = QTimer(self)
-        self._turn.setSingleShot(True)
-        self._turn.setInterval(TURN_MS)
-        self._turn.timeout.connect(self._place_next)
-        self._uncollected = _WithoutCollection()
-        self.destroyed.connect(self._uncollected.end)
-
-    def place(self, layers: list[tuple[str, LayerData]]) -> None:
-        """Replace the viewer's result layers by these; results that are not among them are removed."""
-        keys = {key for key, _ in layers}
-        for layer in [layer for layer in self._viewer.layers if own_result(layer) not in keys | {None}]:
-            self._viewer.layers.remove(layer)
-        self._pending = list(layers)
-        self._uncollected.begin()
-        self._turn.start()
-
-    def stop(self) -> None:
-        """Add nothing more."""
-        self._turn.stop()
-        self._uncollected.end()
-        self._pending = []
-
-    def _place_next(self) -> None:
-        if not self._pending:
-            self._uncollected.end()
-            self._select_warped()
-            self.done.emit()
-            return
-        key, data = self._pending.pop(0)
-        try:
-            place_layer(self._viewer, key, data)
-        except Exception:
-            self.stop()
-            raise
-        self._turn.start()
-
-    def _select_warped(self) -> None:
-        """Leave the layer controls on what is seen."""
-        warped = next((layer for layer in self._viewer.layers if own_result(layer) == "warped"), None)
-        if warped is not None:
-            self._viewer.layers.selection.active = warped
+def own_results(viewer: Any) -> dict[str, Layer]:
+    """Return the results among a viewer's layers by what they are, from the bottom up."""
+    marks = ((own_result(layer), layer) for layer in viewer.layers)
+    return {mark: layer for mark, layer in marks if mark is not None}
 
 
 @contextmanager
@@ -354,7 +211,7 @@ def still(viewer: Any) -> Iterator[None]:
 def place_layer(viewer: Any, key: str, layer_data: LayerData) -> Layer:
     """Put a result layer into the viewer: into the layer of the last run if that is still there, else on top."""
     data, kwargs, kind = layer_data
-    old = next((layer for layer in viewer.layers if own_result(layer) == key), None)
+    old = own_results(viewer).get(key)
     if old is not None and old.ndim == len(kwargs["affine"]) - 1:
         with still(viewer):
             _update(old, data, kwargs)

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -22,12 +21,10 @@ from qtpy.QtWidgets import (
 import napari_ran as ran
 from napari_ran.errors import NotEnoughMemoryError, OutputError
 from napari_ran.widgets._details import details
-from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._forms import ConfigForm
+from napari_ran.widgets._forms import ConfigForm, button
 from napari_ran.widgets._help import HelpWindow, open_page
 
 MEMORY = "memory.md"
-GENERAL = "index.md"
 
 
 class MessagePanel(QFrame):
@@ -37,13 +34,15 @@ class MessagePanel(QFrame):
     ----------
     viewer : napari.Viewer
         Whose theme gives the colours.
-    parent : QWidget, optional
-        The owner.
+    owner : QWidget
+        Whose errors are shown; its name and the settings of its forms are among the details.
+    page : str
+        The page of the documentation that is about the owner.
     """
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
+    def __init__(self, viewer: Any, owner: QWidget, page: str) -> None:
+        super().__init__(owner)
+        self._viewer, self._owner, self._page = viewer, owner, page
         self._error: BaseException | None = None
         self.help: HelpWindow | None = None
         self.setObjectName("ran_message")
@@ -66,13 +65,9 @@ class MessagePanel(QFrame):
         close.setToolTip("<p>Dismiss the message</p>")
         close.setAccessibleName("Dismiss the message")
         close.clicked.connect(self.hide)
-        self.copy_button, self.help_button = QPushButton("Copy details"), QPushButton("How to…")
-        self.copy_button.setToolTip(
-            "<p>Copy the message, the versions, the settings and where in the program it happened, to report it</p>"
-        )
-        self.help_button.setToolTip("<p>Open the page of the documentation that explains this</p>")
-        self.copy_button.clicked.connect(self.copy)
-        self.help_button.clicked.connect(self.show_help)
+        tip = "Copy the message, the versions, the settings and where in the program it happened, to report it"
+        self.copy_button = button("Copy details", tip, self.copy)
+        self.help_button = button("How to…", "Open the page of the documentation that explains this", self.show_help)
         top, row, layout = QHBoxLayout(), QHBoxLayout(), QVBoxLayout(self)
         top.addWidget(self.text, 1)
         top.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
@@ -104,23 +99,17 @@ class MessagePanel(QFrame):
     @property
     def page(self) -> str:
         """The page of the documentation that explains what is shown."""
-        owner = self._owner()
-        if isinstance(self._error, NotEnoughMemoryError | MemoryError):
-            return MEMORY
-        return GENERAL if owner is None else owner.help_page
+        return MEMORY if isinstance(self._error, NotEnoughMemoryError | MemoryError) else self._page
 
     def details(self) -> str:
         """Return everything that helps to find the cause of the error, as text."""
-        owner = self._owner()
-        forms = [] if owner is None else owner.findChildren(ConfigForm)
         settings = []
-        for form in forms:
+        for form in self._owner.findChildren(ConfigForm):
             try:
                 settings.append(form.get().to_yaml())
             except ran.RanError as error:
                 settings.append(f"cannot be used: {error}")
-        widget = "" if owner is None else type(owner).__name__
-        return details(self._error, widget, settings)
+        return details(self._error, type(self._owner).__name__, settings)
 
     def copy(self) -> None:
         """Put the details on the clipboard."""
@@ -133,17 +122,10 @@ class MessagePanel(QFrame):
         """Open the page of the documentation that explains the error."""
         self.help = open_page(self.page, self)
 
-    def apply_theme(self, event: Any = None) -> None:
+    def apply_theme(self) -> None:
         """Take the viewer's error colour."""
         theme = get_theme(self._viewer.theme)
         self.setStyleSheet(
             f"#ran_message {{ border: 1px solid {theme.error.as_hex()}; border-left: 4px solid {theme.error.as_hex()};"
             f" border-radius: 3px; background: {theme.background.as_hex()}; }}"
         )
-
-    def _owner(self) -> DockedWidget | None:
-        """Return the widget whose message this is."""
-        parent = self.parent()
-        while parent is not None and not isinstance(parent, DockedWidget):
-            parent = parent.parent()
-        return parent

@@ -46,7 +46,7 @@ class ThemedPlot(QWidget):
             self.setToolTip(f"<p>{tip}</p>")
         self.apply_theme()
 
-    def apply_theme(self, event: Any = None) -> None:
+    def apply_theme(self) -> None:
         """Take the viewer's colours."""
         theme = get_theme(self._viewer.theme)
         self._text, self._faint = QColor(theme.text.as_hex()), QColor(theme.foreground.as_hex())
@@ -120,15 +120,13 @@ class MetricPlot(ThemedPlot):
     ----------
     viewer : napari.Viewer
         Whose theme gives the colours; `apply_theme` takes them anew.
-    parent : QWidget, optional
-        The owner.
     """
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any) -> None:
         self.values: dict[str, list[float]] = {}
         self._last = 0.0
         tip = "Similarity of the warped and the fixed image at each step (higher is better)."
-        super().__init__(viewer, "Similarity during the run", tip, parent)
+        super().__init__(viewer, "Similarity during the run", tip)
         self.setMinimumHeight(160)
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
@@ -149,7 +147,7 @@ class MetricPlot(ThemedPlot):
         self.values.setdefault(stage, []).append(value)
         self._schedule()
 
-    def apply_theme(self, event: Any = None) -> None:
+    def apply_theme(self) -> None:
         """Take the viewer's colours."""
         super().apply_theme()
         theme = get_theme(self._viewer.theme)

@@ -140,13 +140,14 @@ class Worker(QObject):
     def __init__(self, parent: QObject, poll_ms: int = POLL_MS) -> None:
         super().__init__(parent)
         self.current = _Current()
+        self.destroyed.connect(self.current.drop)  # not a method of this object: it is already gone when it is called
         self._poll = QTimer(self)
         self._poll.setInterval(poll_ms)
         self._poll.timeout.connect(self._look)
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
         self._patience.setInterval(PATIENCE_MS)
-        self._patience.timeout.connect(self._give_up)
+        self._patience.timeout.connect(self.released)
 
     @property
     def task(self) -> Task | None:
@@ -171,9 +172,6 @@ class Worker(QObject):
         self._poll.stop()
         self._patience.stop()
         self.current.drop()
-
-    def _give_up(self) -> None:
-        self.released.emit()
 
     def _look(self) -> None:
         """Deliver the news; of several events only those in the queue now, so that the GUI stays responsive."""

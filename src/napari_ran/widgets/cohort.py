@@ -13,19 +13,20 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
-)  # fmt: skip
+)
+from superqt.utils import signals_blocked
 
 import napari_ran as ran
 from napari_ran.cohort import original_files, read_outcomes
 from napari_ran.io import load_image, load_labels
 from napari_ran.io.layers import LayerData, to_layer_data
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._layers import Look, difference_layer, own_result, place_layer, placed, window
-from napari_ran.widgets._message import MessagePanel
+from napari_ran.widgets._forms import button
+from napari_ran.widgets._layers import Look, difference_layer, own_results, place_layer, placed, styled
+from napari_ran.widgets._progress import counted
 from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets._worker import Task, Work, Worker
 
@@ -55,8 +56,7 @@ class CohortWidget(DockedWidget):
     help_page = "cohorts.md"
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer)
         self.rows: list[dict[str, str]] = []
         self.opener = Worker(self)
         self._build()
@@ -64,8 +64,7 @@ class CohortWidget(DockedWidget):
         self._follow_viewer(True)
 
     def _build(self) -> None:
-        self.open_button = QPushButton("Open…")
-        self.open_button.setToolTip("<p>The folder that napari-ran batch wrote its results to</p>")
+        self.open_button = button("Open…", "The folder that napari-ran batch wrote its results to", self._ask)
         self.title = QLabel("Open the folder that 'napari-ran batch' wrote.")
         self.title.setWordWrap(True)
         self.table = QTableWidget()
@@ -76,10 +75,10 @@ class CohortWidget(DockedWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().hide()
         self.table.setSortingEnabled(True)
-        self.back_button, self.next_button = QPushButton("◀ Previous"), QPushButton("Next ▶")
-        self.back_button.setToolTip("<p>The pair above in the table, as it is sorted</p>")
-        self.next_button.setToolTip("<p>The pair below in the table, as it is sorted</p>")
-        self.status, self.message = QLabel(), MessagePanel(self.viewer)
+        above, below = ("The pair above in the table, as it is sorted", "The pair below in the table, as it is sorted")
+        self.back_button = button("◀ Previous", above, lambda: self.step(-1))
+        self.next_button = button("Next ▶", below, lambda: self.step(1))
+        self.status = QLabel()
         self.status.setWordWrap(True)
         top, bottom = QHBoxLayout(), QHBoxLayout()
         top.addWidget(self.title, 1)
@@ -95,13 +94,9 @@ class CohortWidget(DockedWidget):
         layout.addLayout(bottom)
         self.setMinimumWidth(360)
         bind(self, back=self.back_button, forward=self.next_button)
-        self.open_button.clicked.connect(self._ask)
-        self.back_button.clicked.connect(lambda: self.step(-1))
-        self.next_button.clicked.connect(lambda: self.step(1))
         self.table.itemSelectionChanged.connect(self._show_pair)
         self.opener.finished.connect(self._on_opened)
         self.opener.failed.connect(self._on_failed)
-        self.destroyed.connect(self.opener.current.drop)  # no method of this widget: it is already gone then
 
     # ---------------------------------------------------------------- the list
 
@@ -115,7 +110,9 @@ class CohortWidget(DockedWidget):
             return
         self.rows = rows
         failed = sum(row["status"] == "failed" for row in rows)
-        self.title.setText(f"{Path(folder).name}: {len(rows)} pairs" + (f", {failed} failed" if failed else ""))
+        self.title.setText(
+            f"{Path(folder).name}: {counted(len(rows), 'pair')}" + (f", {failed} failed" if failed else "")
+        )
         self._show_rows()
         if rows:
             self.table.selectRow(0)
@@ -131,25 +128,24 @@ class CohortWidget(DockedWidget):
 
     def _show_rows(self) -> None:
         columns = {key: text for key, text in COLUMNS.items() if any(row.get(key) for row in self.rows)}
-        self.table.blockSignals(True)
-        self.table.setSortingEnabled(False)
-        self.table.clearSelection()
-        self.table.setColumnCount(len(columns))
-        self.table.setHorizontalHeaderLabels(list(columns.values()))
-        self.table.setRowCount(len(self.rows))
-        for number, row in enumerate(self.rows):
-            for column, key in enumerate(columns):
-                cell = _cell(row.get(key, ""))
-                cell.setData(Qt.ItemDataRole.UserRole, number)
-                cell.setToolTip(row.get("reason", ""))
-                self.table.setItem(number, column, cell)
-        if columns:
-            self.table.resizeColumnsToContents()
-            self.table.horizontalHeader().setStretchLastSection(True)
-        self.table.setSortingEnabled(True)
-        self.table.blockSignals(False)
-        for button in (self.back_button, self.next_button):
-            button.setEnabled(bool(self.rows))
+        with signals_blocked(self.table):
+            self.table.setSortingEnabled(False)
+            self.table.clearSelection()
+            self.table.setColumnCount(len(columns))
+            self.table.setHorizontalHeaderLabels(list(columns.values()))
+            self.table.setRowCount(len(self.rows))
+            for number, row in enumerate(self.rows):
+                for column, key in enumerate(columns):
+                    cell = _cell(row.get(key, ""))
+                    cell.setData(Qt.ItemDataRole.UserRole, number)
+                    cell.setToolTip(row.get("reason", ""))
+                    self.table.setItem(number, column, cell)
+            if columns:
+                self.table.resizeColumnsToContents()
+                self.table.horizontalHeader().setStretchLastSection(True)
+            self.table.setSortingEnabled(True)
+        for offered in (self.back_button, self.next_button):
+            offered.setEnabled(bool(self.rows))
 
     # ---------------------------------------------------------------- one pair
 
@@ -168,31 +164,19 @@ class CohortWidget(DockedWidget):
 
     def _on_opened(self, opened: tuple[str, list[tuple[str, LayerData]]]) -> None:
         name, layers = opened
-        marks, before = {mark for mark, _ in layers}, {layer.name for layer in self.viewer.layers}
-        for layer in list(self.viewer.layers):
-            mark = own_result(layer) or ""
+        marks, before = {mark for mark, _ in layers}, own_results(self.viewer)
+        for mark, layer in before.items():
             if mark.startswith(PREFIX) and mark not in marks:
                 self.viewer.layers.remove(layer)
         for mark, data in layers:
             layer = place_layer(self.viewer, mark, data)
-            if isinstance(layer, Labels) and layer.name not in before:
+            if isinstance(layer, Labels) and mark not in before:
                 layer.contour = 2  # both images stay to be seen
         self.status.setText(f"{name}, {self.table.currentRow() + 1} of {len(self.rows)}")
 
     def _on_failed(self, error: Exception) -> None:
         self.status.clear()
         self.message.show_error(error, {})
-
-    # ---------------------------------------------------------------- end of life
-
-    def shut(self) -> None:
-        """Stop all work."""
-        self.opener.drop()
-        self._follow_viewer(False)
-
-    def _follow_viewer(self, follow: bool) -> None:
-        self._open = follow
-        (self.viewer.events.theme.connect if follow else self.viewer.events.theme.disconnect)(self.message.apply_theme)
 
 
 def opening_work(name: str, folder: Path) -> Work:
@@ -202,7 +186,7 @@ def opening_work(name: str, folder: Path) -> Work:
         yield from ()
         files = original_files(folder)
         fixed, warped = load_image(files["fixed"]), load_image(folder / "warped.nii.gz")
-        look = Look(window(warped), window(fixed), ("mm",) * fixed.grid.ndim, [1.0] * fixed.grid.ndim)
+        look = Look.of_images(fixed, warped)
         layers = [
             _layer("fixed", to_layer_data(fixed), look, contrast_limits=look.fixed_limits),
             _layer("warped", to_layer_data(warped), look, contrast_limits=look.limits, opacity=0.5),
@@ -220,9 +204,8 @@ def opening_work(name: str, folder: Path) -> Work:
 
 def _layer(name: str, layer: LayerData, look: Look, **style: Any) -> tuple[str, LayerData]:
     """Return a layer with its mark, which is its name too."""
-    data, kwargs, kind = layer
     mark = f"{PREFIX}{name}"
-    return mark, placed((data, kwargs | {"name": mark} | style, kind), mark, look)
+    return mark, placed(styled(layer, name=mark, **style), mark, look)
 
 
 def _cell(text: str) -> QTableWidgetItem:

@@ -11,8 +11,7 @@ import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._message import MessagePanel
-from napari_ran.widgets._pages import scrolled
+from napari_ran.widgets._layout import scrolled
 from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Worker
@@ -62,8 +61,7 @@ class InspectWidget(DockedWidget):
     help_page = "levels.md"
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer)
         self.session: Session | None = None
         self.whole: Session | None = None
         self._wanted: Choice | None = None
@@ -101,7 +99,6 @@ class InspectWidget(DockedWidget):
         ):
             self.tabs.addTab(scrolled(page), title)
         explain_tabs(self.tabs, "Pages of Inspect", **PAGES)
-        self.message = MessagePanel(self.viewer)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.header)
@@ -131,8 +128,6 @@ class InspectWidget(DockedWidget):
         for worker in (self.stepper, self.painter, self.measurer):
             worker.failed.connect(self.complain)
         self._workers: list[Worker] = list(self.findChildren(Worker))
-        for worker in self._workers:
-            self.destroyed.connect(worker.current.drop)
 
     def all_workers(self) -> list[Worker]:
         """Return everything that may be at work in the background, on every page."""
@@ -345,11 +340,9 @@ class InspectWidget(DockedWidget):
         self._rest.stop()
 
     def _follow_viewer(self, follow: bool) -> None:
-        self._open = follow
-        dims, theme = self.viewer.dims.events, self.viewer.events.theme
+        super()._follow_viewer(follow)
+        dims = self.viewer.dims.events
         for signal in (dims.point, dims.ndisplay, dims.order, self.layers.camera.events.zoom):
             (signal.connect if follow else signal.disconnect)(self._view_changed)
         self.probe.follow_mouse(follow)
-        for part in (self.levels.legend, self.probe.plot, self.separability.plot, self.theory.plot, self.message):
-            (theme.connect if follow else theme.disconnect)(part.apply_theme)
         (self.recent.changed.connect if follow else self.recent.changed.disconnect)(self._new_result)

@@ -5,22 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QTabWidget
 
 import napari_ran as ran
 from napari_ran.widgets._access import explain_tabs
-from napari_ran.widgets._combos import RegistrationChoices
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._export import ExportDialog
-from napari_ran.widgets._layers import ResultLayers
-from napari_ran.widgets._message import MessagePanel
-from napari_ran.widgets._pages import LABELS, ResultPage, SetupPage, scrolled
-from napari_ran.widgets._panels import ProgressPanel
+from napari_ran.widgets._forms import button
+from napari_ran.widgets._layout import scrolled
+from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._shortcuts import bind, bind_pages
-from napari_ran.widgets._work import STAGES_WITH_RESULT, Finished, exporting_work, registration_work, saving_work
-from napari_ran.widgets._worker import Worker
+from napari_ran.widgets._worker import Work, Worker
 from napari_ran.widgets.inspection.recent import recent_of
+from napari_ran.widgets.registering.export import ExportDialog
+from napari_ran.widgets.registering.pages import LABELS, ResultPage, SetupPage
+from napari_ran.widgets.registering.results import ResultLayers
+from napari_ran.widgets.registering.work import (
+    STAGES_WITH_RESULT,
+    Finished,
+    exporting_work,
+    registration_work,
+    saving_work,
+)
 
 SETUP_TIP = "Which images, and how they are registered"
 RESULT_TIP = "How the run goes, the figures of its result, and where to save it"
@@ -39,8 +45,7 @@ class RegisterWidget(DockedWidget):
     help_page = "quickstart.md"
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer)
         self.result: ran.Registration | None = None
         self._notes: tuple[str, ...] = ()
         self._stage = ""
@@ -64,28 +69,15 @@ class RegisterWidget(DockedWidget):
         self.tabs.addTab(scrolled(self.outcome), "Result")
         explain_tabs(self.tabs, "Pages of Register", set_up=SETUP_TIP, result=RESULT_TIP)
         self.progress = ProgressPanel()
-        self.message = MessagePanel(self.viewer)
-        self.register_button = QPushButton("Register")
-        self.register_button.setToolTip("Register the moving image to the fixed image with these settings")
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("Stop, and keep the best field found so far")
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.register_button, 2)
-        buttons.addWidget(self.cancel_button, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self.tabs, 1)
-        layout.addWidget(self.message)
-        layout.addWidget(self.progress)
-        layout.addLayout(buttons)
+        tip = "Register the moving image to the fixed image with these settings"
+        self.register_button = button("Register", tip, self.register)
+        self.cancel_button = button("Cancel", "Stop, and keep the best field found so far", self.cancel)
+        self._lay_out(self.tabs, self.progress, self.register_button, self.cancel_button)
         self.setMinimumWidth(340)
         bind(self, run=self.register_button, stop=self.cancel_button)
         bind_pages(self, self.tabs)
 
     def _connect(self) -> None:
-        self.register_button.clicked.connect(self.register)
-        self.cancel_button.clicked.connect(self.cancel)
-        self.setup.swap_button.clicked.connect(self.choices.swap)
         self.outcome.save_button.clicked.connect(self._ask_where_to_save)
         self.outcome.export_button.clicked.connect(self._ask_how_to_export)
         self.outcome.inspect_button.clicked.connect(self.inspect)
@@ -100,9 +92,7 @@ class RegisterWidget(DockedWidget):
         self.saver.finished.connect(self._on_saved)
         self.saver.failed.connect(self._on_save_failed)
         self.placer.done.connect(self._on_placed)
-        # not methods of this widget: it is already gone when they are called
-        self.destroyed.connect(self.worker.current.drop)
-        self.destroyed.connect(self.saver.current.drop)
+        self.placer.failed.connect(self._on_failed)
 
     # ---------------------------------------------------------------- running
 
@@ -170,17 +160,15 @@ class RegisterWidget(DockedWidget):
 
     def _complain(self, error: Exception) -> None:
         self.progress.say("")
-        titles = {role: self.choices.title(role) for role in RegistrationChoices.ROLES} | {"initial": "Start from"}
-        self.message.show_error(error, titles | LABELS)
+        self.message.show_error(error, {**self.choices.titles(), "initial": "Start from", **LABELS})
 
     def _show_state(self, state: str, text: str = "") -> None:
         """Enable what can be done now and say what is going on."""
         self._state = state
         self.register_button.setEnabled(state == "ready")
         self.cancel_button.setEnabled(state == "running")
-        self.outcome.save_button.setEnabled(self.result is not None and state == "ready")
-        self.outcome.export_button.setEnabled(self.result is not None and state == "ready")
         self.outcome.inspect_button.setEnabled(self.result is not None)
+        self._offer_files()
         if state == "running":
             self._stage = "check"
             self.progress.show_event("check", 0, 1)
@@ -206,16 +194,17 @@ class RegisterWidget(DockedWidget):
     def save(self, folder: str | Path) -> None:
         """Write the result into a folder, in the background."""
         if self.result is not None:
-            self.progress.say(f"Saving to {folder}…")
-            self.outcome.save_button.setEnabled(False)
-            self.saver.start(saving_work(self.result, Path(folder)))
+            self._write(f"Saving to {folder}…", saving_work(self.result, Path(folder)))
 
     def export(self, path: str | Path, format: str, inverse: bool = False) -> None:
         """Write the transform for another tool, in the background."""
         if self.result is not None:
-            self.progress.say(f"Writing {Path(path).name}…")
-            self.outcome.export_button.setEnabled(False)
-            self.saver.start(exporting_work(self.result, Path(path), format, inverse))
+            self._write(f"Writing {Path(path).name}…", exporting_work(self.result, Path(path), format, inverse))
+
+    def _write(self, words: str, work: Work) -> None:
+        self.progress.say(words)
+        self.saver.start(work)
+        self._offer_files()
 
     def load_settings(self, path: str | Path) -> None:
         """Show the settings of a YAML file."""
@@ -236,18 +225,19 @@ class RegisterWidget(DockedWidget):
         else:
             self.progress.say(f"Settings written to {path}.")
 
-    def _on_saved(self, folder: Path) -> None:
-        self._may_save()
-        self.progress.say(f"Saved to {folder}.")
+    def _on_saved(self, path: Path) -> None:
+        self._offer_files()
+        self.progress.say(f"Saved to {path}.")
 
     def _on_save_failed(self, error: Exception) -> None:
-        self._may_save()
-        self.progress.say("")
+        self._offer_files()
         self._complain(error)
 
-    def _may_save(self) -> None:
-        for button in (self.outcome.save_button, self.outcome.export_button):
-            button.setEnabled(self._state == "ready")
+    def _offer_files(self) -> None:
+        """Let the result be written, one thing at a time."""
+        possible = self.result is not None and self._state == "ready" and self.saver.task is None
+        for offered in (self.outcome.save_button, self.outcome.export_button):
+            offered.setEnabled(possible)
 
     def _ask_how_to_export(self) -> None:
         if self.result is None:
@@ -275,17 +265,11 @@ class RegisterWidget(DockedWidget):
 
     def shut(self) -> None:
         """Stop all work and let go of the viewer."""
-        if not self._open:
-            return
-        self.worker.drop()
-        self.saver.drop()
-        self.placer.stop()
-        self._follow_viewer(False)
-        self._show_state("ready")
+        if self._open:
+            super().shut()
+            self.placer.stop()
+            self._show_state("ready")
 
     def _follow_viewer(self, follow: bool) -> None:
-        self._open = follow
+        super()._follow_viewer(follow)
         self.choices.follow_viewer(follow)
-        theme = self.viewer.events.theme
-        for slot in (self.plot.apply_theme, self.message.apply_theme):
-            (theme.connect if follow else theme.disconnect)(slot)

@@ -18,10 +18,9 @@ from napari_ran.train.wire import CONFIG
 from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
-from napari_ran.widgets._message import MessagePanel
+from napari_ran.widgets._layout import scrolled
 from napari_ran.widgets._models import models
-from napari_ran.widgets._pages import scrolled
-from napari_ran.widgets._panels import ProgressPanel
+from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._worker import Worker
@@ -58,8 +57,7 @@ class TrainWidget(DockedWidget):
     help_page = "train-in-the-viewer.md"
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer)
         self.leash = Leash()
         self._state = "ready"
         self.setup, self.page, self.models = TrainSetup(napari_viewer), ProgressPage(napari_viewer), ModelsPage()
@@ -95,7 +93,6 @@ class TrainWidget(DockedWidget):
         self.bar: QProgressBar = self.progress.bar
         self.bar.setAccessibleName("Share of the budget that is used up")
         self.bar.setToolTip("<p>Share of the minutes or steps that is used up, in percent</p>")
-        self.message = MessagePanel(self.viewer)
         self.start_button = button("Train", "Start a training with these settings, in a process of its own", self.start)
         self.pause_button = button("Pause", "Let the training wait after its step, or go on", self.pause)
         self.stop_button = button("Stop", "End the training; the best weights so far become a model", self.stop)
@@ -127,8 +124,6 @@ class TrainWidget(DockedWidget):
         for worker in (self.starter, self.saver):
             worker.failed.connect(self._on_failed)
         self._workers: list[Worker] = list(self.findChildren(Worker))
-        for worker in self._workers:
-            self.destroyed.connect(worker.current.drop)  # not a method of this widget, which is gone by then
         self.destroyed.connect(self.leash.let_go)
         for part in (self.generated, self.page.replay, self.page.compare_button, self.page.runs):
             part.failed.connect(self._complain)
@@ -356,12 +351,9 @@ class TrainWidget(DockedWidget):
         self._follow_viewer(False)
 
     def _follow_viewer(self, follow: bool) -> None:
-        self._open = follow
+        super()._follow_viewer(follow)
         self.setup.pair.follow_viewer(follow)
         self.setup.validation.follow_viewer(follow)
-        theme = self.viewer.events.theme
-        for slot in (self.page.apply_theme, self.message.apply_theme):
-            (theme.connect if follow else theme.disconnect)(slot)
         if follow and self._state == "ready":
             waiting = open_runs()
             if waiting:

@@ -18,8 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
-from napari_ran.widgets._message import MessagePanel
-from napari_ran.widgets._pages import scrolled
+from napari_ran.widgets._layout import scrolled
 from napari_ran.widgets._remembered import forget, keep, recall
 from napari_ran.widgets._shortcuts import bind
 from napari_ran.widgets.welcoming.guide import Guide
@@ -56,8 +55,7 @@ class WelcomeWidget(DockedWidget):
     help_page = "first-steps.md"
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
+        super().__init__(napari_viewer)
         self.guide = Guide(napari_viewer)
         self.index, self.shown, self._ended, self._settled = _remembered_step(), False, False, False
         self._wait = QTimer(self)
@@ -89,7 +87,6 @@ class WelcomeWidget(DockedWidget):
         tip = "Forget the last used values of all forms and the step of this tour"
         self.forget_button = button("Forget settings", tip, self.forget)
         self.next_button.setDefault(True)
-        self.message = MessagePanel(self.viewer)
         page = QWidget()
         inside = QVBoxLayout(page)
         inside.setContentsMargins(0, 0, 0, 0)
@@ -259,15 +256,8 @@ class WelcomeWidget(DockedWidget):
 
     def shut(self) -> None:
         """Stop waiting and let go of the viewer; the step is remembered."""
-        if not self._open:
-            return
         self._wait.stop()
-        self._follow_viewer(False)
-
-    def _follow_viewer(self, follow: bool) -> None:
-        self._open = follow
-        theme = self.viewer.events.theme
-        (theme.connect if follow else theme.disconnect)(self.message.apply_theme)
+        super().shut()
 
 
 def _remembered_step() -> int:

@@ -7,10 +7,10 @@ from typing import Any
 from napari.layers import Image, Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QPainter, QPaintEvent
-from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from napari_ran.carrying import KINDS
 from napari_ran.widgets._combos import LayerChoices
+from napari_ran.widgets._ticks import TickList
 
 EMPTY = "Open the layers that are to follow: images, labels, points, shapes, tracks or surfaces"
 LINES = 8
@@ -50,8 +50,8 @@ class GridChoices(LayerChoices):
         return found if found is not None and role in found.name.lower() else None
 
 
-class LayerList(QListWidget):
-    """The layers of a viewer that can be carried, with a box to tick; the topmost first, as in the viewer's list.
+class LayerList(TickList):
+    """The layers of a viewer that can be carried; the topmost first, as in the viewer's list.
 
     Parameters
     ----------
@@ -60,31 +60,19 @@ class LayerList(QListWidget):
     """
 
     def __init__(self, viewer: Any) -> None:
-        super().__init__()
+        tip = (
+            "Tick what is to follow the transform. Take originals: what was carried before would be interpolated twice."
+        )
+        super().__init__("Layers to bring along", tip)
         self._viewer = viewer
-        self.setAccessibleName("Layers to bring along")
-        self.setSpacing(1)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setToolTip(
-            "<p>Tick what is to follow the transform. Take originals: what was carried before would be interpolated "
-            "twice.</p>"
-        )
 
     def refresh(self) -> None:
         """Show the layers that there are; what was ticked stays ticked."""
         ticked = self.ticked()
-        blocked = self.blockSignals(True)
-        self.clear()
-        for layer in reversed(self._viewer.layers):
-            if layer._type_string not in KINDS:
-                continue
-            item = QListWidgetItem(f"{layer.name}  ·  {layer._type_string}")
-            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setData(Qt.ItemDataRole.UserRole, layer)
-            item.setCheckState(_state(any(layer is one for one in ticked)))
-            self.addItem(item)
-        self.blockSignals(blocked)
+        layers = [layer for layer in reversed(self._viewer.layers) if layer._type_string in KINDS]
+        self.offer((f"{layer.name}  ·  {layer._type_string}", layer, layer in ticked) for layer in layers)
         self.setFixedHeight((max(self.sizeHintForRow(0), 18) + 2) * min(max(self.count(), 3), LINES) + 8)
         self.itemChanged.emit(None)
 
@@ -99,16 +87,5 @@ class LayerList(QListWidget):
 
     def ticked(self) -> list[Layer]:
         """Return what is ticked and still there, from the bottom up."""
-        items = [self.item(row) for row in reversed(range(self.count()))]
-        chosen = [item.data(Qt.ItemDataRole.UserRole) for item in items if item.checkState() == Qt.CheckState.Checked]
-        return [layer for layer in chosen if layer in self._viewer.layers]
-
-    def tick(self, *layers: Layer) -> None:
-        """Tick these layers and no other."""
-        for row in range(self.count()):
-            item = self.item(row)
-            item.setCheckState(_state(any(item.data(Qt.ItemDataRole.UserRole) is layer for layer in layers)))
-
-
-def _state(ticked: bool) -> Qt.CheckState:
-    return Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked
+        ticked = [layer for layer, ticked in self.ticks().items() if ticked and layer in self._viewer.layers]
+        return ticked[::-1]

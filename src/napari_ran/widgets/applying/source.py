@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 import napari_ran as ran
 from napari_ran.carrying import describe
 from napari_ran.io.fields import FORMATS
-from napari_ran.widgets._forms import combo
-from napari_ran.widgets._pages import form_layout
+from napari_ran.widgets._forms import button, combo
+from napari_ran.widgets._layout import form_layout
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.applying.chosen import GridChoices
 from napari_ran.widgets.applying.work import loading_work
@@ -58,8 +59,6 @@ class TransformChooser(QGroupBox):
         self.box.currentIndexChanged.connect(self.load)
         for box in (self.format_box, choices.boxes["fixed"], choices.boxes["moving"]):
             box.activated.connect(self.load)
-        self.file_button.clicked.connect(self._ask_for_file)
-        self.folder_button.clicked.connect(self._ask_for_folder)
         self.reader.finished.connect(self._on_read)
         self.reader.failed.connect(self._on_failed)
         self.load()
@@ -67,16 +66,17 @@ class TransformChooser(QGroupBox):
     def _build(self) -> None:
         self.box = combo("Transform", "The last registration, or what was opened from a file or a folder.")
         self.box.setPlaceholderText("none yet")
-        self.file_button, self.folder_button = QPushButton("File…"), QPushButton("Folder…")
-        self.file_button.setToolTip("<p>A transform or field of ITK, 3D Slicer, ANTs, FSL or Learn2Reg</p>")
-        self.folder_button.setToolTip("<p>The folder of a saved registration</p>")
+        tools = "A transform or field of ITK, 3D Slicer, ANTs, FSL or Learn2Reg"
+        self.file_button = button("File…", tools, self._ask_for_file)
+        self.folder_button = button("Folder…", "The folder of a saved registration", self._ask_for_folder)
         self.info = QLabel()
         self.info.setWordWrap(True)
         self.info.setAccessibleName("What is loaded")
-        self.format_box = combo("Format", "What the file is, where neither its name nor its header says it.")
-        self.format_box.addItem("as the file says", None)
-        for name, format in FORMATS.items():
-            self.format_box.addItem(format.title, name)
+        self.format_box = combo(
+            "Format",
+            "What the file is, where neither its name nor its header says it.",
+            [(None, "as the file says"), *((name, format.title) for name, format in FORMATS.items())],
+        )
         row = QHBoxLayout()
         row.setSpacing(4)
         row.addWidget(self.box, 1)
@@ -86,8 +86,7 @@ class TransformChooser(QGroupBox):
         form = form_layout(self.details)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Format", self.format_box)
-        for role in ("fixed", "moving"):
-            form.addRow(self._choices.caption(role), self._choices.boxes[role])
+        self._choices.add_to(form, "fixed", "moving")
         column = QVBoxLayout(self)
         column.addLayout(row)
         column.addWidget(self.info)
@@ -109,7 +108,7 @@ class TransformChooser(QGroupBox):
                 return
         self.box.setCurrentIndex(index)
 
-    def load(self, index: int = 0) -> None:
+    def load(self) -> None:
         """Take what is chosen; files are read in the background."""
         self.reader.drop()
         self.transform = None
@@ -160,17 +159,12 @@ class TransformChooser(QGroupBox):
         result = self._recent.result
         if result is None or (self.box.count() and self.box.itemData(0) is result):
             return
-        chosen = self.box.currentData()
-        blocked = self.box.blockSignals(True)
-        if self.box.count() and not isinstance(self.box.itemData(0), Path):
-            self.box.removeItem(0)
-        self.box.insertItem(0, f"last registration: {result.moving.name} → {result.fixed.name}", result)
-        self.box.blockSignals(blocked)
-        if not isinstance(chosen, Path):
-            self.box.blockSignals(True)
-            self.box.setCurrentIndex(0)
-            self.box.blockSignals(blocked)
+        of_file = isinstance(self.box.currentData(), Path)
+        with signals_blocked(self.box):
+            if self.box.count() and not isinstance(self.box.itemData(0), Path):
+                self.box.removeItem(0)
+            self.box.insertItem(0, f"last registration: {result.moving.name} → {result.fixed.name}", result)
+            if not of_file:
+                self.box.setCurrentIndex(0)
+        if not of_file:
             self.load()
-
-
-__all__ = ["NOTHING", "TransformChooser"]

@@ -48,6 +48,3 @@ def carrying_work(
         return True
 
     return work
-
-
-__all__ = ["carrying_work", "loading_work"]

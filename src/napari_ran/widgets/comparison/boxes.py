@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
-from qtpy.QtWidgets import QWidget
 
 from napari_ran.benchmark import Compared
 from napari_ran.widgets._plot import ThemedPlot, tick_names, ticks
@@ -53,16 +52,14 @@ class BoxPlot(ThemedPlot):
     ----------
     viewer : napari.Viewer
         Whose theme gives the colours.
-    parent : QWidget, optional
-        The owner.
     """
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Any) -> None:
         self.kind = "dice"
         self.values: Points = {}
         self.marked = ""
         self._points: list[tuple[QPointF, str]] = []
-        super().__init__(viewer, "The labels of each system", TIP, parent)
+        super().__init__(viewer, "The labels of each system", TIP)
         self.setMouseTracking(True)
         self.setMinimumHeight(3 * LINE)
 

@@ -12,6 +12,7 @@ import numpy as np
 import napari_ran as ran
 from napari_ran.benchmark import Compared
 from napari_ran.cases import Case, load_case
+from napari_ran.errors import OutputError
 from napari_ran.inputs import Inputs
 from napari_ran.transform import warp_image
 
@@ -38,7 +39,7 @@ class KeptFields:
             np.save(path, found.field.tensor.cpu().numpy())
         except OSError as error:
             problem = f"a field could not be kept ({error.strerror or error})"
-            raise ran.OutputError(self._folder.name, problem, "Free some space, or compare fewer cases") from None
+            raise OutputError(self._folder.name, problem, "Free some space, or compare fewer cases") from None
         self._files[case, found.name] = path
         return replace(found, field=None, warped=None)
 

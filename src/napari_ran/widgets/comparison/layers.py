@@ -12,7 +12,17 @@ from napari_ran.benchmark import Compared, disagreement
 from napari_ran.inputs import Inputs
 from napari_ran.io import layers as convert
 from napari_ran.io.layers import LayerData
-from napari_ran.widgets._layers import Look, line_distance, own_result, place_layer, placed, window
+from napari_ran.widgets._layers import (
+    Look,
+    difference_layer,
+    largest_difference,
+    line_distance,
+    own_result,
+    own_results,
+    place_layer,
+    placed,
+    styled,
+)
 
 PREFIX = "compare-"
 """Begins the marks of these layers, see `own_result`."""
@@ -37,36 +47,25 @@ def layer_of(found: Compared, view: str, fixed: ran.Image, look: Look, largest: 
     assert found.field is not None
     assert found.warped is not None
     if view == "warped":
-        data, kwargs, kind = convert.to_layer_data(found.warped)
-        kwargs |= {"contrast_limits": look.limits}
+        layer = styled(convert.to_layer_data(found.warped), contrast_limits=look.limits)
     elif view == "difference":
-        change = ran.Image(found.warped.tensor.cpu() - fixed.tensor.cpu(), fixed.grid, "difference")
-        data, kwargs, kind = convert.to_layer_data(change)
-        kwargs |= {"contrast_limits": (-largest, largest), "colormap": "bwr"}
+        layer = difference_layer(fixed, found.warped, largest)
     elif view == "magnitude":
-        data, kwargs, kind = convert.magnitude_layer(found.field)
-        kwargs |= {"contrast_limits": (0.0, largest), "opacity": 1.0}
+        layer = styled(convert.magnitude_layer(found.field), contrast_limits=(0.0, largest), opacity=1.0)
     elif view == "jacobian":
-        data, kwargs, kind = convert.jacobian_layer(found.field)
+        layer = convert.jacobian_layer(found.field)
     else:
-        data, kwargs, kind = convert.deformed_grid_layer(found.field, line_distance(fixed.grid))
-    return placed((data, kwargs | {"name": found.name}, kind), f"{PREFIX}{found.name}", look)
-
-
-def look_of(inputs: Inputs) -> Look:
-    """Return how the results of a pair that is in no layers yet should look."""
-    ndim = inputs.fixed.grid.ndim
-    moving, fixed = (window(image) for image in (inputs.moving, inputs.fixed))
-    return Look(moving, fixed, ("mm",) * ndim, [1.0] * ndim)
+        layer = convert.deformed_grid_layer(found.field, line_distance(fixed.grid))
+    return placed(styled(layer, name=found.name), f"{PREFIX}{found.name}", look)
 
 
 def image_layers(name: str, inputs: Inputs, look: Look) -> list[tuple[str, LayerData]]:
     """Return the images of a pair with their marks; the fixed one lies on top."""
     found = []
     for mark, image, limits in zip(PAIR, (inputs.moving, inputs.fixed), (look.limits, look.fixed_limits), strict=True):
-        data, kwargs, kind = convert.to_layer_data(ran.Image(image.tensor[:1], image.grid, image.name))
-        kwargs |= {"name": f"{name}: {mark.removeprefix('pair-')}", "contrast_limits": limits}
-        found.append((mark, placed((data, kwargs, kind), mark, look)))
+        layer = convert.to_layer_data(ran.Image(image.tensor[:1], image.grid, image.name))
+        title = f"{name}: {mark.removeprefix('pair-')}"
+        found.append((mark, placed(styled(layer, name=title, contrast_limits=limits), mark, look)))
     return found
 
 
@@ -79,19 +78,18 @@ def scale_of(results: list[Compared], view: str, fixed: ran.Image) -> float:
         if view == "magnitude":
             largest.append(float(found.field.magnitude.max()))
         elif view == "difference":
-            change = np.abs(found.warped.array - fixed.array)
-            largest.append(float(np.percentile(change[(slice(None, None, 2),) * change.ndim], 99.5)))
+            largest.append(largest_difference(fixed, found.warped))
     return max(largest)
 
 
 def disagreement_layer(results: list[Compared], look: Look) -> LayerData:
     """Return how far the fields of some results lie apart as a layer, in mm."""
     image = disagreement([found.field for found in results if found.field is not None])
-    data, kwargs, kind = convert.to_layer_data(image)
-    kwargs |= {"colormap": "magma", "contrast_limits": (0.0, max(float(np.percentile(data, 99.9)), 1e-3))}
-    kwargs |= {"blending": "translucent", "opacity": 0.75}
+    layer = convert.to_layer_data(image)
+    limits = (0.0, max(float(np.percentile(layer[0], 99.9)), 1e-3))
     names = " / ".join(found.name for found in results) if len(results) == 2 else "all"
-    return placed((data, kwargs | {"name": f"disagreement (mm): {names}"}, kind), DISAGREEMENT, look)
+    style = {"colormap": "magma", "contrast_limits": limits, "blending": "translucent", "opacity": 0.75}
+    return placed(styled(layer, name=f"disagreement (mm): {names}", **style), DISAGREEMENT, look)
 
 
 class ComparedLayers:
@@ -112,11 +110,10 @@ class ComparedLayers:
 
     def layers(self) -> dict[str, Layer]:
         """Return the layers of results by the results' names."""
-        marks = {layer: own_result(layer) for layer in self._viewer.layers}
         return {
             mark.removeprefix(PREFIX): layer
-            for layer, mark in marks.items()
-            if mark is not None and mark.startswith(PREFIX) and mark != DISAGREEMENT
+            for mark, layer in own_results(self._viewer).items()
+            if mark.startswith(PREFIX) and mark != DISAGREEMENT
         }
 
     def put(self, name: str, data: LayerData, visible: bool) -> None:
@@ -124,7 +121,7 @@ class ComparedLayers:
         known = self.layers().get(name)
         if known is not None:
             self._viewer.layers.remove(known)  # another view has other colours
-        layer = place_layer(self._viewer, f"{PREFIX}{name}", (data[0], data[1] | {"visible": visible}, data[2]))
+        layer = place_layer(self._viewer, f"{PREFIX}{name}", styled(data, visible=visible))
         layer.name_overlay.visible = self._grid.enabled
 
     def put_pair(self, images: list[tuple[str, LayerData]]) -> None:
@@ -134,12 +131,12 @@ class ComparedLayers:
         for layer in self._hidden:
             layer.visible = False
         for mark, data in images:
-            place_layer(self._viewer, mark, (data[0], data[1] | {"visible": mark == PAIR[1]}, data[2]))
+            place_layer(self._viewer, mark, styled(data, visible=mark == PAIR[1]))
 
     def put_disagreement(self, data: LayerData) -> None:
         """Show where results differ, alone."""
-        for layer in [layer for layer in self._viewer.layers if own_result(layer) == DISAGREEMENT]:
-            self._viewer.layers.remove(layer)
+        if (known := own_results(self._viewer).get(DISAGREEMENT)) is not None:
+            self._viewer.layers.remove(known)
         self.side_by_side(False)
         for layer in self.layers().values():
             layer.visible = False
@@ -148,8 +145,8 @@ class ComparedLayers:
     def remove(self) -> None:
         """Take all of them away."""
         self.side_by_side(False)
-        for layer in list(self._viewer.layers):
-            if (own_result(layer) or "").startswith((PREFIX, *PAIR)):
+        for mark, layer in own_results(self._viewer).items():
+            if mark.startswith((PREFIX, *PAIR)):
                 self._viewer.layers.remove(layer)
         for layer in self._hidden:
             if layer in self._viewer.layers:
@@ -165,9 +162,8 @@ class ComparedLayers:
         if not self._grid.enabled:
             for other, layer in found.items():
                 layer.visible = other == name
-            for layer in self._viewer.layers:
-                if own_result(layer) == DISAGREEMENT:
-                    layer.visible = False
+            if (apart := own_results(self._viewer).get(DISAGREEMENT)) is not None:
+                apart.visible = False
 
     def side_by_side(self, wanted: bool) -> None:
         """Show all results beside each other with their names, or as they were before."""

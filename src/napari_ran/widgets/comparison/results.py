@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QGroupBox, QLabel, QVBoxLayout
+from superqt.utils import signals_blocked
 
 import napari_ran as ran
 from napari_ran.benchmark import Compared
 from napari_ran.cases import Case
 from napari_ran.inputs import Inputs
 from napari_ran.io.layers import LayerData
-from napari_ran.widgets._forms import combo
+from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._layers import Look
+from napari_ran.widgets._layout import row_of_widgets
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.comparison.boxes import KINDS, BoxPlot
 from napari_ran.widgets.comparison.kept import KeptFields
 from napari_ran.widgets.comparison.layers import VIEWS, ComparedLayers
 from napari_ran.widgets.comparison.table import ComparisonTable, export_table, mean_rows, row_of
-from napari_ran.widgets.comparison.work import differing_work, opening_work, showing_work
+from napari_ran.widgets.comparison.work import LOADED, differing_work, opening_work, showing_work
 
 ALL = "all others"
 EVERY_CASE = "all: means"
-LOADED = ""
-"""Name of the only pair where it is loaded in the viewer."""
 
 
 class ResultsPanel(QGroupBox):
@@ -71,35 +71,35 @@ class ResultsPanel(QGroupBox):
         column = QVBoxLayout(self)
         self.table, self.boxes = ComparisonTable(), BoxPlot(self.viewer)
         self.case_box = combo("Pair", "The means over all pairs, or one pair with its layers.")
-        self.view = combo("Show", "What every result's layer shows, with one colour scale for all.")
-        for key, text in VIEWS.items():
-            self.view.addItem(text, key)
+        self.view = combo("Show", "What every result's layer shows, with one colour scale for all.", VIEWS.items())
         self.scale = QLabel()
         self.scale.setWordWrap(True)
         self.grid = QCheckBox("Side by side")
         self.grid.setToolTip("<p>Show all results beside each other, moved and zoomed together.</p>")
-        self.measure = combo("Measure", "What is drawn of every label, or of the points of every pair.")
-        for key, text in KINDS.items():
-            self.measure.addItem(text, key)
+        tip = "What is drawn of every label, or of the points of every pair."
+        self.measure = combo("Measure", tip, KINDS.items())
         self.one = combo("One system", "Where does this one's field differ …")
         self.other = combo("Other system", "… from this one's, or from those of all others?")
-        self.differ_button = QPushButton("Show where they differ")
-        self.differ_button.setToolTip("<p>Distance of the two fields in mm, as a layer: dark where they agree.</p>")
-        self.export_button = QPushButton("Export table…")
-        self.export_button.setToolTip("Write all measures, of every pair, to a CSV file")
-        self.clear_button = QPushButton("Remove layers")
-        self.clear_button.setToolTip("Take the layers of this comparison out of the viewer; the table stays")
+        apart = "Distance of the two fields in mm, as a layer: dark where they agree."
+        self.differ_button = button("Show where they differ", apart, self.show_difference)
+        write = "Write all measures, of every pair, to a CSV file"
+        self.export_button = button("Export table…", write, self._ask_where_to_export)
+        clear = "Take the layers of this comparison out of the viewer; the table stays"
+        self.clear_button = button("Remove layers", clear, self.clear_layers)
         self.case_row = row_of_widgets(QLabel("Pair"), self.case_box)
-        column.addWidget(self.case_row)
-        column.addWidget(self.table)
-        column.addWidget(row_of_widgets(QLabel("Show"), self.view))
-        column.addWidget(self.grid)
-        column.addWidget(self.scale)
-        column.addWidget(row_of_widgets(QLabel("Differ"), self.one, self.other))
-        column.addWidget(self.differ_button)
-        column.addWidget(row_of_widgets(QLabel("Plot"), self.measure))
-        column.addWidget(self.boxes)
-        column.addWidget(row_of_widgets(self.export_button, self.clear_button))
+        for part in (
+            self.case_row,
+            self.table,
+            row_of_widgets(QLabel("Show"), self.view),
+            self.grid,
+            self.scale,
+            row_of_widgets(QLabel("Differ"), self.one, self.other),
+            self.differ_button,
+            row_of_widgets(QLabel("Plot"), self.measure),
+            self.boxes,
+            row_of_widgets(self.export_button, self.clear_button),
+        ):
+            column.addWidget(part)
 
     def _connect(self) -> None:
         self.shower.stepped.connect(self._on_layer)
@@ -108,16 +108,11 @@ class ResultsPanel(QGroupBox):
         self.opener.finished.connect(self._on_opened)
         for worker in self.workers:
             worker.failed.connect(self.failed)
-            # not a method of this widget: it is already gone when it is called
-            self.destroyed.connect(worker.current.drop)
         self.table.chosen.connect(self.choose)
         self.case_box.currentIndexChanged.connect(self.open_case)
         self.view.currentIndexChanged.connect(self.show_layers)
         self.grid.toggled.connect(self._lay_out)
         self.measure.currentIndexChanged.connect(self._draw_boxes)
-        self.differ_button.clicked.connect(self.show_difference)
-        self.export_button.clicked.connect(self._ask_where_to_export)
-        self.clear_button.clicked.connect(self.clear_layers)
 
     @property
     def workers(self) -> tuple[Worker, ...]:
@@ -128,19 +123,23 @@ class ResultsPanel(QGroupBox):
 
     def begin(self, look: Look | None = None, cases: Sequence[Case] = (), kept: KeptFields | None = None) -> None:
         """Forget what was found; `look` is that of the loaded pair, `cases` and `kept` belong to a list."""
+        self._close()
+        self.pairs, self._shown = {}, ""
+        self._look, self._kept = look, kept
+        self._cases = {case.name: case for case in cases}
+        with signals_blocked(self.case_box):
+            self.case_box.clear()
+            self.case_box.addItem(EVERY_CASE, LOADED)
+        self.fill()
+
+    def _close(self) -> None:
+        """Let go of the pair that is looked at, with its layers."""
         for worker in self.workers:
             worker.drop()
         self.layers.remove()
         self.grid.setChecked(False)
         self.scale.clear()
-        self.pairs, self.results, self._shown = {}, [], ""
-        self._inputs, self._look, self._kept = None, look, kept
-        self._cases = {case.name: case for case in cases}
-        blocked = self.case_box.blockSignals(True)
-        self.case_box.clear()
-        self.case_box.addItem(EVERY_CASE, LOADED)
-        self.case_box.blockSignals(blocked)
-        self.fill()
+        self.results, self._inputs = [], None
 
     def set_pair(self, inputs: Inputs) -> None:
         """Say which pair is registered."""
@@ -163,6 +162,16 @@ class ResultsPanel(QGroupBox):
         return bool(self._cases)
 
     @property
+    def case(self) -> str:
+        """The pair of the list that is looked at; empty for all of them, and where there is no list."""
+        return self.case_box.currentData() or LOADED
+
+    @property
+    def _fields(self) -> dict[str, Compared]:
+        """What has a field, of the pair that is looked at, by name."""
+        return {found.name: found for found in self.results if found.field is not None}
+
+    @property
     def failures(self) -> int:
         """How many registrations failed."""
         return sum(found.failure is not None for results in self.pairs.values() for found in results)
@@ -172,40 +181,34 @@ class ResultsPanel(QGroupBox):
     def fill(self) -> None:
         """Show the results in the table, the boxes and the choosers."""
         self.case_row.setVisible(self.of_list)
-        case = self.case_box.currentData() or LOADED
-        if self.of_list and not case:
+        if self.of_list and not self.case:
             self.table.fill(mean_rows(self.pairs))
         else:
-            self.table.fill([row_of(found) for found in self.pairs.get(case, [])])
+            self.table.fill([row_of(found) for found in self.pairs.get(self.case, [])])
         self._draw_boxes()
-        found = [one.name for one in self.results if one.field is not None]
+        found = list(self._fields)
         for box, first in ((self.one, ()), (self.other, (ALL,))):
             before = box.currentText()
             box.clear()
             box.addItems([*first, *found])
             box.setCurrentText(before if before in (*first, *found) else found[-1] if found and not first else ALL)
-        for part in (self.view, self.grid, self.one, self.other, self.differ_button, self.clear_button):
-            part.setEnabled(len(found) > 1 or (part in (self.view, self.clear_button) and bool(found)))
+        for part in (self.view, self.clear_button):
+            part.setEnabled(bool(found))
+        for part in (self.grid, self.one, self.other, self.differ_button):
+            part.setEnabled(len(found) > 1)
         self.export_button.setEnabled(any(self.pairs.values()))
 
     def _draw_boxes(self) -> None:
-        case = self.case_box.currentData() or LOADED
-        pairs = self.pairs if self.of_list and not case else {LOADED: self.pairs.get(case, [])}
+        pairs = self.pairs if self.of_list and not self.case else {LOADED: self.pairs.get(self.case, [])}
         self.boxes.fill(pairs, self.measure.currentData())
 
     def open_case(self) -> None:
         """Show the pair that is chosen: its images, its results and their layers; nothing for all pairs."""
-        case = self.case_box.currentData() or LOADED
-        for worker in self.workers:
-            worker.drop()
-        self.layers.remove()
-        self.grid.setChecked(False)
-        self.scale.clear()
-        self.results, self._inputs = [], None
+        self._close()
         self.fill()
-        if case and self._kept is not None:
-            self.said.emit(f"Opening {case}…")
-            self.opener.start(opening_work(self._cases[case], list(self.pairs[case]), self._kept))
+        if self.case and self._kept is not None:
+            self.said.emit(f"Opening {self.case}…")
+            self.opener.start(opening_work(self._cases[self.case], list(self.pairs[self.case]), self._kept))
 
     def _on_opened(self, opened: tuple[Inputs, list[Compared], Look, list[tuple[str, LayerData]]]) -> None:
         self._inputs, self.results, self._look, images = opened
@@ -223,8 +226,7 @@ class ResultsPanel(QGroupBox):
 
     def _on_layer(self, made: tuple[str, LayerData]) -> None:
         name, data = made
-        last = [found.name for found in self.results if found.field is not None][-1:]
-        self.layers.put(name, data, self.grid.isChecked() or name == (self._shown or "".join(last)))
+        self.layers.put(name, data, self.grid.isChecked() or name == (self._shown or [*self._fields][-1]))
 
     def _on_shown(self, largest: float) -> None:
         scale = {
@@ -233,8 +235,7 @@ class ResultsPanel(QGroupBox):
             "jacobian": "Blue shrinks, white keeps, red grows (0 to 2); folds are black.",
         }
         self.scale.setText(scale.get(self.view.currentData(), ""))
-        names = [found.name for found in self.results if found.field is not None]
-        if names:
+        if names := list(self._fields):
             self.choose(self._shown if self._shown in names else names[-1])
 
     def choose(self, name: str) -> None:
@@ -252,8 +253,7 @@ class ResultsPanel(QGroupBox):
         """Show where the chosen fields differ."""
         if self._look is None:
             return
-        found = {one.name: one for one in self.results if one.field is not None}
-        one, other = self.one.currentText(), self.other.currentText()
+        found, one, other = self._fields, self.one.currentText(), self.other.currentText()
         chosen = list(found.values()) if other == ALL else [found[name] for name in dict.fromkeys((one, other))]
         self.differ.start(differing_work(chosen, self._look))
 
@@ -281,13 +281,3 @@ class ResultsPanel(QGroupBox):
         path, _ = QFileDialog.getSaveFileName(self, "Export the table", "comparison.csv", "Table (*.csv)")
         if path:
             self.export(path)
-
-
-def row_of_widgets(*parts: QWidget) -> QWidget:
-    """Return some widgets in a row; labels and check boxes keep their size."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for part in parts:
-        layout.addWidget(part, 0 if isinstance(part, QLabel | QCheckBox) else 1)
-    return row

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+from superqt.utils import signals_blocked
 
 from napari_ran.benchmark import Compared
 from napari_ran.cases import MEASURES, write_rows
@@ -71,15 +72,21 @@ def mean_rows(pairs: Mapping[str, Sequence[Compared]]) -> list[TableRow]:
 
 
 class _Number(QTableWidgetItem):
-    """A cell that sorts by its number; what has none comes last."""
+    """A cell that sorts by its number; what has none comes last, in either order."""
 
     def __init__(self, value: float | None, digits: int) -> None:
         super().__init__("" if value is None else f"{value:.{digits}f}")
-        self.value = float("inf") if value is None else value
+        self.value = value
         self.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
     def __lt__(self, other: QTableWidgetItem) -> bool:
-        return self.value < other.value if isinstance(other, _Number) else super().__lt__(other)
+        if not isinstance(other, _Number):
+            return bool(super().__lt__(other))
+        if self.value is not None and other.value is not None:
+            return self.value < other.value
+        ascending = self.tableWidget().horizontalHeader().sortIndicatorOrder() == Qt.SortOrder.AscendingOrder
+        first, second = (self, other) if ascending else (other, self)
+        return first.value is not None and second.value is None
 
 
 class ComparisonTable(QTableWidget):
@@ -111,7 +118,11 @@ class ComparisonTable(QTableWidget):
         """Show rows in their order."""
         self.rows = list(rows)
         keys = [key for key in COLUMNS if any(row.values.get(key) is not None for row in rows)]
-        blocked = self.blockSignals(True)
+        with signals_blocked(self):
+            self._write(rows, keys)
+        self.setMinimumHeight(self.horizontalHeader().sizeHint().height() + 22 * min(max(len(rows), 3), 9) + 22)
+
+    def _write(self, rows: list[TableRow], keys: list[str]) -> None:
         self.setSortingEnabled(False)
         self.clear()
         self.setColumnCount(1 + len(keys))
@@ -131,8 +142,6 @@ class ComparisonTable(QTableWidget):
         header.setMinimumSectionSize(30)
         self.setSortingEnabled(True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        self.blockSignals(blocked)
-        self.setMinimumHeight(header.sizeHint().height() + 22 * min(max(len(rows), 3), 9) + 22)
 
     def names(self) -> list[str]:
         """Return the rows as they are sorted now."""
@@ -145,16 +154,16 @@ class ComparisonTable(QTableWidget):
 
 
 def export_table(path: Path, pairs: Mapping[str, Sequence[Compared]], order: Sequence[str]) -> None:
-    """Write all measures of all results as CSV, the systems in `order`; pairs of a list with their names.
+    """Write all measures of all results as CSV, the systems in `order`, others last; pairs of a list with their names.
 
     Raises
     ------
     OutputError
         The file could not be written.
     """
-    rows = []
+    rows, places = [], {name: place for place, name in enumerate(order)}
     for case, results in pairs.items():
-        for found in sorted(results, key=lambda one: order.index(one.name)):
+        for found in sorted(results, key=lambda one: places.get(one.name, len(places))):
             row: dict[str, object] = {"case": case} if case else {}
             row |= {"system": found.name, "similarity": found.similarity, "failure": found.failure}
             rows.append(row | {key: value_of(found, key) for key in MEASURES})

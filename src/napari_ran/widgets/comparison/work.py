@@ -16,12 +16,15 @@ from napari_ran.io.layers import LayerData
 from napari_ran.widgets._layers import Look, Source
 from napari_ran.widgets._worker import Task, Work
 from napari_ran.widgets.comparison.kept import KeptFields
-from napari_ran.widgets.comparison.layers import disagreement_layer, image_layers, layer_of, look_of, scale_of
+from napari_ran.widgets.comparison.layers import disagreement_layer, image_layers, layer_of, scale_of
+
+LOADED = ""
+"""Name of the only pair where it is loaded in the viewer."""
 
 
 @dataclass(frozen=True)
 class ListStep:
-    """Progress over a list: pair `number` of `total`, counted from 1, and how far its comparison is."""
+    """Progress over pairs: that of pair `number` of `total`, counted from 1, which is called `case` in its list."""
 
     case: str
     number: int
@@ -30,18 +33,15 @@ class ListStep:
 
 
 def comparing_work(sources: dict[str, Source], candidates: Sequence[Candidate]) -> Work:
-    """Return the work of a comparison: it yields the `Inputs`, then every `PairStep`; what was found stays found."""
+    """Return the work of a comparison: it yields the `Inputs`, then every `ListStep`; what was found stays found."""
 
-    def work(task: Task) -> Generator[Inputs | PairStep, None, bool]:
-        given: dict[str, Any] = {}
-        for role, source in sources.items():
-            kind = role.rpartition("_")[2]
-            given[role] = getattr(source, kind if kind in ("labels", "landmarks") else "image")()
+    def work(task: Task) -> Generator[Inputs | ListStep, None, bool]:
+        given: dict[str, Any] = {role: source.converted() for role, source in sources.items()}
         inputs = load_inputs(**given)
         yield inputs
         with closing(compare_pair(inputs, candidates)) as steps:
             for step in steps:
-                yield step
+                yield ListStep(LOADED, 1, 1, step)
                 if task.stopping.is_set():
                     return False
         return True
@@ -94,7 +94,7 @@ def opening_work(case: Case, results: Sequence[Compared], kept: KeptFields) -> W
     def work(task: Task) -> Generator[None, None, tuple[Inputs, list[Compared], Look, list[tuple[str, LayerData]]]]:
         yield from ()
         inputs, found = kept.open(case, results)
-        look = look_of(inputs)
+        look = Look.of_images(inputs.fixed, inputs.moving)
         return inputs, found, look, image_layers(case.name, inputs, look)
 
     return work

@@ -91,7 +91,7 @@ class CurvePlot(ThemedPlot):
         self.marked = step
         self.update()
 
-    def apply_theme(self, event: Any = None) -> None:
+    def apply_theme(self) -> None:
         """Take the viewer's colours."""
         super().apply_theme()
         theme = get_theme(self._viewer.theme)

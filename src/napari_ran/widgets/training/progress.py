@@ -130,11 +130,6 @@ class ProgressPage(QWidget):
             return 0.0
         return min(1.0, self.config.budget.spent(self.last.step, self.last.seconds))
 
-    def apply_theme(self, event: Any = None) -> None:
-        """Take the viewer's colours."""
-        self.loss.apply_theme()
-        self.figure.apply_theme()
-
     def _begin(self, event: TrainStarted) -> None:
         self.config, self._identity = event.config, event.identity
         self._rate = _Rate()

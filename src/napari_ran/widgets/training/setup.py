@@ -11,7 +11,7 @@ from napari_ran.config import PRESETS, TrainConfig
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._devices import device_choices
 from napari_ran.widgets._forms import ConfigForm, combo
-from napari_ran.widgets._pages import Section, form_layout
+from napari_ran.widgets._layout import Section, form_layout
 from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets.training.pairs import LayerPairs, PairChoices, ValidationChoices, all_pairs, chosen_pair
 from napari_ran.widgets.training.runs import free_name
@@ -311,8 +311,7 @@ def _rows(choices: LayerChoices) -> QWidget:
     content = QWidget()
     form = form_layout(content)
     form.setContentsMargins(0, 0, 0, 0)
-    for role, box in choices.boxes.items():
-        form.addRow(choices.caption(role), box)
+    choices.add_to(form, *choices.boxes)
     return content
 
 

@@ -132,8 +132,8 @@ class Guide:
     def ablation(self) -> None:
         """Switch the first head of the finest level off."""
         inspect = self._inspecting(2)
-        stages = self._stages(inspect)
-        inspect.ablation.switch(Ablation(heads=frozenset({(stages[self._finest(inspect)].level, 0)})))
+        finest = inspect.whole.inspection.stages[self._finest(inspect)]
+        inspect.ablation.switch(Ablation(heads=frozenset({(finest.level, 0)})))
 
     # ---------------------------------------------------------------- the real widgets
 
@@ -157,9 +157,6 @@ class Guide:
         return inspect
 
     @staticmethod
-    def _stages(inspect: Any) -> Any:
-        return inspect.whole.inspection.stages
-
-    def _finest(self, inspect: Any) -> int:
+    def _finest(inspect: Any) -> int:
         """Return the number of the stage of the finest level."""
-        return int(max(stage.index for stage in self._stages(inspect) if stage.level is not None))
+        return int(max(stage.index for stage in inspect.whole.inspection.stages if stage.level is not None))

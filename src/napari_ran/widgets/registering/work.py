@@ -10,8 +10,9 @@ from typing import Any
 import napari_ran as ran
 from napari_ran.io.layers import LayerData
 from napari_ran.io.placement import misplaced
-from napari_ran.widgets._layers import Look, Source, result_layers
+from napari_ran.widgets._layers import Look, Source
 from napari_ran.widgets._worker import Task, Work
+from napari_ran.widgets.registering.results import result_layers
 
 STAGES_WITH_RESULT = ("network", "instance", "transform", "evaluate", "layers")
 """From the first of these on there is a field to keep when a run is cancelled."""
@@ -57,8 +58,8 @@ def registration_work(
 
     def work(task: Task) -> Generator[ran.Event, None, Finished | None]:
         yield ran.Event("check", 0, 1, "reading the layers")
-        fixed, moving = sources["fixed"].image(), sources["moving"].image()
-        run = ran.start(fixed, moving, config, initial=initial or None, **_annotations(sources))
+        inputs: dict[str, Any] = {role: source.converted() for role, source in sources.items()}
+        run = ran.start(**inputs, config=config, initial=initial or None)
         try:
             for event in run:
                 yield event
@@ -106,13 +107,3 @@ def _notes(result: ran.Registration, sources: dict[str, Source]) -> tuple[str, .
     files = {role: sources[role] for role in ("fixed", "moving") if sources[role].path}
     notes = (misplaced(getattr(result, role).grid, source.path, source.name) for role, source in files.items())
     return tuple(filter(None, notes))
-
-
-def _annotations(sources: dict[str, Source]) -> dict[str, Any]:
-    converted: dict[str, Any] = {}
-    for role, source in sources.items():
-        if role.endswith(("_labels", "_mask", "_regions")):
-            converted[role] = source.labels()
-        elif role.endswith("_landmarks"):
-            converted[role] = source.landmarks()
-    return converted

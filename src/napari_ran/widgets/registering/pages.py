@@ -5,32 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFormLayout,
     QGroupBox,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 import napari_ran as ran
 from napari_ran.config import PRESETS
 from napari_ran.device import describe_device, resolve_device
 from napari_ran.widgets._combos import NONE, RegistrationChoices
-from napari_ran.widgets._forms import ConfigForm
-from napari_ran.widgets._layers import RESULTS
+from napari_ran.widgets._forms import ConfigForm, button
+from napari_ran.widgets._layout import Section, form_layout, page_column, row_of_widgets
 from napari_ran.widgets._models import models
-from napari_ran.widgets._panels import ResultTable
 from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets._plot import MetricPlot
+from napari_ran.widgets.registering.results import RESULTS
+from napari_ran.widgets.registering.table import ResultTable
 
 TRANSFORMS = "Transforms (*.h5 *.tfm *.txt *.mat *.nrrd *.mha *.nii *.nii.gz)"
 """Filter for the files that a registration can start from."""
@@ -77,31 +71,6 @@ TEXTS = {
 """What the choices of a setting are called."""
 
 
-class Section(QCollapsible):
-    """A collapsible part of the form; its arrow is text, so that it has the theme's colour."""
-
-    def __init__(self, title: str) -> None:
-        super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
-        self._title = title
-        self.setDuration(0)
-        self.layout().setContentsMargins(0, 0, 0, 0)
-        self.layout().setSpacing(2)
-        self.toggleButton().setAccessibleName(title)
-        self.toggleButton().setToolTip(f"<p>Show or hide: {title[:1].lower()}{title[1:]}</p>")
-        self.toggled.connect(self._show_arrow)
-        self._show_arrow(False)
-
-    def fill(self, content: QWidget) -> QWidget:
-        """Put the content in and fold it away."""
-        self.content().layout().setContentsMargins(0, 0, 0, 0)
-        self.addWidget(content)
-        self.collapse(animate=False)
-        return self
-
-    def _show_arrow(self, expanded: bool) -> None:
-        self.setText(f"{'▾' if expanded else '▸'}  {self._title}")
-
-
 class SetupPage(QWidget):
     """Images, annotations, settings and the layers to make.
 
@@ -116,16 +85,8 @@ class SetupPage(QWidget):
         self.choices = RegistrationChoices(viewer, self)
         self.form = ConfigForm(ran.RegistrationConfig, _choices(), LABELS, self)
         self.form.start_from(ran.RegistrationConfig(keep_levels=True))  # here one wants to look inside afterwards
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        layout.setSpacing(8)
-        layout.addWidget(self._images_group())
-        layout.addWidget(self._annotations_section())
-        layout.addWidget(self._method_group())
-        layout.addWidget(self._advanced_section())
-        layout.addWidget(self._results_section())
-        layout.addLayout(self._files_row())
-        layout.addStretch(1)
+        groups = (self._images_group(), self._annotations_section(), self._method_group(), self._advanced_section())
+        page_column(self, *groups, self._results_section(), self._files_row())
         models.changed.connect(self.refresh_models)
 
     def refresh_models(self) -> None:
@@ -139,10 +100,9 @@ class SetupPage(QWidget):
     def _images_group(self) -> QWidget:
         group = QGroupBox("Images")
         form = form_layout(group)
-        for role in ("fixed", "moving"):
-            form.addRow(self.choices.caption(role), self.choices.boxes[role])
-        self.swap_button = QPushButton("Swap fixed and moving")
-        self.swap_button.setToolTip("Exchange the two images, and their labels, points and masks")
+        self.choices.add_to(form, "fixed", "moving")
+        tip = "Exchange the two images, and their labels, points and masks"
+        self.swap_button = button("Swap fixed and moving", tip, self.choices.swap)
         form.addRow("", self.swap_button)
         return group
 
@@ -150,8 +110,7 @@ class SetupPage(QWidget):
         self.annotations = Section("Labels, points, masks, start (optional)")
         content = QWidget()
         form = form_layout(content)
-        for role in self.choices.OPTIONAL:
-            form.addRow(self.choices.caption(role), self.choices.boxes[role])
+        self.choices.add_to(form, *self.choices.OPTIONAL)
         self.initial = QLineEdit()
         self.initial.setPlaceholderText(NONE)
         self.initial.setAccessibleName("Start from")
@@ -193,17 +152,13 @@ class SetupPage(QWidget):
             column.addWidget(box)
         return self.outputs.fill(content)
 
-    def _files_row(self) -> QHBoxLayout:
-        self.load_button = QPushButton("Load settings…")
-        self.load_button.setToolTip("Read the settings from a YAML file, as the command line's --config does")
-        self.export_button = QPushButton("Export settings…")
-        self.export_button.setToolTip("Write these settings to a YAML file for here, Python or the command line")
-        self.reset_button = QPushButton("Defaults")
-        self.reset_button.setToolTip("<p>Show the settings that the form had at first, and remember those</p>")
-        row = QHBoxLayout()
-        for button in (self.reset_button, self.load_button, self.export_button):
-            row.addWidget(button)
-        return row
+    def _files_row(self) -> QWidget:
+        read = "Read the settings from a YAML file, as the command line's --config does"
+        self.load_button = button("Load settings…", read)
+        write = "Write these settings to a YAML file for here, Python or the command line"
+        self.export_button = button("Export settings…", write)
+        self.reset_button = button("Defaults", "Show the settings that the form had at first, and remember those")
+        return row_of_widgets(self.reset_button, self.load_button, self.export_button)
 
 
 class ResultPage(QWidget):
@@ -225,25 +180,19 @@ class ResultPage(QWidget):
         self.notes = QLabel()
         self.notes.setWordWrap(True)
         self.notes.setAccessibleName("What was chosen")
-        self.save_button = QPushButton("Save result…")
-        self.save_button.setToolTip(
-            "<p>Write the warped image, the transform in both directions (ITK .h5, and Learn2Reg), the report, a "
-            "picture and the settings into a folder</p>"
+        self.save_button = button(
+            "Save result…",
+            "Write the warped image, the transform in both directions (ITK .h5, and Learn2Reg), the report, a picture "
+            "and the settings into a folder",
         )
-        self.export_button = QPushButton("Export transform…")
-        self.export_button.setToolTip("<p>Write the transform for ITK, 3D Slicer, ANTs, FSL or Learn2Reg</p>")
-        self.inspect_button = QPushButton("Inspect levels")
-        self.inspect_button.setToolTip(
-            "<p>See what each level of the network did: displacements, heads, confidences, at any voxel</p>"
+        self.export_button = button(
+            "Export transform…", "Write the transform for ITK, 3D Slicer, ANTs, FSL or Learn2Reg"
         )
-        row = QHBoxLayout()
-        row.addWidget(self.inspect_button)
-        row.addWidget(self.save_button)
-        row.addWidget(self.export_button)
-        layout.addWidget(self.plot)
-        layout.addLayout(row)
-        layout.addWidget(self.table)
-        layout.addWidget(self.notes)
+        tip = "See what each level of the network did: displacements, heads, confidences, at any voxel"
+        self.inspect_button = button("Inspect levels", tip)
+        row = row_of_widgets(self.inspect_button, self.save_button, self.export_button)
+        for part in (self.plot, row, self.table, self.notes):
+            layout.addWidget(part)
         layout.addStretch(1)
 
     def show_report(self, report: Any) -> None:
@@ -270,23 +219,3 @@ def _choices() -> dict[str, list[tuple[str, str]]]:
 def _weights() -> list[tuple[str, str]]:
     fixed = [("auto", "auto (bundled)"), ("none", "none (identity)")]
     return fixed + [(card.name, card.name) for card in ran.available_weights()]
-
-
-def form_layout(owner: QWidget) -> QFormLayout:
-    """Return a new form layout for a widget, as all our forms have."""
-    form = QFormLayout(owner)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
-    form.setContentsMargins(6, 6, 6, 6)
-    form.setVerticalSpacing(4)
-    return form
-
-
-def scrolled(page: QWidget) -> QScrollArea:
-    """Return a page with scroll bars where it does not fit."""
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(page)
-    return area

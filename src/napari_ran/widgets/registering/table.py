@@ -1,76 +1,11 @@
-"""The parts of the Register widget that only show something."""
+"""The figures of a result as a table."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QLabel,
-    QProgressBar,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
-
-STAGES = {
-    "check": ("Checking", 1),
-    "preprocess": ("Preprocessing", 4),
-    "affine": ("Affine alignment", 12),
-    "network": ("Network", 8),
-    "instance": ("Instance optimisation", 60),
-    "transform": ("Composing and warping", 8),
-    "evaluate": ("Measuring", 4),
-    "layers": ("Adding layers", 3),
-}
-"""What a stage is called, and its rough share of the time in percent."""
-
-
-class ProgressPanel(QWidget):
-    """The stage's name and one bar over all stages."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setAccessibleName("Status")
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setAccessibleName("Progress over all stages")
-        self.bar.setToolTip("<p>Share of the expected work that is done, in percent</p>")
-        self.bar.setFormat("%p %")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
-        layout.addWidget(self.status)
-        layout.addWidget(self.bar)
-        self.rest()
-
-    def show_event(self, stage: str, step: int, total: int, message: str = "") -> None:
-        """Show how far a run is."""
-        names = list(STAGES)
-        title, share = STAGES.get(stage, (stage.capitalize(), 0))
-        done = sum(STAGES[name][1] for name in names[: names.index(stage)]) if stage in STAGES else 0
-        fraction = min(step / total, 1.0) if total else 0.0
-        whole = sum(weight for _, weight in STAGES.values())
-        self.bar.show()
-        self.bar.setValue(int(1000 * (done + share * fraction) / whole))
-        steps = f", step {step} of {total}" if total > 1 else ""
-        self.say(f"{title}{steps}" + (f": {message}" if message else ""))
-
-    def say(self, text: str) -> None:
-        """Show a line of status."""
-        if self.status.text() != text:
-            self.status.setText(text)
-
-    def rest(self, text: str = "") -> None:
-        """Show that nothing is running."""
-        self.bar.hide()
-        self.bar.setValue(0)
-        self.say(text)
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 
 class ResultTable(QTableWidget):
@@ -87,8 +22,8 @@ class ResultTable(QTableWidget):
     }
     """What takes too much room in a dock; the tool tip has the whole name."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, len(self.HEADS), parent)
+    def __init__(self) -> None:
+        super().__init__(0, len(self.HEADS))
         self.setHorizontalHeaderLabels(list(self.HEADS))
         self.verticalHeader().hide()
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

@@ -36,16 +36,13 @@ class ExportDialog(QDialog):
     def __init__(self, ndim: int, notes: Sequence[str] = (), parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export transform")
-        self.format_box = combo("For", "Which tool should open it.")
-        for name, format in FORMATS.items():
-            if ndim in format.dimensions:
-                self.format_box.addItem(format.title, name)
-        self.direction_box = combo("Direction", "Which way the transform leads.")
-        self.direction_box.addItem("moving image onto the fixed one", "forward")
-        self.direction_box.addItem("fixed image onto the moving one", "inverse")
-        self.direction_box.setToolTip(
-            "<p>What the other tool resamples with it. Tools carry points the opposite way: those of the moving image "
-            "come to the fixed one by the second choice.</p>"
+        formats = [(name, format.title) for name, format in FORMATS.items() if ndim in format.dimensions]
+        self.format_box = combo("For", "Which tool should open it.", formats)
+        self.direction_box = combo(
+            "Direction",
+            "What the other tool resamples with it. Tools carry points the opposite way: those of the moving image "
+            "come to the fixed one by the second choice.",
+            [("forward", "moving image onto the fixed one"), ("inverse", "fixed image onto the moving one")],
         )
         self.help = QLabel()
         self.help.setWordWrap(True)
