@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from volumes import LUNGS, abdomen_files, brain_files, hippocampus_files, hippocampus_pairs, lungs
 
 import napari_ran as ran
-from napari_ran.data import DisplacementField, Landmarks
+from napari_ran.data import DisplacementField
 from napari_ran.evaluate import dice, target_registration_error
 from napari_ran.synthetic import PairConfig, generate_batch
 from napari_ran.transform import warp_labels
@@ -54,19 +55,6 @@ def _peak_gib() -> float:
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
-def hippocampus_pairs(folder: Path, development: bool, count: int = 24) -> list[tuple[str, str]]:
-    """Return fixed random pairs of subjects: of the last 40 by name (reported) or of the first 168 (for tuning)."""
-    names = sorted(path.name for path in (folder / "hippocampus" / "images").glob("*.nii.gz"))
-    pool = names[:168] if development else names[-40:]
-    generator = np.random.default_rng(2026)
-    pairs: list[tuple[str, str]] = []
-    while len(pairs) < count:
-        first, second = (pool[int(i)] for i in generator.choice(len(pool), 2, replace=False))
-        if (first, second) not in pairs:
-            pairs.append((first, second))
-    return pairs
-
-
 class Bench:
     """Registers pairs, scores them and prints a line for each."""
 
@@ -86,38 +74,23 @@ class Bench:
     def dirlab(self) -> Iterator[Row]:
         """Target registration error of the breathing lungs."""
         rows = []
-        for case in ("case_002", "case_003", "case_004"):
-            path = self.folder / "lung_dirlab" / case
-            fixed, moving = (ran.load_image(path / f"{phase}.nii.gz") for phase in ("T00", "T50"))
-            points = [
-                # voxels in the order z, y, x
-                Landmarks.from_voxels(np.loadtxt(path / f"{phase}_landmarks_zyx_vox.txt")[:, ::-1], image.grid)
-                for phase, image in (("T00", fixed), ("T50", moving))
-            ]
-            result, row = self.register(fixed, moving, f"DIR-Lab {case}", "TRE mm")
-            before = target_registration_error(*points, DisplacementField.identity(fixed.grid)).mean()
+        for case in LUNGS:
+            images, points = lungs(self.folder, case)
+            result, row = self.register(*images, f"DIR-Lab {case}", "TRE mm")
+            before = target_registration_error(*points, DisplacementField.identity(images[0].grid)).mean()
             rows.append(replace(row, before=before, after=target_registration_error(*points, result.field).mean()))
             yield rows[-1]
         yield mean(rows, "DIR-Lab, mean of the cases")
 
     def brain(self) -> Iterator[Row]:
         """Overlap of all structures of the brain pair."""
-        path = self.folder / "brain_t1"
-        yield from self._labelled(
-            *(
-                path / f"{name}.nii.gz"
-                for name in ("l2r2019_subj1_t1", "vxm_test_t1", "l2r2019_subj1_seg", "vxm_test_seg")
-            ),
-            "Brain T1",
-        )
+        yield from self._labelled(brain_files(self.folder), "Brain T1")
 
     def inverted(self) -> Iterator[Row]:
         """Overlap of all structures of the brain pair when the moving image's contrast is turned round."""
-        path = self.folder / "brain_t1"
-        fixed, moving = (ran.load_image(path / f"{name}.nii.gz") for name in ("l2r2019_subj1_t1", "vxm_test_t1"))
+        (fixed, moving), maps = _read(brain_files(self.folder))
         inside, most = moving.tensor > 0, moving.tensor.max()
         values = torch.where(inside, most - moving.tensor + 0.05 * most, torch.zeros_like(moving.tensor))
-        maps = [ran.load_labels(path / f"{name}.nii.gz") for name in ("l2r2019_subj1_seg", "vxm_test_seg")]
         turned = ran.Image(values, moving.grid, "inverted")
         yield from self._overlap(fixed, turned, *maps, "Brain T1, moving inverted")
 
@@ -143,30 +116,27 @@ class Bench:
         """Overlap of the masks of two 2-D CT slices of heads."""
         names = ("fixed", "moving", "fixed_mask", "moving_mask")
         files = [self.folder / "ct2d_head" / f"CT_2D_head_{name}.mha" for name in names]
-        yield from self._labelled(*files, "CT head, 2-D")
-        yield from self._labelled(*files, "CT head, 2-D, aligned first", affine="affine")
+        yield from self._labelled(files, "CT head, 2-D")
+        yield from self._labelled(files, "CT head, 2-D, aligned first", affine="affine")
 
     def abdomen(self) -> Iterator[Row]:
         """Overlap of the organs of two subjects with different fields of view."""
-        path = self.folder / "abdomen_ct"
-        names = ("ircad01_ct", "ircad17_ct", "ircad01_seg", "ircad17_seg")
-        yield from self._labelled(*(path / f"{name}_2mm.nii.gz" for name in names), "Abdomen CT", {6: "liver"})
+        yield from self._labelled(abdomen_files(self.folder), "Abdomen CT", {6: "liver"})
 
     def hippocampus(self) -> Iterator[Row]:
         """Overlap of both parts of the hippocampus, pair by pair."""
-        path, rows = self.folder / "hippocampus", []
-        for first, second in hippocampus_pairs(self.folder, self.development):
-            files = [path / part / name for part in ("images", "labels") for name in (first, second)]
-            rows += list(self._labelled(*files, f"Hippocampus {first[12:15]} {second[12:15]}"))
+        rows: list[Row] = []
+        for pair in hippocampus_pairs(self.folder, self.development):
+            title = " ".join(["Hippocampus", *(name[12:15] for name in pair)])
+            rows += self._labelled(hippocampus_files(self.folder, pair), title)
             yield rows[-1]
         yield mean(rows, "Hippocampus, mean of the pairs")
 
     def led(self) -> Iterator[Row]:
         """Overlap of both parts of the hippocampus when the front one leads the fit: the other one was not told."""
-        path, rows = self.folder / "hippocampus", []
+        rows: list[Row] = []
         for pair in hippocampus_pairs(self.folder, self.development):
-            images = [ran.load_image(path / "images" / name) for name in pair]
-            maps = [ran.load_labels(path / "labels" / name) for name in pair]
+            images, maps = _read(hippocampus_files(self.folder, pair))
             front = [ran.Labels(torch.where(one.tensor == 1, 1, 0), one.grid) for one in maps]
             given = {"fixed_labels": front[0], "moving_labels": front[1]}
             found = []
@@ -180,17 +150,9 @@ class Bench:
             yield mean([row for row in rows if row.figure == figure], "Hippocampus, without and with")
 
     def _labelled(
-        self,
-        fixed: Path,
-        moving: Path,
-        fixed_labels: Path,
-        moving_labels: Path,
-        name: str,
-        also: dict[int, str] | None = None,
-        **settings: Any,
+        self, files: list[Path], name: str, also: dict[int, str] | None = None, **settings: Any
     ) -> Iterator[Row]:
-        images = ran.load_image(fixed), ran.load_image(moving)
-        maps = ran.load_labels(fixed_labels), ran.load_labels(moving_labels)
+        images, maps = _read(files)
         yield from self._overlap(*images, *maps, name, also, **settings)
 
     def _overlap(
@@ -222,6 +184,11 @@ class Bench:
             yield replace(
                 row, figure="slip recovered %", before=nothing.recovered_percent, after=found.recovered_percent
             )
+
+
+def _read(files: list[Path]) -> tuple[list[ran.Image], list[ran.Labels]]:
+    """Read fixed and moving image and their labels."""
+    return [ran.load_image(file) for file in files[:2]], [ran.load_labels(file) for file in files[2:]]
 
 
 def mean(rows: list[Row], name: str) -> Row:

@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 
 import napari
-from accuracy import hippocampus_pairs
 from napari._qt.qt_event_loop import get_qapp
 from scipy.stats import spearmanr
+from volumes import hippocampus_files, hippocampus_pairs
 
 import napari_ran as ran
 from napari_ran.io.layers import to_layer_data
@@ -33,11 +33,11 @@ def layers(pair: str, number: int) -> list[ran.Image | ran.Labels]:
     if pair == "phantom":
         made = ran.sliding_phantom(seed=number)
         return [made.fixed, made.fixed_labels, made.moving, made.moving_labels]
-    folder = Path(os.environ["NAPARI_RAN_DATA"]) / "hippocampus"
+    folder = Path(os.environ["NAPARI_RAN_DATA"])
     found: list[ran.Image | ran.Labels] = []
-    names = hippocampus_pairs(folder.parent, development=True)[number]
-    for role, name in zip(("fixed", "moving"), names, strict=True):
-        image, labels = ran.load_image(folder / "images" / name), ran.load_labels(folder / "labels" / name)
+    files = hippocampus_files(folder, hippocampus_pairs(folder, development=True)[number])
+    for role, image_file, labels_file in zip(("fixed", "moving"), files[:2], files[2:], strict=True):
+        image, labels = ran.load_image(image_file), ran.load_labels(labels_file)
         found += [ran.Image(image.tensor, image.grid, role), ran.Labels(labels.tensor, labels.grid, f"{role} labels")]
     return found
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from volumes import lungs
 
 import napari_ran as ran
 from napari_ran.data import Landmarks
@@ -36,10 +37,8 @@ def read(data: Path, case: str) -> tuple[list[ran.Image], list[NDArray[np.float6
         images = [ran.load_image(folder / f"3DCT_lung_{name}.mha") for name in ("baseline", "followup")]
         files = (folder / f"CT_3D_lung_{name}_point_set_corrected.txt" for name in ("fixed", "moving"))
         return images, [ran.load_landmarks(file).points for file in files]
-    folder = data / "lung_dirlab" / case
-    images = [ran.load_image(folder / f"{phase}.nii.gz") for phase in ("T00", "T50")]
-    voxels = (np.loadtxt(folder / f"{phase}_landmarks_zyx_vox.txt")[:, ::-1] for phase in ("T00", "T50"))
-    return images, [image.grid.to_world(some) for image, some in zip(images, voxels, strict=True)]
+    images, landmarks = lungs(data, case)
+    return images, [one.points for one in landmarks]
 
 
 def main() -> None:

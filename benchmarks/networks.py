@@ -1,6 +1,6 @@
 """Print what networks do alone, without instance optimisation: ``python benchmarks/networks.py WEIGHTS [WEIGHTS ...]``.
 
-A row of *hippocampus* is a mean over the 24 fixed pairs of `accuracy.py`, of the last 40 subjects by name, which no
+A row of *hippocampus* is a mean over the 24 fixed pairs of `volumes.py`, of the last 40 subjects by name, which no
 training reads; *brain* is one pair, *dirlab* three pairs of breathing lungs (TRE in mm), *phantom* the sliding organs
 of seed 0 (end-point error in voxels). With ``--development``: pairs that settings may be tuned on.
 
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import hippocampus_pairs
 from torch import Tensor, nn
+from volumes import LUNGS, brain_files, hippocampus_files, hippocampus_pairs, lungs
 
 import napari_ran as ran
 from napari_ran.data import DisplacementField, Grid, Landmarks
@@ -58,13 +58,11 @@ class Family:
 
 def hippocampi(folder: Path, development: bool = False) -> Iterator[Pair]:
     for names in hippocampus_pairs(folder, development):
-        images, labels = ([folder / "hippocampus" / part / name for name in names] for part in ("images", "labels"))
-        yield labelled(*images, *labels, centred=True)
+        yield labelled(*hippocampus_files(folder, names), centred=True)
 
 
 def brains(folder: Path) -> Iterator[Pair]:
-    names = ("l2r2019_subj1_t1", "vxm_test_t1", "l2r2019_subj1_seg", "vxm_test_seg")
-    yield labelled(*(folder / "brain_t1" / f"{name}.nii.gz" for name in names))
+    yield labelled(*brain_files(folder))
 
 
 def hearts(folder: Path) -> Iterator[Pair]:
@@ -88,20 +86,14 @@ def labelled(fixed: Path, moving: Path, fixed_labels: Path, moving_labels: Path,
     return Pair(images[0], images[1], measure, world)
 
 
-def lungs(folder: Path) -> Iterator[Pair]:
-    for case in ("case_002", "case_003", "case_004"):
-        path = folder / "lung_dirlab" / case
-        fixed, moving = (ran.load_image(path / f"{phase}.nii.gz") for phase in ("T00", "T50"))
-        first, second = (
-            # voxels in the order z, y, x
-            Landmarks.from_voxels(np.loadtxt(path / f"{phase}_landmarks_zyx_vox.txt")[:, ::-1], image.grid)
-            for phase, image in (("T00", fixed), ("T50", moving))
-        )
+def chests(folder: Path) -> Iterator[Pair]:
+    for case in LUNGS:
+        images, points = lungs(folder, case)
 
-        def measure(field: DisplacementField, first: Landmarks = first, second: Landmarks = second) -> float:
-            return float(target_registration_error(first, second, field).mean())
+        def measure(field: DisplacementField, points: list[Landmarks] = points) -> float:
+            return float(target_registration_error(*points, field).mean())
 
-        yield Pair(fixed, moving, measure, np.eye(4))
+        yield Pair(*images, measure, np.eye(4))
 
 
 def phantom(seed: int) -> Pair:
@@ -113,7 +105,7 @@ FAMILIES = {
     "hippocampus": Family("Dice", hippocampi, lambda folder: hippocampi(folder, development=True)),
     "brain": Family("Dice", brains),
     "cardiac": Family("Dice", hearts, hearts),
-    "dirlab": Family("TRE mm", lungs),
+    "dirlab": Family("TRE mm", chests),
     "phantom": Family("EPE voxels", lambda folder: iter([phantom(0)]), lambda folder: map(phantom, (1, 2, 3))),
 }
 

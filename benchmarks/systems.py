@@ -9,14 +9,12 @@ and multiply-accumulates alone.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
 
-import psutil
 import torch
+from peak import peak_bytes
 from torch import Tensor, nn
 
-from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.models import SYSTEMS, create_system
 
 
@@ -39,24 +37,6 @@ def multiply_accumulates(network: nn.Module, moving: Tensor, fixed: Tensor) -> i
     for hook in hooks:
         hook.remove()
     return total
-
-
-def peak_bytes(name: str, shape: tuple[int, ...], threads: int) -> float:
-    """Return by how much a pass raises the memory of a fresh process at its highest."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_raised, (name, shape, threads))
-
-
-def _raised(name: str, shape: tuple[int, ...], threads: int) -> float:
-    torch.set_num_threads(threads)
-    network, images = create_system(name, 3), torch.rand(2, 1, 1, *shape)
-    records: list[StageRecord] = []
-    with torch.no_grad():
-        network(*torch.rand(2, 1, 1, 16, 16, 16))
-        before = psutil.Process().memory_info().rss
-        with measured_stage(name, torch.device("cpu"), records):
-            network(*images)
-    return float(records[0].peak_bytes - before)
 
 
 def seconds(names: list[str], shape: tuple[int, ...], repeats: int) -> dict[str, float]:
@@ -85,9 +65,11 @@ def main() -> None:
     names = arguments.only.split(",") if arguments.only else [name for name in SYSTEMS if not SYSTEMS[name].requires]
     names = ["VM1", *(name for name in names if name != "VM1")]
     shape = tuple(arguments.shape)
-    took = {} if arguments.count else seconds(names, shape, arguments.repeats)
-    memory = {} if arguments.count else {name: peak_bytes(name, shape, arguments.threads) for name in names}
+    took: dict[str, float] = {}
+    memory: dict[str, float] = {}
     if not arguments.count:
+        took = seconds(names, shape, arguments.repeats)
+        memory = {name: peak_bytes(create_system, (name, 3), shape, arguments.threads) for name in names}
         print(f"VM1: {took['VM1']:.2f} s, {memory['VM1'] / 2**30:.2f} GiB; {arguments.threads} threads, {shape}")
     print(f"{'system':26s}{'M param.':>10s}{'paper':>8s}{'gap %':>8s}{'GMAC':>8s}{'time':>8s}{'memory':>8s}")
     for name in names:

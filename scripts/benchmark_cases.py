@@ -16,43 +16,34 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 import napari_ran as ran
 from napari_ran.cases.listing import COLUMNS
-from napari_ran.data import Landmarks
 from napari_ran.io import save_field, save_image, save_labels, save_landmarks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from accuracy import hippocampus_pairs
+from volumes import LUNGS, abdomen_files, brain_files, hippocampus_files, hippocampus_pairs, lung_files, lungs
 
 Row = dict[str, object]
 
 
+def labelled(name: str, files: list[Path]) -> Row:
+    return {"name": name} | dict(zip(("fixed", "moving", "fixed_labels", "moving_labels"), files, strict=True))
+
+
 def hippocampi(data: Path, development: bool) -> Iterator[Row]:
-    folder = data / "hippocampus"
-    for fixed, moving in hippocampus_pairs(data, development):
-        name = "-".join(one.removeprefix("hippocampus_").removesuffix(".nii.gz") for one in (fixed, moving))
-        row: Row = {"name": name, "fixed": folder / "images" / fixed, "moving": folder / "images" / moving}
-        yield row | {"fixed_labels": folder / "labels" / fixed, "moving_labels": folder / "labels" / moving}
+    for pair in hippocampus_pairs(data, development):
+        name = "-".join(one.removeprefix("hippocampus_").removesuffix(".nii.gz") for one in pair)
+        yield labelled(name, hippocampus_files(data, pair))
 
 
-def lungs(data: Path, made: Path) -> Iterator[Row]:
-    for case in ("case_002", "case_003", "case_004"):
+def chests(data: Path, made: Path) -> Iterator[Row]:
+    for case in LUNGS:
         row: Row = {"name": case}
-        for side, phase in (("fixed", "T00"), ("moving", "T50")):
-            path = data / "lung_dirlab" / case / f"{phase}.nii.gz"
-            # voxels in the order z, y, x
-            voxels = np.loadtxt(path.with_name(f"{phase}_landmarks_zyx_vox.txt"))[:, ::-1]
-            landmarks = Landmarks.from_voxels(voxels, ran.load_image(path).grid)
-            row |= {side: path, f"{side}_landmarks": save_landmarks(landmarks, made / f"{case}-{phase}.csv")}
+        _, points = lungs(data, case)
+        for side, path, landmarks in zip(("fixed", "moving"), lung_files(data, case), points, strict=True):
+            row |= {side: path, f"{side}_landmarks": save_landmarks(landmarks, made / f"{case}-{path.name[:3]}.csv")}
         yield row
-
-
-def labelled(folder: Path, fixed: str, moving: str, fixed_labels: str, moving_labels: str) -> Row:
-    names = {"fixed": fixed, "moving": moving, "fixed_labels": fixed_labels, "moving_labels": moving_labels}
-    return {"name": folder.name} | {key: folder / f"{name}.nii.gz" for key, name in names.items()}
 
 
 def phantom(made: Path) -> Row:
@@ -86,11 +77,9 @@ def main() -> None:
     made.mkdir(parents=True, exist_ok=True)
     write(output / "hippocampus.csv", list(hippocampi(data, False)))
     write(output / "hippocampus-development.csv", list(hippocampi(data, True)))
-    write(output / "dirlab.csv", list(lungs(data, made)))
-    brain = ("l2r2019_subj1_t1", "vxm_test_t1", "l2r2019_subj1_seg", "vxm_test_seg")
-    write(output / "brain.csv", [labelled(data / "brain_t1", *brain)])
-    abdomen = (f"{name}_2mm" for name in ("ircad01_ct", "ircad17_ct", "ircad01_seg", "ircad17_seg"))
-    write(output / "abdomen.csv", [labelled(data / "abdomen_ct", *abdomen)])
+    write(output / "dirlab.csv", list(chests(data, made)))
+    write(output / "brain.csv", [labelled("brain_t1", brain_files(data))])
+    write(output / "abdomen.csv", [labelled("abdomen_ct", abdomen_files(data))])
     write(output / "phantom.csv", [phantom(made)])
     for path in sorted((Path(__file__).parents[1] / "examples" / "benchmark").glob("*.yaml")):
         shutil.copy(path, output)

@@ -10,6 +10,7 @@ On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import tempfile
@@ -323,6 +324,7 @@ def main() -> None:
         newcomer = Newcomer(Path(folder), arguments.offline)
         newcomer.manifest.validate_imports()
         newcomer.open_widgets()
+        gc.freeze()  # napari collects garbage whenever it clears its layers: what is loaded by now is left out
         newcomer.open_samples()
         newcomer.open_files()
         newcomer.write_files()

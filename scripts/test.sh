@@ -25,9 +25,13 @@ if ((${#failed[@]})); then
 fi
 if (($#)); then
   python -m pytest "$@" || exit $?
-else # the viewer's tests one after another, all others beside each other with a thread each
+else # side by side, with a thread each; the viewer's tests by themselves, each worker with a screen of its own
   workers="$(python -c 'import os; print(min(4, os.cpu_count() or 1))')"
-  OMP_NUM_THREADS=1 python -m pytest -n "$workers" --dist loadfile --ignore tests/widgets tests || exit $?
-  python -m pytest tests/widgets || exit $?
+  viewers="$workers"
+  command -v Xvfb >/dev/null || viewers=1 # they would share the real screen, and its focus
+  beside=(--dist loadfile --no-loadscope-reorder) # in the order of tests/conftest.py
+  export OMP_NUM_THREADS=1
+  python -m pytest -n "$workers" "${beside[@]}" --ignore tests/widgets tests || exit $?
+  python -m pytest -n "$viewers" "${beside[@]}" tests/widgets || exit $?
 fi
 ((${#failed[@]} == 0))

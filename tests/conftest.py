@@ -16,6 +16,12 @@ from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.io import save_field, save_image, save_labels, save_landmarks
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first: beside each other, none of them is left for the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real volumes; the test is skipped where there is none."""

@@ -150,9 +150,7 @@ def test_what_unpacks_to_more_than_the_memory_is_refused(tmp_path: Path) -> None
         ran.io.load_surface(path)
 
 
-@pytest.mark.parametrize(
-    "name", ["..", ".", "...", "../../etc/passwd", "/etc/passwd", "a/b", "x" * 3000, "\x00", "ä" * 300]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_names_of_cases_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     place = tmp_path / file_name(name)
     place.mkdir()

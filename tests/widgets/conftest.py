@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,16 @@ import torch
 if os.environ.get("DISPLAY") and os.environ.get("QT_QPA_PLATFORM") == "offscreen":
     del os.environ["QT_QPA_PLATFORM"]
 
+os.environ["NAPARI_CONFIG"] = ""  # the user's settings of napari are neither read nor written
+
 pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
+
+
+@pytest.fixture(autouse=True)
+def _only_new_garbage_is_looked_for() -> None:
+    """napari collects garbage several times in a test, and whatever was there before would be looked through again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ def page(widget: Any, number: int) -> None:
     widget.tabs.setCurrentIndex(number)
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_the_report_is_written_in_the_background(
     inspect_in: Make, results: dict[int, ran.Registration], qtbot: Any, tmp_path: Path
 ) -> None:
