@@ -63,12 +63,14 @@ class PartsMatrix(WholeTable):
                 item.setFlags(Qt.ItemFlag.NoItemFlags)  # a level need not have every part
                 self.setItem(level, column, item)
         kinds = list(WHOLE)
-        for (part, level, head), off in study_parts(config, ("head", *kinds)).items():
-            item = self.item(level, head if part == "head" else config.heads + kinds.index(part))
+        for (part, row, head), off in study_parts(config, ("head", *kinds)).items():
+            if row is None:  # what belongs to no level has no box
+                continue
+            item = self.item(row, config.heads + kinds.index(part) if head is None else head)
             item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Checked)
             what = f"head {head}" if part == "head" else WHOLE[part][1].split(";")[0].lower()
-            item.setToolTip(f"Level {level}: {what}")
+            item.setToolTip(f"Level {row}: {what}")
             self._boxes.append((off, item))
         header = self.horizontalHeader()
         header.setMinimumSectionSize(22)
