@@ -52,8 +52,8 @@ class PartsMatrix(WholeTable):
         self.updateGeometry()
 
     def _fill(self, config: RANConfig) -> None:
-        for head, colour in enumerate(head_colours(config.heads)):
-            self._name(head, "", f"Head {head}").setIcon(badge(str(head), QColor.fromRgbF(*colour)))
+        for column, colour in enumerate(head_colours(config.heads)):
+            self._name(column, "", f"Head {column}").setIcon(badge(str(column), QColor.fromRgbF(*colour)))
         for column, (title, tip) in enumerate(WHOLE.values(), start=config.heads):
             self._name(column, title, tip)
         self.setVerticalHeaderLabels([f"level {level}" for level in range(config.levels)])
