@@ -73,7 +73,7 @@ def test_disks_without_space_or_permission(place: kills.Workplace, tmp_path: Pat
 def test_a_batch_that_is_killed_and_a_second_one(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     kills.QUICK.to_yaml(tmp_path / "quick.yaml")
-    out, listed = tmp_path / "out", samples.cases_file(tmp_path, "cases.csv", 3)
+    out, listed = tmp_path / "out", samples.cases_file(tmp_path, "cases.csv", 8)
     command = [sys.executable, "-m", "napari_ran.cli", "batch", str(listed), "-o", str(out)]
     command += ["--config", str(tmp_path / "quick.yaml"), "--workers", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -91,6 +91,6 @@ def test_a_batch_that_is_killed_and_a_second_one(tmp_path: Path) -> None:
     assert kept
     again = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=300)
     assert again.returncode == 0, again.stderr
-    assert [row["status"] for row in read_outcomes(out)] == ["done"] * 3
+    assert [row["status"] for row in read_outcomes(out)] == ["done"] * 8
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # what was finished is not made again
     assert kills.left_behind(out) == ""

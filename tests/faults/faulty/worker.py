@@ -13,6 +13,7 @@ import shutil
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,7 +35,9 @@ def main() -> None:
 
     torch.set_num_threads(1)
     samples = {family: _samples(family, folder) for family, _, _ in plan}
-    _limit_space()  # once all is loaded that makes samples
+    for family, place in samples.items():
+        _read_sound(family, place)
+    _limit_space()  # once all is loaded that reads
     for family, first, count in plan:
         originals = samples[family]
         for seed in range(first, first + count):
@@ -54,6 +57,17 @@ def _samples(family: str, folder: Path) -> Path:
             FAMILIES[family].make(making, name)
         making.rename(place)
     return place
+
+
+def _read_sound(family: str, place: Path) -> None:
+    """Read the first of a family's sound samples in every way, so that the modules for it are loaded."""
+    from napari_ran.errors import RanError
+
+    from .families import FAMILIES
+
+    for reader in FAMILIES[family].readers:
+        with suppress(RanError):  # a sample by itself may be too little for one of them
+            reader(place / FAMILIES[family].names[0])
 
 
 def _limit_space() -> None:
