@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import napari_ran as ran
-from napari_ran.cases.listing import COLUMNS
 from napari_ran.io import save_field, save_image, save_labels, save_landmarks
+from napari_ran.io.pair_lists import FILES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -60,7 +60,7 @@ def phantom(made: Path) -> Row:
 
 def write(path: Path, rows: list[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [name for name in COLUMNS if any(name in row for row in rows)])
+        writer = csv.DictWriter(file, [name for name in ("name", *FILES) if any(name in row for row in rows)])
         writer.writeheader()
         writer.writerows(rows)
     print(f"{path}: {len(rows)} cases")

@@ -281,7 +281,7 @@ def photograph_widgets(camera: Photographer, looks: Looks, seconds: float) -> No
         else:
             looks.shoot(f"3_{name.lower()}", widget.findChild(QScrollArea))
         if name == "Compare":
-            widget.tick("no network", *list(widget._ticks())[:2])
+            widget.tick("no network", *list(widget.systems.ticks())[:2])
             widget.run()
             camera.wait(seconds, widget.run_button.isEnabled)
             looks.shoot("4_compare_results", widget.findChild(QScrollArea))
