@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
 import os
 import statistics
 import time
@@ -19,13 +18,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
+from peak import peak_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 from training import Recorder
 
-from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import keeping_freed_memory
 from napari_ran.models import RAN, create_system
 from napari_ran.models.aligner import Carried
@@ -119,24 +117,16 @@ def seconds(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, l
     return took
 
 
-def peak_bytes(name: str, shape: tuple[int, ...], threads: int, plain: bool, precision: str) -> float:
-    """Return by how much a pass raises the memory of a fresh process at its highest."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_raised, (name, shape, threads, plain, precision))
-
-
-def _raised(name: str, shape: tuple[int, ...], threads: int, plain: bool, precision: str) -> float:
-    torch.set_num_threads(threads)
+def made(name: str, plain: bool, precision: str) -> Callable[..., Any]:
+    """Return a system's pass, or its plain port, in some precision."""
     network: Any = create_system(name, 3).eval()
     network = Plain(network) if plain else network
-    images = torch.rand(2, 1, 1, *shape)
-    records: list[StageRecord] = []
-    with torch.no_grad(), autocast_to(precision, torch.device("cpu")):
-        network(*torch.rand(2, 1, 1, 32, 32, 32))
-        before = psutil.Process().memory_info().rss
-        with measured_stage(name, torch.device("cpu"), records):
-            network(*images)
-    return float(records[0].peak_bytes - before)
+
+    def run(*images: Tensor) -> Any:
+        with torch.no_grad(), autocast_to(precision, torch.device("cpu")):
+            return network(*images)
+
+    return run
 
 
 def compare(name: str, shape: tuple[int, ...], threads: int, rounds: int, precision: str) -> None:
@@ -152,7 +142,7 @@ def compare(name: str, shape: tuple[int, ...], threads: int, rounds: int, precis
     print(f"{name}, {precision}: {middle['ours']:.2f} s; convolutions alone {middle['convolutions']:.2f} s", end=" ")
     print(f"({rate:.0f} GMAC/s); plain port {middle['plain']:.2f} s")
     print(f"  share of the ceiling {ratio('convolutions', 'ours')}, times faster than plain {ratio('plain', 'ours')}")
-    memory = [peak_bytes(name, shape, threads, plain, precision) for plain in (False, True)]
+    memory = [peak_bytes(made, (name, plain, precision), shape, threads) for plain in (False, True)]
     each = [bytes_ / math.prod(shape) for bytes_ in memory]
     print(f"  peak {memory[0] / 2**30:.2f} GiB ({each[0]:.0f} B a voxel), plain {memory[1] / 2**30:.2f} GiB", end="")
     print(f" ({each[1]:.0f} B): {memory[0] / memory[1]:.2f} of it", flush=True)
