@@ -14,7 +14,7 @@ import torch
 from napari_ran.device import describe_device
 from napari_ran.errors import NotEnoughMemoryError
 
-LEFT_OVER = 0.6
+LEFT_OVER = 0.45
 """Share of what a stage needs that the process still holds in later ones: see `keeping_freed_memory`."""
 
 FIELD_BYTES = {2: 165, 3: 115}
