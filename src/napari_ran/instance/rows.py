@@ -55,7 +55,7 @@ def mean_square(
         part = slice(start, start + CHUNK)
         places = _Places(shape, points[:, part])
         lines = places.lines(table)
-        difference = places.across(lines, places.above[:-1, :, None]).sub_(values[part])
+        difference = _across(lines, places.above[:-1, :, None]).sub_(values[part])
         value += torch.dot(difference.square().sum(1), scale[part])
         if gradient is not None:
             difference *= (2 * scale[part])[:, None]
@@ -92,20 +92,21 @@ class _Places:
         slopes = []
         for axis in range(len(others)):
             slope = lines[1] - lines[0]
-            slopes.append(self.across(slope, others[axis + 1 :]))
+            slopes.append(_across(slope, others[axis + 1 :]))
             lines = torch.lerp(lines[0], lines[1], others[axis])
         ends = torch.tensor([-1.0, 1.0], dtype=table.dtype).expand(len(difference), 2)
         along = torch.einsum("...pc,pc->...p", self._read(table, ends), difference)
-        return torch.stack([*slopes, self.across(along, others)])
-
-    def across(self, lines: Tensor, above: Tensor) -> Tensor:
-        """Interpolate (2, ..., 2, P, ...) along its first axes, one for each of `above`."""
-        for share in above:
-            lines = torch.lerp(lines[0], lines[1], share)
-        return lines
+        return torch.stack([*slopes, _across(along, others)])
 
     def _read(self, table: Tensor, weights: Tensor) -> Tensor:
         """Return the sums of the two rows of every line, weighted by (P, 2)."""
         number = 2 ** (len(self.above) - 1)
         read = F.embedding_bag(self._rows, table, mode="sum", per_sample_weights=weights.repeat(number, 1))
         return read.view(*[2] * (len(self.above) - 1), len(weights), table.shape[1])
+
+
+def _across(lines: Tensor, above: Tensor) -> Tensor:
+    """Interpolate (2, ..., 2, P, ...) along its first axes, one for each of `above`."""
+    for share in above:
+        lines = torch.lerp(lines[0], lines[1], share)
+    return lines
