@@ -65,11 +65,8 @@ class Source:
         if getattr(layer, "rgb", False):
             cure = "Right-click the layer and choose Split RGB, then select one channel"
             raise ran.InputError(argument, f"'{layer.name}' is a colour (RGB) image; one channel is expected", cure)
-        placed = {name: getattr(layer, name) for name in ("scale", "shear", "rotate", "translate", "units", "name")} | {
-            "affine": layer.affine.affine_matrix
-        }
         space = layer.ndim if space is None else min(space, layer.ndim)
-        matrix = space_affine(placed, layer.ndim, space)
+        matrix = space_affine(placement(layer), layer.ndim, space)
         part = shown_part(layer, layer.ndim - space, point)
         name = f"{layer.name} [{', '.join(str(index + 1) for index in part)}]" if part else layer.name
         path = "" if part else layer.source.path or ""
@@ -135,6 +132,12 @@ class Look:
         """Choose a look for images that are in no layers yet."""
         ndim = fixed.grid.ndim
         return cls(_window(moving), _window(fixed), ("mm",) * ndim, [1.0] * ndim)
+
+
+def placement(layer: Layer) -> dict[str, Any]:
+    """Return where a layer lies, as the keyword arguments of `Layer.create` that say so."""
+    names = ("scale", "shear", "rotate", "translate", "units", "name")
+    return {name: getattr(layer, name) for name in names} | {"affine": layer.affine.affine_matrix}
 
 
 def line_distance(grid: ran.Grid) -> float:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QPointF, QRectF, Qt, QTimer
+from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
+
+from napari_ran.widgets._timers import single_shot
 
 REDRAW_MS = 200
 """Shortest time between two drawings of the curve."""
@@ -128,9 +130,7 @@ class MetricPlot(ThemedPlot):
         tip = "Similarity of the warped and the fixed image at each step (higher is better)."
         super().__init__(viewer, "Similarity during the run", tip)
         self.setMinimumHeight(160)
-        self._redraw = QTimer(self)
-        self._redraw.setSingleShot(True)
-        self._redraw.timeout.connect(self._update_now)
+        self._redraw = single_shot(self, REDRAW_MS, self._update_now)
 
     @property
     def steps(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from qtpy.QtWidgets import QWidget
@@ -52,9 +53,9 @@ class RunningWidget(DockedWidget):
 
     # ---------------------------------------------------------------- running
 
+    @abstractmethod
     def run(self) -> None:
         """Start a run with what is chosen."""
-        raise NotImplementedError
 
     def cancel(self) -> None:
         """Stop; what is finished stays."""
@@ -66,9 +67,9 @@ class RunningWidget(DockedWidget):
         self.runner.start(work)
         self._enable()
 
+    @abstractmethod
     def _ready(self) -> bool:
         """Whether there is something to run."""
-        raise NotImplementedError
 
     def _enable(self) -> None:
         """Enable what can be done now."""
@@ -84,12 +85,13 @@ class RunningWidget(DockedWidget):
         if not self._stopping():
             self.progress.say(words)
 
+    @abstractmethod
     def _on_step(self, step: Any) -> None:
-        raise NotImplementedError
+        """Show what a step of the run brings."""
 
+    @abstractmethod
     def _on_finished(self, whole: bool) -> None:
         """Say how it went; `whole` is False for a run that was stopped."""
-        raise NotImplementedError
 
     def _on_failed(self, error: Exception) -> None:
         self._rest()

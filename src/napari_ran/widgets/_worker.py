@@ -13,6 +13,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_ran.widgets._timers import single_shot
+
 logger = logging.getLogger(__name__)
 
 POLL_MS = 40
@@ -144,10 +146,7 @@ class Worker(QObject):
         self._poll = QTimer(self)
         self._poll.setInterval(poll_ms)
         self._poll.timeout.connect(self._look)
-        self._patience = QTimer(self)
-        self._patience.setSingleShot(True)
-        self._patience.setInterval(PATIENCE_MS)
-        self._patience.timeout.connect(self.released)
+        self._patience = single_shot(self, PATIENCE_MS, self.released.emit)
 
     @property
     def task(self) -> Task | None:

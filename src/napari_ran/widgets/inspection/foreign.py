@@ -18,7 +18,7 @@ from napari_ran.io import load_field
 from napari_ran.io.layers import grid_of_layer, layer_affine
 from napari_ran.widgets._access import Spoken, explain_buttons
 from napari_ran.widgets._forms import button, combo
-from napari_ran.widgets._layers import Source, own_result
+from napari_ran.widgets._layers import Source, own_result, placement
 from napari_ran.widgets._worker import Task, Work
 from napari_ran.widgets.inspection.space import PREFIX
 
@@ -114,10 +114,8 @@ class FieldDialog(QDialog):
 
 def layer_values(layer: Any) -> tuple[Any, Any]:
     """Return the components of a field layer and the matrix of its spatial axes, data to world in mm."""
-    names = ("scale", "shear", "rotate", "translate", "units", "name")
-    placed = {name: getattr(layer, name) for name in names} | {"affine": layer.affine.affine_matrix}
     # the components' axis is no length, whatever its unit says
-    placed["units"] = (layer.units[-1], *layer.units[1:])
+    placed = placement(layer) | {"units": (layer.units[-1], *layer.units[1:])}
     return layer.data, layer_affine(placed, layer.ndim)[1:, 1:]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from qtpy.QtWidgets import (
     QCheckBox,
     QGroupBox,
@@ -16,8 +15,8 @@ from qtpy.QtWidgets import (
 
 import napari_ran as ran
 from napari_ran.config import PRESETS
-from napari_ran.device import describe_device, resolve_device
 from napari_ran.widgets._combos import NONE, RegistrationChoices
+from napari_ran.widgets._devices import device_choices
 from napari_ran.widgets._forms import ConfigForm, button
 from napari_ran.widgets._layout import Section, form_layout, page_column, row_of_widgets
 from napari_ran.widgets._models import models
@@ -204,13 +203,9 @@ class ResultPage(QWidget):
 
 def _choices() -> dict[str, list[tuple[str, str]]]:
     """Return the settings' values that depend on this machine: devices, presets, weights."""
-    devices = [("auto", f"auto ({describe_device(resolve_device('auto'))})"), ("cpu", "CPU")]
-    devices += [(f"cuda:{i}", describe_device(torch.device(f"cuda:{i}"))) for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        devices.append(("mps", describe_device(torch.device("mps"))))
     return {
         **TEXTS,
-        "device": devices,
+        "device": device_choices(),
         "weights": _weights(),
         "preset": [(name, name) for name in PRESETS],
     }

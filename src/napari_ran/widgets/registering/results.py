@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 import napari_ran as ran
 from napari_ran.io import layers as convert
 from napari_ran.io.layers import LayerData
 from napari_ran.widgets._layers import Look, difference_layer, line_distance, own_results, place_layer, placed, styled
+from napari_ran.widgets._timers import single_shot
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,7 @@ class ResultLayers(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._pending: list[tuple[str, LayerData]] = []
-        self._turn = QTimer(self)
-        self._turn.setSingleShot(True)
-        self._turn.setInterval(TURN_MS)
-        self._turn.timeout.connect(self._place_next)
+        self._turn = single_shot(self, TURN_MS, self._place_next)
         self._uncollected = _WithoutCollection()
         self.destroyed.connect(self._uncollected.end)
 

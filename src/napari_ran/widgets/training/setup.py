@@ -11,7 +11,7 @@ from napari_ran.config import PRESETS, TrainConfig
 from napari_ran.widgets._combos import LayerChoices
 from napari_ran.widgets._devices import device_choices
 from napari_ran.widgets._forms import ConfigForm, combo
-from napari_ran.widgets._layout import Section, form_layout
+from napari_ran.widgets._layout import Section, form_layout, page_column
 from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets.training.pairs import LayerPairs, PairChoices, ValidationChoices, all_pairs, chosen_pair
 from napari_ran.widgets.training.runs import free_name
@@ -115,14 +115,9 @@ class TrainSetup(QWidget):
         self.source = combo("Learn from", "Where the pairs come from that the network learns from.")
         for value, (text, _) in SOURCES.items():
             self.source.addItem(text, value)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        layout.setSpacing(8)
-        for part in (self._data_group(), self._validation_section(), self._method_group(), self._budget_group()):
-            layout.addWidget(part)
-        layout.addWidget(self._advanced_section())
-        layout.addLayout(self._files_row())
-        layout.addStretch(1)
+        groups = (self._data_group(), self._validation_section(), self._method_group(), self._budget_group())
+        column = page_column(self, *groups, self._advanced_section())
+        column.insertLayout(column.count() - 1, self._files_row())  # above what stays empty
         _align(self)
         self.source.currentIndexChanged.connect(self._show_source)
         self.form.editors["model.start"].currentIndexChanged.connect(self._show_start)
