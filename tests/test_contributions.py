@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ from napari_ran.applying import apply_files
 from napari_ran.contributions import (
     HEAD_CT_MR,
     HEAD_SLICES,
-    RemoteFile,
     fetch_layers,
     get_reader,
     read,
@@ -29,6 +25,7 @@ from napari_ran.contributions import (
     write_points,
 )
 from napari_ran.data import Grid, Image, Labels, Landmarks
+from napari_ran.downloads import RemoteFile
 from napari_ran.errors import InputError
 from napari_ran.io import load_image, load_labels, load_landmarks, save_image, save_labels
 from napari_ran.io.layers import layer_affine, to_layer_data
@@ -168,56 +165,18 @@ def test_a_phantom_is_a_whole_experiment(sample: Callable[[], list[Any]], ndim: 
     assert layers["phantom fixed landmarks"][0].shape == layers["phantom moving landmarks"][0].shape
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A web server on this machine with one picture."""
-    root = tmp_path / "www"
-    root.mkdir()
-    save_image(Image(RNG.normal(size=(6, 7)), Grid.from_spacing((6, 7), 2.0)), root / "slice.mha")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(root))
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}", root
-        running.shutdown()
-
-
-def test_a_sample_is_fetched_once_and_checked(server: tuple[str, Path], tmp_path: Path) -> None:
-    address, root = server
-    digest = "sha256:" + hashlib.sha256((root / "slice.mha").read_bytes()).hexdigest()
-    file = RemoteFile("slice.mha", f"{address}/slice.mha", digest, "a slice")
-    cache = tmp_path / "cache"
-    [(data, kwargs, kind)] = fetch_layers((file,), cache)
-    assert (data.shape, kwargs["name"], kind) == ((7, 6), "a slice", "image")
-    (root / "slice.mha").unlink()
-    assert len(fetch_layers((file,), cache)) == 1  # from the cache
-
-
-def test_another_content_is_refused_and_not_kept(server: tuple[str, Path], tmp_path: Path) -> None:
-    file = RemoteFile("slice.mha", f"{server[0]}/slice.mha", "sha256:" + "0" * 64, "a slice")
-    with pytest.raises(InputError, match="checksum differs"):
-        fetch_layers((file,), tmp_path / "cache")
-    assert not list((tmp_path / "cache").glob("*.mha"))
-
-
-def test_without_a_network_the_cure_is_named(tmp_path: Path) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-    file = RemoteFile("slice.mha", f"http://127.0.0.1:{port}/slice.mha", "sha256:" + "0" * 64, "a slice")
-    with pytest.raises(InputError, match=r"slice\.mha: could not be fetched .*refused.*Check the network") as caught:
-        fetch_layers((file,), tmp_path / "cache")
-    assert "Sliding phantom" in caught.value.cure
+def test_samples_become_layers_by_their_names(tmp_path: Path) -> None:
+    path = save_image(Image(RNG.normal(size=(6, 7)), Grid.from_spacing((6, 7), 2.0)), tmp_path / "slice.mha")
+    kept = RemoteFile("slice.mha", "https://example.org", "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest())
+    layers = fetch_layers({"one": kept, "other": kept}, tmp_path)  # what is in the cache is not fetched
+    assert [(data.shape, kwargs["name"], kind) for data, kwargs, kind in layers] == [
+        ((7, 6), "one", "image"),
+        ((7, 6), "other", "image"),
+    ]
 
 
 def test_public_files_are_pinned() -> None:
-    for file in HEAD_SLICES + HEAD_CT_MR:
+    for file in (HEAD_SLICES | HEAD_CT_MR).values():
         algorithm, _, digest = file.digest.partition(":")
         assert len(digest) == {"sha256": 64, "sha512": 128}[algorithm]
         assert file.url.startswith("https://")

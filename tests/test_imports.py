@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = SOURCE / "napari_ran"
 LAYERS = [  # a module imports from earlier lines only, or from its own sub-package
     ["errors", "events", "types", "steps", "deprecation", "documentation", "_version"],
-    ["parsing", "writing"],
+    ["parsing", "writing", "downloads"],
     ["owners"],
     ["config", "functional"],
     ["data", "theory", "device", "measure", "footprint"],

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pooch
 from platformdirs import user_cache_dir
 
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
+from napari_ran.downloads import RemoteFile, fetched
 from napari_ran.errors import InputError
 from napari_ran.io.files import is_dicom, suffix_of
 from napari_ran.io.images import (
@@ -96,28 +95,6 @@ def sample_phantom_2d() -> list[LayerData]:
     return phantom_layers(phantom_2d())
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A public file: where it is, what it must be, and what to call its layer.
-
-    Attributes
-    ----------
-    name : str
-        File name in the cache.
-    url : str
-        An address whose content does not change (a commit, or an address made of the hash).
-    digest : str
-        ``algorithm:hexdigest`` of the content.
-    layer : str
-        Name of the layer.
-    """
-
-    name: str
-    url: str
-    digest: str
-    layer: str
-
-
 _ITK_ELASTIX = "https://raw.githubusercontent.com/InsightSoftwareConsortium/ITKElastix/v0.9.0/examples/data/"
 _KITWARE = "https://data.kitware.com/api/v1/file/hashsum/sha512/{}/download"
 _RIRE_CT = (
@@ -129,26 +106,24 @@ _RIRE_T1 = (
     "6cd893eb1bedabcd382a96f0dafac893ae9e5a7c2b7333f9ff3f0c6b7016c7bc"
 )
 
-HEAD_SLICES = (
-    RemoteFile(
+HEAD_SLICES = {
+    "head fixed": RemoteFile(
         "CT_2D_head_fixed.mha",
         _ITK_ELASTIX + "CT_2D_head_fixed.mha",
         "sha256:06f2ce6fbf6a59f0874c735555fcf71717f631156b1b0697c1752442f7fc1cc5",
-        "head fixed",
     ),
-    RemoteFile(
+    "head moving": RemoteFile(
         "CT_2D_head_moving.mha",
         _ITK_ELASTIX + "CT_2D_head_moving.mha",
         "sha256:a37c5fe388c38b3f4ac564f456277d09d3982eda58c4da05ead8ee2332360f47",
-        "head moving",
     ),
-)
+}
 """Two CT slices of heads, from the examples of ITKElastix (Apache-2.0)."""
 
-HEAD_CT_MR = (
-    RemoteFile("training_001_mr_T1.mha", _KITWARE.format(_RIRE_T1), f"sha512:{_RIRE_T1}", "head MR T1 (fixed)"),
-    RemoteFile("training_001_ct.mha", _KITWARE.format(_RIRE_CT), f"sha512:{_RIRE_CT}", "head CT (moving)"),
-)
+HEAD_CT_MR = {
+    "head MR T1 (fixed)": RemoteFile("training_001_mr_T1.mha", _KITWARE.format(_RIRE_T1), f"sha512:{_RIRE_T1}"),
+    "head CT (moving)": RemoteFile("training_001_ct.mha", _KITWARE.format(_RIRE_CT), f"sha512:{_RIRE_CT}"),
+}
 """Patient 001 of the Retrospective Image Registration Evaluation, as the SimpleITK notebooks keep it (CC BY 3.0)."""
 
 
@@ -162,13 +137,13 @@ def sample_head_ct_mr() -> list[LayerData]:
     return fetch_layers(HEAD_CT_MR)
 
 
-def fetch_layers(files: tuple[RemoteFile, ...], cache: str | Path | None = None) -> list[LayerData]:
+def fetch_layers(files: Mapping[str, RemoteFile], cache: str | Path | None = None) -> list[LayerData]:
     """Download public images where they are not in the cache yet, check them, and return them as layers.
 
     Parameters
     ----------
-    files : tuple of RemoteFile
-        What to fetch; the first comes to lie at the bottom of the layer list.
+    files : mapping of str to RemoteFile
+        What to fetch, by the name of its layer; the first comes to lie at the bottom of the layer list.
     cache : path, optional
         Where files are kept; the user's cache folder when left out.
 
@@ -178,58 +153,9 @@ def fetch_layers(files: tuple[RemoteFile, ...], cache: str | Path | None = None)
         There is no network, the server refuses, or the content is not what it should be.
     """
     folder = Path(cache or Path(user_cache_dir("napari-ran")) / "samples")
-    images = [load_image(_fetched(file, folder)) for file in files]
-    return [to_layer_data(Image(i.tensor, i.grid, f.layer, i.metadata)) for i, f in zip(images, files, strict=True)]
-
-
-def _fetched(file: RemoteFile, folder: Path) -> Path:
-    """Return the path of a file in the cache, downloaded with a progress bar on the terminal if it must be."""
-    try:
-        return Path(
-            pooch.retrieve(
-                file.url, file.digest, fname=file.name, path=folder, progressbar=_TerminalProgress(file.name)
-            )
-        )
-    except ValueError as error:  # pooch: the hash differs; it removes what it downloaded
-        raise InputError(
-            file.name,
-            f"what came from {file.url} is not the expected file (its checksum differs)",
-            "Try again; if it stays so, the file was changed at its source: please report it",
-        ) from error
-    except Exception as error:  # requests raises its own family, the disk raises OSError
-        raise InputError(
-            file.name,
-            f"could not be fetched from {file.url} ({_reason(error)})",
-            "Check the network connection and try again. Without a network open File > Open Sample > "
-            "Sliding phantom (3-D), which is made on this machine",
-        ) from error
-
-
-class _TerminalProgress:
-    """The progress bar that pooch drives: one line on the terminal."""
-
-    def __init__(self, name: str) -> None:
-        from rich.progress import Progress
-
-        self.total = 0  # set by pooch
-        self._name, self._progress = name, Progress(transient=True)
-        self._task: Any = None
-
-    def update(self, count: int) -> None:
-        """Advance by so many bytes."""
-        if self._task is None:
-            self._progress.start()
-            self._task = self._progress.add_task(f"Fetching {self._name}", total=self.total or None)
-        self._progress.advance(self._task, count)
-
-    def reset(self) -> None:
-        """Start again; pooch calls this once the file has arrived, before its last update."""
-        if self._task is not None:
-            self._progress.reset(self._task)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        self._progress.stop()
+    instead = "Without a network open File > Open Sample > Sliding phantom (3-D), which is made on this machine"
+    images = {name: load_image(fetched(file, folder, instead)) for name, file in files.items()}
+    return [to_layer_data(Image(image.tensor, image.grid, name, image.metadata)) for name, image in images.items()]
 
 
 def phantom_layers(pair: PhantomPair) -> list[LayerData]:
@@ -288,10 +214,3 @@ def _few_whole_numbers(image: Image) -> bool:
 
 def _name(meta: Mapping[str, Any]) -> str:
     return str(meta.get("name", "layer"))
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause in a few words: the outer messages of the network libraries are long and technical."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # the loop's condition holds one
-    return str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0][:120]

@@ -17,10 +17,10 @@ import torch
 from napari_ran import InputError
 from napari_ran.config import TrainConfig
 from napari_ran.data import Grid, Image, Labels, Landmarks
+from napari_ran.owners import running_process
 from napari_ran.train import TrainFailed, TrainFinished, TrainNote, TrainPair, TrainStarted, TrainStep, Validated
 from napari_ran.train.checkpoint import read_checkpoint
 from napari_ran.train.events import Validation
-from napari_ran.train.lock import running_process
 from napari_ran.train.pairs import save_pairs
 from napari_ran.train.process import TrainingProcess, history, spared_threads
 from napari_ran.train.sources import find_sources

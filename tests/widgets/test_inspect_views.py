@@ -14,10 +14,11 @@ from napari_ran import functional
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.lookup import Lookup, Where, everywhere
 from napari_ran.io.layers import deformed_grid_layer
+from napari_ran.widgets._round import round_above
 from napari_ran.widgets.inspection.limits import PERCENTILE, Limits, Shares, lengths_mm, sampled
 from napari_ran.widgets.inspection.session import Session, Shelf
 from napari_ran.widgets.inspection.values import Resampled, Vectors
-from napari_ran.widgets.inspection.views import LINES, STYLES_OF_KIND, Choice, make_picture, nice_step, thumbnail
+from napari_ran.widgets.inspection.views import LINES, STYLES_OF_KIND, Choice, make_picture, thumbnail
 from napari_ran.widgets.inspection.volume import Volume
 
 Results = dict[int, ran.Registration]
@@ -158,7 +159,7 @@ def test_contour_lines_separate_the_bands(inspection: Inspection) -> None:
     found = picture(inspection, Choice("field", 4, style="contours"))
     low, high = found.legend.limits
     lengths = fine_field(inspection, 4).magnitude.numpy().T
-    band = np.floor(lengths / nice_step((high - low) / 10))
+    band = np.floor(lengths / round_above((high - low) / 10))
     line = np.zeros(lengths.shape, bool)
     line[..., :-1] |= band[..., :-1] != band[..., 1:]
     line[..., :-1, :] |= band[..., :-1, :] != band[..., 1:, :]

@@ -14,7 +14,7 @@ from napari_ran.cohort.pair import Outcome, finished_outcome, register_case
 from napari_ran.cohort.summary import write_pairs, write_summary
 from napari_ran.config import RegistrationConfig
 from napari_ran.errors import InputError
-from napari_ran.train.lock import locked
+from napari_ran.owners import locked
 
 
 @dataclass(frozen=True)

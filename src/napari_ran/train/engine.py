@@ -22,11 +22,11 @@ from torch import nn
 from napari_ran.config import TrainConfig
 from napari_ran.config.training import BudgetSettings
 from napari_ran.errors import InputError, OutputError, brief
+from napari_ran.owners import locked
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, refuse_begun, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
 from napari_ran.train.keeping import best_name, keep_pair, keep_snapshot, save_best
 from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, network_for, parts_to_hold
-from napari_ran.train.lock import locked
 from napari_ran.train.log import TrainLog
 from napari_ran.train.objective import Trained, check_objective
 from napari_ran.train.optimisation import Optimisation, learning_rate

@@ -20,10 +20,9 @@ import torch
 
 from napari_ran.config import TrainConfig
 from napari_ran.errors import InputError
-from napari_ran.owners import identity, living
+from napari_ran.owners import identity, living, running_process, written
 from napari_ran.train.checkpoint import has_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFailed, TrainFinished
-from napari_ran.train.lock import running_process, written
 from napari_ran.train.pairs import save_pairs
 from napari_ran.train.recorded import make_ready
 from napari_ran.train.subjects import TrainPair

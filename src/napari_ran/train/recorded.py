@@ -11,11 +11,10 @@ from pathlib import Path
 
 from napari_ran.config import TrainConfig
 from napari_ran.errors import RanError
-from napari_ran.owners import living
+from napari_ran.owners import living, refuse_busy, written
 from napari_ran.train.checkpoint import refuse_begun
 from napari_ran.train.engine import fit
 from napari_ran.train.events import TrainEvent, TrainFailed
-from napari_ran.train.lock import refuse_busy, written
 from napari_ran.train.wire import COMMAND, EVENTS, PARENT, command_in, encode
 
 

@@ -15,6 +15,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
 
+from napari_ran.widgets._round import round_above
 from napari_ran.widgets._timers import single_shot
 
 REDRAW_MS = 200
@@ -197,8 +198,7 @@ class Axes:
 def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """Return about so many round numbers that enclose a range: 1, 2 or 5 times a power of ten apart."""
     extent = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-9)
-    power = 10.0 ** np.floor(np.log10(extent / wanted))
-    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= extent / wanted)
+    step = round_above(extent / wanted)
     first, last = np.floor(low / step), np.ceil(high / step)
     last = max(last, first + 1)
     return [float(step * index) for index in range(int(first), int(last) + 1)]

@@ -11,9 +11,8 @@ import pytest
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 import napari_ran as ran
-from napari_ran.owners import identity
+from napari_ran.owners import LOCK, identity
 from napari_ran.train import TrainFailed, TrainStarted, Validation
-from napari_ran.train.lock import LOCK
 from napari_ran.train.wire import CONFIG, EVENTS, encode
 from napari_ran.widgets.train import TrainWidget
 from napari_ran.widgets.training.runs import all_runs, delete_run, open_runs, runs_folder

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QSizePolicy
 
 from napari_ran.introspect.probe import Contribution, Probe, StageProbe
 from napari_ran.widgets._plot import ThemedPlot
+from napari_ran.widgets._round import round_below
 from napari_ran.widgets.inspection.colours import head_colours, stage_colours
 from napari_ran.widgets.inspection.stages import short_name
 
@@ -123,7 +124,7 @@ class ProbePlot(ThemedPlot):
             painter.setBrush(QColor.fromRgbF(*colours[index - 1]))
             painter.drawEllipse(place(own[index]), 3, 3)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        bar = _round_below(frame.width() / 4 / scale)
+        bar = round_below(frame.width() / 4 / scale)
         x, y = frame.left() + 8, frame.bottom() - 8
         painter.setPen(QPen(self._text, 2))
         painter.drawLine(QPointF(x, y), QPointF(x + bar * scale, y))
@@ -207,9 +208,3 @@ def _numbers(stage: StageProbe) -> str:
     if stage.previous_confidence is not None:
         pair += f" / {stage.previous_confidence:.2f}"
     return f"{length}\n{pair}"
-
-
-def _round_below(value: float) -> float:
-    """Return the largest 1, 2 or 5 times a power of ten that is not above a value."""
-    power = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
-    return float(max(factor * power for factor in (1, 2, 5) if factor * power <= value * (1 + 1e-9)))

@@ -13,6 +13,7 @@ from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.lookup import Lookup
 from napari_ran.introspect.quantities import QUANTITIES
 from napari_ran.io.layers import FOLD_COLOUR, LENGTH_COLORMAP
+from napari_ran.widgets._round import round_above
 from napari_ran.widgets.inspection import values as made_of
 from napari_ran.widgets.inspection.colours import coloured, head_colours, ramp
 from napari_ran.widgets.inspection.limits import Limits, Shares
@@ -268,7 +269,7 @@ def _scalar_look(quantity: str) -> dict[str, Any]:
 def _contour_picture(choice: Choice, values: made_of.Values, grid: Grid, legend: Legend) -> Picture:
     """Draw a line, one voxel wide, wherever the values cross a round number in the displayed plane."""
     low, high = legend.limits
-    step = nice_step((high - low) / CONTOURS)
+    step = round_above((high - low) / CONTOURS)
     axes = made_of.plane_axes(grid.ndim, choice.plane)
     lines = made_of.contour_lines(values, grid.shape, axes, step, low, low - max(high - low, 1e-6))
     colors = np.concatenate([ramp(LENGTH_COLORMAP) / 255.0, np.ones((256, 1))], 1).tolist()
@@ -276,9 +277,3 @@ def _contour_picture(choice: Choice, values: made_of.Values, grid: Grid, legend:
     style = _look(colormap) | {"contrast_limits": (low, high)}
     legend = replace(legend, title=f"{legend.title}, a line every {step:g}")
     return Picture(choice, "map", Volume(grid.shape, lines), grid, legend, style)
-
-
-def nice_step(wanted: float) -> float:
-    """Return 1, 2 or 5 times a power of ten, at least as large as asked for."""
-    power = 10.0 ** np.floor(np.log10(max(wanted, 1e-9)))
-    return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= wanted * (1 - 1e-9)))

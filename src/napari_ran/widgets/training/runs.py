@@ -14,8 +14,8 @@ import napari_ran as ran
 from napari_ran.config import TrainConfig
 from napari_ran.errors import OutputError
 from napari_ran.io.own_models import add_model
+from napari_ran.owners import running_process
 from napari_ran.train import TrainEvent, TrainFailed, TrainFinished
-from napari_ran.train.lock import running_process
 from napari_ran.train.pairs import save_pairs
 from napari_ran.train.process import TrainingProcess
 from napari_ran.train.wire import EVENTS, command_in, decode

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from napari_ran.errors import InputError
-from napari_ran.train.lock import LOCK, locked, running_process
+from napari_ran.owners import LOCK, locked, running_process
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
