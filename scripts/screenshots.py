@@ -226,6 +226,7 @@ class Looks:
         for width, height in self.sizes:
             window.resize(width, height)
             self.camera.wait(0.4)
+            self.camera.viewer.reset_view()  # what is seen does not depend on the sizes before
             for theme in self.themes:
                 self.camera.viewer.theme = theme
                 self.camera.shoot(f"{width}x{height}_{theme}_{name}")

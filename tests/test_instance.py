@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 
 import pytest
@@ -112,6 +113,17 @@ def test_the_best_field_never_gets_worse_and_survives_closing() -> None:
     assert progress == sorted(progress)
     assert errors[-1] < 0.2 * errors[0]
     assert event.best_field().shape == (1, 2, 36, 32)
+
+
+def test_values_are_told_once_it_is_decided_what_is_compared() -> None:
+    moving = texture(36, 32, seed=7)
+    fixed = F.warp(moving, wave(36, 32, size=2.0), padding="border")
+    events = list(instance.optimise_field(fixed, moving, None, InstanceConfig(steps=20), (1.0, 1.0)))
+    told = [math.isfinite(event.similarity) for event in events]
+    first = told.index(True)
+    assert all(told[first:])
+    assert events[first - 1].message.startswith("Similarity: local NCC")
+    assert [math.isfinite(event.loss) for event in events] == told
 
 
 def test_equal_images_stop_early_near_the_identity() -> None:

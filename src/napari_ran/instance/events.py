@@ -23,9 +23,10 @@ class InstanceStep:
         Level of the pyramid, 0 is the coarsest; -1 during the preparation and the discrete search.
     similarity : float
         One minus the dissimilarity at the last check, larger is better: the mean squared local NCC, or one minus the
-        mean squared difference of intensities or MIND descriptors.
+        mean squared difference of intensities or MIND descriptors. NaN until it is decided what is compared.
     loss : float
         What is minimised, at the last check: the logarithm of the dissimilarity plus the weighted roughness.
+        Infinite until then.
     message : str
         What is being done.
     measures : dict of str to float

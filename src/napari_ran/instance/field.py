@@ -95,7 +95,7 @@ class _Run:
 
     def __init__(self, pyramid: Pyramid, start: Candidate, total: int) -> None:
         self.pyramid, self.best, self.now, self.total = pyramid, start, start, total
-        self.step = 0
+        self.step, self.decided = 0, True
 
     def consider(self, candidate: Candidate) -> None:
         self.now = candidate
@@ -109,10 +109,11 @@ class _Run:
             with torch.no_grad():
                 return self.pyramid.field_at_full_resolution(best)
 
+        # values by another measure than the last one would not compare with those that follow
+        similarity, loss = (self.now.similarity, self.now.loss) if self.decided else (math.nan, math.inf)
         return InstanceStep(
-            min(self.step, self.total), self.total, level, self.now.similarity, self.now.loss, message, best_field,
-            self.now.measures,
-        )  # fmt: skip
+            min(self.step, self.total), self.total, level, similarity, loss, message, best_field, self.now.measures
+        )
 
 
 def optimise_field(
@@ -164,6 +165,7 @@ def optimise_field(
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
     guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
     run = _Run(pyramid, Candidate(guess, math.nan, math.inf), SEARCH_STEPS + len(factors) * pyramid.steps)
+    run.decided = config.similarity != "auto"
 
     if config.search or measure == "mind":
         for message in pyramid.describe():
@@ -181,14 +183,15 @@ def optimise_field(
         yield from _search(run, judge)
     if config.similarity == "auto":
         measure, reason = choose_similarity(fixed, _warped(pyramid, run.best))
-        messages = (reason,)
+        messages, run.decided = (reason,), measure == pyramid.measure
         yield run.event(-1, reason)
-        if measure != pyramid.measure:
+        if not run.decided:
             pyramid.compare_by(measure, config.resolved(similarity=measure))
             term = pyramid.term(pyramid.shape)
             judge = Judge(pyramid, term)
             before = judge(guess)
             run.now = run.best = judge(run.best.control)
+            run.decided = True
     if masks[1] is not None:
         pyramid.follow(run.best.control)
         term = pyramid.term(pyramid.shape)

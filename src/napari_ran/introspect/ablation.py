@@ -34,10 +34,7 @@ PairT = TypeVar("PairT", Labels, Landmarks)
 Place = tuple[Part, int | None, int | None]
 """Which part: its kind, level and head; None where it does not apply."""
 
-REFINED = (
-    "The field was refined by the instance optimisation after the network: the ablation concerns the network's own "
-    "field, before that"
-)
+REFINED = "The ablation concerns the network's own field, before the instance optimisation refined it"
 
 
 @dataclass(frozen=True, eq=False)
