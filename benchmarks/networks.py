@@ -4,9 +4,9 @@ A row of *hippocampus* is a mean over the 24 fixed pairs of `volumes.py`, of the
 training reads; *brain* is one pair, *dirlab* three pairs of breathing lungs (TRE in mm), *phantom* the sliding organs
 of seed 0 (end-point error in voxels). With ``--development``: pairs that settings may be tuned on.
 
-*alone*: the images lie where their headers say, the hippocampi by their middles, resized to the network's grid; the
-network's field is the result. *affine*: the whole registration with its affine alignment, but without instance
-optimisation. Everything is measured on the fixed image's own grid. The first row is doing nothing.
+*alone*: the images lie where their headers say, the hippocampi by their middles; the network's field is the result,
+with the tiles that are the default where nothing refines it. *affine*: the same after an affine alignment.
+Everything is measured on the fixed image's own grid. The first row is doing nothing.
 The volumes are read from the folder named by NAPARI_RAN_DATA.
 """
 
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from volumes import LUNGS, brain_files, hippocampus_files, hippocampus_pairs, lungs
 
@@ -27,21 +26,27 @@ import napari_ran as ran
 from napari_ran.data import DisplacementField, Grid, Landmarks
 from napari_ran.evaluate import dice, target_registration_error
 from napari_ran.io.checkpoints import load_network
-from napari_ran.preprocess import choose_intensity, network_grid
-from napari_ran.transform import compose_to, resample, warp_labels
-
-VOXELS = 1_000_000
-"""Most voxels of the grid of a network alone."""
+from napari_ran.preprocess import choose_intensity
+from napari_ran.transform import resample, warp_labels
+from napari_ran.types import AffineMode
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A pair, how it lies before the network (fixed to moving, in mm), and the figure of a field on the fixed grid."""
+    """A pair, the figure of a field on the fixed grid, and whether its middles are brought together first."""
 
     fixed: ran.Image
     moving: ran.Image
     measure: Callable[[DisplacementField], float]
-    world: np.ndarray
+    centred: bool = False
+
+    @property
+    def world(self) -> np.ndarray:
+        """How the images lie before the network, from fixed to moving, in mm."""
+        world = np.eye(4)
+        if self.centred:
+            world[:3, 3] = self.moving.grid.centre - self.fixed.grid.centre
+        return world
 
 
 Solver = Callable[[Pair], DisplacementField]
@@ -80,10 +85,7 @@ def labelled(fixed: Path, moving: Path, fixed_labels: Path, moving_labels: Path,
     def measure(field: DisplacementField) -> float:
         return float(np.mean(list(dice(labels[0], warp_labels(labels[1], field), ids).values())))
 
-    world = np.eye(4)
-    if centred:
-        world[:3, 3] = images[1].grid.centre - images[0].grid.centre
-    return Pair(images[0], images[1], measure, world)
+    return Pair(images[0], images[1], measure, centred)
 
 
 def chests(folder: Path) -> Iterator[Pair]:
@@ -93,12 +95,12 @@ def chests(folder: Path) -> Iterator[Pair]:
         def measure(field: DisplacementField, points: list[Landmarks] = points) -> float:
             return float(target_registration_error(*points, field).mean())
 
-        yield Pair(*images, measure, np.eye(4))
+        yield Pair(*images, measure)
 
 
 def phantom(seed: int) -> Pair:
     made = ran.sliding_phantom(seed=seed)
-    return Pair(made.fixed, made.moving, lambda field: made.slip(field).epe_voxels, np.eye(4))
+    return Pair(made.fixed, made.moving, lambda field: made.slip(field).epe_voxels)
 
 
 FAMILIES = {
@@ -108,27 +110,6 @@ FAMILIES = {
     "dirlab": Family("TRE mm", chests),
     "phantom": Family("EPE voxels", lambda folder: iter([phantom(0)]), lambda folder: map(phantom, (1, 2, 3))),
 }
-
-
-def alone(network: nn.Module | None) -> Solver:
-    """Return the registration by a network, or by nothing, from where the images lie."""
-
-    def solve(pair: Pair) -> DisplacementField:
-        grid = network_grid(pair.fixed.grid, VOXELS, 16)
-        field = torch.zeros(3, *grid.shape)
-        if network is not None:
-            field = network_field(network, pair, grid)
-        return compose_to(DisplacementField(field, grid, "fixed", "moving"), pair.world, pair.fixed.grid)
-
-    return solve
-
-
-@torch.no_grad()
-def network_field(network: nn.Module, pair: Pair, grid: Grid) -> Tensor:
-    """Return the network's field (3, *S) on `grid`."""
-    fixed, moving = network_images(pair, grid)
-    field: Tensor = network(moving, fixed, both=False).field[0].float()
-    return field
 
 
 def network_images(pair: Pair, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -144,9 +125,14 @@ def network_images(pair: Pair, grid: Grid) -> tuple[Tensor, Tensor]:
     )
 
 
-def affine(weights: str) -> Solver:
-    """Return the whole registration without instance optimisation."""
-    return lambda pair: ran.register(pair.fixed, pair.moving, weights=weights, instance="none").field
+def solver(weights: str, affine: AffineMode | None = None) -> Solver:
+    """Return the registration by a network without instance optimisation; by the pair's own start when left out."""
+
+    def solve(pair: Pair) -> DisplacementField:
+        start = affine or ("centre" if pair.centred else "none")
+        return ran.register(pair.fixed, pair.moving, weights=weights, affine=start, instance="none").field
+
+    return solve
 
 
 def load(weights: str) -> nn.Module:
@@ -174,11 +160,9 @@ def main() -> None:
     folder = Path(os.environ.get("NAPARI_RAN_DATA", ""))
     if chosen != ["phantom"] and not (folder / "hippocampus").is_dir():
         parser.error("set NAPARI_RAN_DATA to the folder of real volumes, or use --only phantom")
-    rows: list[tuple[str, Solver]] = [("identity, alone", alone(None))]
-    rows += [(f"{name}, alone", alone(load(name))) for name in arguments.weights]
+    rows = [(f"{name}, alone", solver(name)) for name in ("none", *arguments.weights)]
     if arguments.affine:
-        rows += [("none, affine", affine("none"))]
-        rows += [(f"{name}, affine", affine(name)) for name in arguments.weights]
+        rows += [(f"{name}, affine", solver(name, "auto")) for name in ("none", *arguments.weights)]
     width = max(len(name) for name, _ in rows)
     for name in chosen:
         family = FAMILIES[name]

@@ -1,11 +1,15 @@
 """Print how many steps of instance optimisation a network saves: ``python benchmarks/warm_start.py WEIGHTS``.
 
-Each pair of the families of `networks.py` is optimised from zero and from the network's field, with the same steps,
-by the same measure. Printed are the loss at the start and at its lowest, and the steps until the optimisation from
-zero has gone 90 % of its way down and until it is within 0.001 of its lowest loss, each with the steps from the
-network's field until the same loss. The loss is looked at every ten steps. Without ``--search`` both go without the
-discrete search, which finds large motion before the first step; ``--levels 1`` optimises at full resolution only, in
-three times the steps.
+Each pair of the families of `networks.py` is optimised from zero, from the network's field with as many steps, and
+from the network's field with half of the steps, all by the same measure and from coarse to fine. Printed are
+
+- the loss at the start and the lowest one, and the steps until 90 % of the way from zero and until within 0.001 of the
+  lowest loss from zero, looked at every ten steps. The rate falls to a tenth over the steps that a run has, so that a
+  run of half of the steps is not the first half of a longer one;
+- the figure of each field: Dice, landmark error or end-point error.
+
+Without ``--search`` all go without the discrete search, which finds large motion before the first step; ``--levels 1``
+optimises at full resolution only, in three times the steps.
 The volumes are read from the folder named by NAPARI_RAN_DATA.
 """
 
@@ -14,52 +18,76 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from networks import FAMILIES, VOXELS, Pair, load, network_images
+from networks import FAMILIES, Pair, load, network_images
 from torch import Tensor, nn
 
-from napari_ran.config import InstanceConfig
+from napari_ran import functional
+from napari_ran.config import InstanceConfig, RegistrationConfig
+from napari_ran.data import DisplacementField, Grid
 from napari_ran.instance import optimise_field
+from napari_ran.instance.pyramid import FEW_STEPS, SMALL, STEPS
 from napari_ran.preprocess import network_grid
+from napari_ran.transform import compose_to
+
+VOXELS = 1_000_000
+"""Most voxels of the grid that is optimised."""
 
 NEAR = 1e-3
 """A loss this close to the lowest counts as reached."""
 
-Course = list[tuple[int, float]]
+
+@dataclass(frozen=True)
+class Course:
+    """The steps of an optimisation with the lowest loss up to each, the start first, and the figure of its field."""
+
+    losses: list[tuple[int, float]]
+    figure: float
+
+    def needed(self, loss: float) -> int | None:
+        """Return the first step at which the loss is as low as `loss`."""
+        return next((step for step, value in self.losses if value <= loss + NEAR), None)
 
 
-def course(fixed: Tensor, moving: Tensor, start: Tensor | None, config: InstanceConfig, spacing: list[float]) -> Course:
-    """Return the steps of the optimisation and the lowest loss up to each, the start first."""
+def course(
+    pair: Pair, grid: Grid, images: tuple[Tensor, Tensor], start: Tensor | None, config: InstanceConfig
+) -> Course:
+    """Optimise a pair from a field in voxels of `grid`, or from zero."""
     found: list[tuple[int, float]] = []
-    steps = 0
-    for event in optimise_field(fixed, moving, start, config, spacing):
+    steps, run = 0, optimise_field(*images, start, config, [float(side) for side in grid.spacing])
+    while True:
+        try:
+            event = next(run)
+        except StopIteration as stop:
+            field = DisplacementField(stop.value.field[0], grid, "fixed", "moving")
+            return Course(found, pair.measure(compose_to(field, pair.world, pair.fixed.grid)))
         steps += event.message.startswith("level")  # one event for each; a level that no longer gains ends early
         if np.isfinite(event.loss):
             found.append((steps, min(event.loss, found[-1][1]) if found else event.loss))
-    return found
 
 
-def needed(steps: Course, loss: float) -> int | None:
-    """Return the first step at which the loss is as low as `loss`."""
-    return next((step for step, value in steps if value <= loss + NEAR), None)
-
-
-def compare(pair: Pair, network: nn.Module, search: bool, levels: int | None) -> tuple[Course, Course]:
-    """Return the courses from zero and from the network's field."""
-    grid = network_grid(pair.fixed.grid, VOXELS, 16)
+@torch.no_grad()
+def network_field(network: nn.Module, pair: Pair, shape: tuple[int, ...]) -> Tensor:
+    """Return the network's field for a grid of `shape`, as a registration has it before the refinement."""
+    grid = network_grid(pair.fixed.grid, RegistrationConfig().network_voxels, 16)
     fixed, moving = network_images(pair, grid)
-    with torch.no_grad():
-        start: Tensor = network(moving, fixed, both=False).field.float()
+    return functional.resize_field(network(moving, fixed, both=False).field.float(), shape)
+
+
+def compare(pair: Pair, network: nn.Module, search: bool, levels: int | None) -> tuple[Course, Course, Course]:
+    """Return the courses from zero, from the network's field, and from there with half of the steps."""
+    grid = network_grid(pair.fixed.grid, VOXELS, 16)
+    images = network_images(pair, grid)
+    start = network_field(network, pair, grid.shape)
     config = InstanceConfig(similarity="ncc").resolved(similarity="ncc")
-    config = config.replace(search=config.search if search else 0, levels=levels or config.levels)
-    if levels:
-        config = config.replace(steps=3 * (config.steps or 50))
-    spacing = [float(side) for side in grid.spacing]
-    zero, warm = (course(fixed, moving, field, config, spacing) for field in (None, start))
-    return zero, warm
+    steps = (3 if levels else 1) * (FEW_STEPS if images[0].numel() <= SMALL else STEPS)
+    config = config.replace(search=config.search if search else 0, levels=levels or config.levels, steps=steps)
+    half = config.replace(steps=steps // 2)
+    return course(pair, grid, images, None, config), *(course(pair, grid, images, start, one) for one in (config, half))
 
 
 def main() -> None:
@@ -72,20 +100,23 @@ def main() -> None:
     parser.add_argument("--levels", type=int)
     arguments = parser.parse_args()
     folder, network = Path(os.environ.get("NAPARI_RAN_DATA", "")), load(arguments.weights)
-    heads = ("loss: zero", "network", "lowest: zero", "network", "90 %: zero", "network", "all: zero", "network")
-    print(f"{'family':12s}" + "".join(f"{head:>14s}" for head in heads))
+    groups = ("start", "lowest loss", "steps to 90 %", "steps to all", "figure")
+    print(f"{'':12s}" + "".join(f"{group:>21s}" for group in groups))
+    print(f"{'family':12s}" + f"{'zero':>14s}{'net':>7s}" + f"{'zero':>7s}{'net':>7s}{'half':>7s}" * 4)
     for name in arguments.only.split(","):
         family = FAMILIES[name]
         pairs = family.development if arguments.development else family.reported
         if pairs is None:
             parser.error(f"{name} has no pairs for development")
         for pair in itertools.islice(pairs(folder), arguments.pairs):
-            zero, warm = compare(pair, network, arguments.search, arguments.levels)
-            start, lowest = zero[0][1], zero[-1][1]
-            cells = [f"{value:.3f}" for value in (start, warm[0][1], lowest, warm[-1][1])]
+            courses = compare(pair, network, arguments.search, arguments.levels)
+            zero, warm, _ = courses
+            start, lowest = zero.losses[0][1], zero.losses[-1][1]
+            cells = [f"{start:14.3f}{warm.losses[0][1]:7.3f}", *(f"{one.losses[-1][1]:7.3f}" for one in courses)]
             for target in (start + 0.9 * (lowest - start), lowest):
-                cells += [str(needed(one, target)) for one in (zero, warm)]
-            print(f"{name:12s}" + "".join(f"{cell:>14s}" for cell in cells), flush=True)
+                cells += [f"{one.needed(target) or '-':>7}" for one in courses]
+            cells += [f"{one.figure:7.3f}" for one in courses]
+            print(f"{name:12s}" + "".join(cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ class _Planner:
 
     def chosen(self, precisions: Sequence[str]) -> MemoryPlan:
         """Return the first plan that fits, or the most wanted one where none does."""
-        limit, said = self.config.largest_network_grid, list[str]()
+        limit, said = self.config.network_voxels, list[str]()
         plan = usual = self.made(self.wanted, limit, precisions[0])
         if plan.fits():
             return plan

@@ -86,3 +86,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_written_say_so(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="settings could not be written"):
         RegistrationConfig().to_yaml(tmp_path / "no" / "folder.yaml")
+
+
+def test_older_settings_leave_open_what_the_network_sees() -> None:
+    assert RegistrationConfig.model_validate({"network_voxels": None}) == RegistrationConfig()

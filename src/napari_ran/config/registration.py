@@ -33,10 +33,10 @@ class RegistrationConfig(FrozenConfig):
         Working voxel size in mm; chosen from the images when left out.
     instance : InstanceConfig
         Refinement for this pair; a plain string sets its mode.
-    network_voxels : int, optional
-        Largest number of voxels that the network sees; larger working grids are coarsened for it (and only for it).
-        When left out 262,144 (a slice of 512 x 512) if the field is refined afterwards, which needs no more of it,
-        and 1,000,000 otherwise.
+    network_voxels : int
+        Largest number of voxels that the network sees at once; larger working grids are coarsened for it (and only for
+        it). A network reaches so many voxels far, and so finds larger motion on coarser grids; finer ones are for
+        `tiles`.
     tiles : {"auto", "on", "off"}
         Whether the network, after a look at the whole image on the grid of `network_voxels`, looks again at the working
         grid tile by tile, each of at most so many voxels. ``auto`` does where the field is not refined afterwards. Not
@@ -56,23 +56,21 @@ class RegistrationConfig(FrozenConfig):
     affine: AffineMode = "auto"
     spacing: PositiveFloat | None = None
     instance: InstanceConfig = Field(default_factory=InstanceConfig)
-    network_voxels: PositiveInt | None = None
+    network_voxels: PositiveInt = 512**2
     tiles: Tiles = "auto"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     keep_levels: bool = False
-
-    @property
-    def largest_network_grid(self) -> int:
-        """Largest number of voxels that the network sees, chosen where it was left out."""
-        if self.network_voxels is not None:
-            return self.network_voxels
-        return 512**2 if self.instance.mode == "field" else 1_000_000
 
     @field_validator("preset")
     @classmethod
     def _known_preset(cls, value: str) -> str:
         RANConfig.preset(value)
         return value
+
+    @field_validator("network_voxels", mode="before")
+    @classmethod
+    def _usual_if_left_open(cls, value: Any) -> Any:
+        return cls.model_fields["network_voxels"].default if value is None else value  # older settings leave it open
 
     @field_validator("tiles", mode="before")
     @classmethod
