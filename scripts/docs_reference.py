@@ -92,7 +92,7 @@ def settings() -> Iterator[str]:
     )
     chapters: dict[str, tuple[str, list[type[BaseModel]]]] = {
         "Registration": (
-            "`settings.yaml` of a result, `--config` of `napari-ran register`, *Export settings…* of the viewer.",
+            "`settings.yaml` of a result, `--config` of `napari-ran register`, *Save settings…* of the viewer.",
             [ran.RegistrationConfig, ran.InstanceConfig],
         ),
         "Network": (

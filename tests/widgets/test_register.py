@@ -379,7 +379,7 @@ def test_closing_the_viewer_mid_run_stops_the_thread(docked: Made, qtbot: Any, m
 def test_settings_round_trip_through_a_file(docked: Made, tmp_path: Path) -> None:
     _, widget = docked
     widget.form.editors["spacing"].setValue(1.25)
-    widget.export_settings(tmp_path / "settings.yaml")
+    widget.save_settings(tmp_path / "settings.yaml")
     wanted = widget.form.get()
     assert ran.RegistrationConfig.from_yaml(tmp_path / "settings.yaml") == wanted
     widget.form.set(ran.RegistrationConfig())

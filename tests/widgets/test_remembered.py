@@ -147,7 +147,7 @@ def test_the_register_widget_starts_with_what_was_used_last(widget_in: Any) -> N
     assert again.form.get().affine == "rigid"
     assert again.form.get().spacing == 2.0
     assert "difference" not in again.setup.wanted_results()
-    again.setup.reset_button.click()
+    again.setup.files.reset_button.click()
     assert again.form.get() == ran.RegistrationConfig(keep_levels=True)
     assert "difference" in again.setup.wanted_results()
     assert recall("register")["affine"] == "auto"

@@ -81,9 +81,9 @@ class RegisterWidget(DockedWidget):
         self.outcome.save_button.clicked.connect(self._ask_where_to_save)
         self.outcome.export_button.clicked.connect(self._ask_how_to_export)
         self.outcome.inspect_button.clicked.connect(self.inspect)
-        self.setup.reset_button.clicked.connect(self.memory.reset)
-        self.setup.load_button.clicked.connect(self._ask_what_to_load)
-        self.setup.export_button.clicked.connect(self._ask_where_to_export)
+        self.setup.files.reset_button.clicked.connect(self.memory.reset)
+        self.setup.files.chosen_to_load.connect(self.load_settings)
+        self.setup.files.chosen_to_save.connect(self.save_settings)
         self.choices.changed.connect(self._images_changed)
         self.worker.stepped.connect(self._on_event)
         self.worker.finished.connect(self._on_finished)
@@ -216,7 +216,7 @@ class RegisterWidget(DockedWidget):
             self.message.hide()
             self.progress.say(f"Settings loaded from {path}.")
 
-    def export_settings(self, path: str | Path) -> None:
+    def save_settings(self, path: str | Path) -> None:
         """Write the settings that the form shows to a YAML file."""
         try:
             self.form.get().to_yaml(path)
@@ -250,16 +250,6 @@ class RegisterWidget(DockedWidget):
         folder = QFileDialog.getExistingDirectory(self, "Save the result into a folder")
         if folder:
             self.save(folder)
-
-    def _ask_what_to_load(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Load settings", "", "Settings (*.yaml *.yml)")
-        if path:
-            self.load_settings(path)
-
-    def _ask_where_to_export(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Export settings", "registration.yaml", "Settings (*.yaml *.yml)")
-        if path:
-            self.export_settings(path)
 
     # ---------------------------------------------------------------- end of life
 

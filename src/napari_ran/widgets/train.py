@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QProgressBar, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QTabWidget, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.config import TrainConfig
@@ -115,9 +115,9 @@ class TrainWidget(DockedWidget):
         self.page.runs.chosen.connect(self.attach)
         self.page.runs.deleted.connect(self._on_deleted)
         self.setup.at_close.activated.connect(self._tie)
-        self.setup.reset_button.clicked.connect(self._reset)
-        self.setup.load_button.clicked.connect(self._ask_what_to_load)
-        self.setup.save_button.clicked.connect(self._ask_where_to_save)
+        self.setup.files.reset_button.clicked.connect(self._reset)
+        self.setup.files.chosen_to_load.connect(self.load_settings)
+        self.setup.files.chosen_to_save.connect(self.save_settings)
         self.setup.preview_button.clicked.connect(self.preview)
         self.starter.finished.connect(self._on_started)
         self.saver.finished.connect(lambda path: self.progress.say(f"Settings written to {path}."))
@@ -326,16 +326,6 @@ class TrainWidget(DockedWidget):
             self._complain(error)
             return
         self.saver.start(saving_work(Path(path), config, pairs, validation))
-
-    def _ask_what_to_load(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Load settings", "", "Settings (*.yaml *.yml)")
-        if path:
-            self.load_settings(path)
-
-    def _ask_where_to_save(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save settings", "training.yaml", "Settings (*.yaml *.yml)")
-        if path:
-            self.save_settings(path)
 
     # ---------------------------------------------------------------- end of life
 

@@ -22,6 +22,7 @@ from napari_ran.widgets._layout import Section, form_layout, page_column, row_of
 from napari_ran.widgets._models import models
 from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets._plot import MetricPlot
+from napari_ran.widgets._settings_file import SettingsRow
 from napari_ran.widgets.registering.results import RESULTS
 from napari_ran.widgets.registering.table import ResultTable
 
@@ -85,7 +86,12 @@ class SetupPage(QWidget):
         self.form = ConfigForm(ran.RegistrationConfig, _choices(), LABELS, self)
         self.form.start_from(ran.RegistrationConfig(keep_levels=True))  # here one wants to look inside afterwards
         groups = (self._images_group(), self._annotations_section(), self._method_group(), self._advanced_section())
-        page_column(self, *groups, self._results_section(), self._files_row())
+        self.files = SettingsRow(
+            "registration.yaml",
+            "Read the settings from a YAML file, as the command line's --config does",
+            "Write these settings to a YAML file for here, Python or the command line",
+        )
+        page_column(self, *groups, self._results_section(), self.files)
         models.changed.connect(self.refresh_models)
 
     def refresh_models(self) -> None:
@@ -150,14 +156,6 @@ class SetupPage(QWidget):
             self.result_boxes[kind.key] = box
             column.addWidget(box)
         return self.outputs.fill(content)
-
-    def _files_row(self) -> QWidget:
-        read = "Read the settings from a YAML file, as the command line's --config does"
-        self.load_button = button("Load settings…", read)
-        write = "Write these settings to a YAML file for here, Python or the command line"
-        self.export_button = button("Export settings…", write)
-        self.reset_button = button("Defaults", "Show the settings that the form had at first, and remember those")
-        return row_of_widgets(self.reset_button, self.load_button, self.export_button)
 
 
 class ResultPage(QWidget):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtWidgets import QFormLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 import napari_ran as ran
 from napari_ran.config import PRESETS, TrainConfig
@@ -13,6 +13,7 @@ from napari_ran.widgets._devices import device_choices
 from napari_ran.widgets._forms import ConfigForm, combo
 from napari_ran.widgets._layout import Section, form_layout, page_column
 from napari_ran.widgets._paths import PathRow
+from napari_ran.widgets._settings_file import SettingsRow
 from napari_ran.widgets.training.pairs import LayerPairs, PairChoices, ValidationChoices, all_pairs, chosen_pair
 from napari_ran.widgets.training.runs import free_name
 
@@ -117,7 +118,12 @@ class TrainSetup(QWidget):
             self.source.addItem(text, value)
         groups = (self._data_group(), self._validation_section(), self._method_group(), self._budget_group())
         column = page_column(self, *groups, self._advanced_section())
-        column.insertLayout(column.count() - 1, self._files_row())  # above what stays empty
+        self.files = SettingsRow(
+            "training.yaml",
+            "Read the settings from a YAML file of 'napari-ran train'",
+            "Write the YAML file that 'napari-ran train' takes, with the layers beside it",
+        )
+        column.insertWidget(column.count() - 1, self.files)  # above what stays empty
         _align(self)
         self.source.currentIndexChanged.connect(self._show_source)
         self.form.editors["model.start"].currentIndexChanged.connect(self._show_start)
@@ -254,20 +260,6 @@ class TrainSetup(QWidget):
             self.form.add_to(form_layout(inside), *paths)
             column.addWidget(section.fill(inside))
         return self.advanced.fill(content)
-
-    def _files_row(self) -> QHBoxLayout:
-        self.load_button = QPushButton("Load settings…")
-        self.load_button.setToolTip("Read the settings from a YAML file of 'napari-ran train'")
-        self.save_button = QPushButton("Save settings…")
-        self.save_button.setToolTip(
-            "<p>Write the YAML file that 'napari-ran train' takes, with the layers beside it</p>"
-        )
-        self.reset_button = QPushButton("Defaults")
-        self.reset_button.setToolTip("<p>Show the settings that the form had at first, and remember those</p>")
-        row = QHBoxLayout()
-        for button in (self.reset_button, self.load_button, self.save_button):
-            row.addWidget(button)
-        return row
 
     def _show_source(self) -> None:
         chosen = self.source.currentData()
