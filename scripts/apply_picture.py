@@ -6,29 +6,15 @@ On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python 
 from __future__ import annotations
 
 import argparse
-import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import napari
 import numpy as np
-from napari._qt.qt_event_loop import get_qapp
-from PIL import Image as Picture
+from photography import open_viewer, save_window, wait
 
 import napari_ran as ran
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets.apply import ApplyWidget
 from napari_ran.widgets.inspection.recent import recent_of
-
-os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # the picture shows the defaults, whatever was used here last
-
-
-def wait(until: Callable[[], bool], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not until():
-        get_qapp().processEvents()
-        time.sleep(0.01)
 
 
 def main() -> None:
@@ -37,10 +23,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
     parser.add_argument("--theme", default="dark")
     chosen = parser.parse_args()
-    get_qapp()
-    viewer = napari.Viewer(show=True, title="napari-ran")
-    viewer.theme = chosen.theme
-    viewer.window.resize(*chosen.size)
+    viewer = open_viewer(chosen.size, chosen.theme)
     pair = ran.phantom_2d()
     for value, name in ((pair.fixed, "fixed"), (pair.moving, "moving"), (pair.moving_labels, "moving organs")):
         data, kwargs, kind = to_layer_data(value)
@@ -61,16 +44,12 @@ def main() -> None:
     viewer.window.add_dock_widget(widget, name="Apply (RAN)", area="right")
     recent_of(viewer).put(ran.register(pair.fixed, pair.moving, affine="none", device="cpu"))
     widget.layers.tick(*(viewer.layers[name] for name in ("moving", "moving organs", "moving region")))
-    wait(lambda: widget.run_button.isEnabled())
+    wait(300, widget.run_button.isEnabled)
     widget.run()
-    wait(lambda: widget.runner.task is None)
+    wait(300, lambda: widget.runner.task is None)
     viewer.reset_view()
-    wait(lambda: False, 2)
-    path: Path = chosen.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    viewer.window.screenshot(path=str(path), flash=False)
-    Picture.open(path).convert("RGB").quantize(192).save(path, optimize=True)
-    viewer.close()
+    wait(2)
+    save_window(viewer, chosen.path)
 
 
 if __name__ == "__main__":

@@ -6,22 +6,16 @@ On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
-import time
 from pathlib import Path
 
-import napari
-from napari._qt.qt_event_loop import get_qapp
-from PIL import Image as Picture
+from photography import open_viewer, save_window, wait
 
 import napari_ran as ran
 from napari_ran.cases import Case
 from napari_ran.cohort import Outcome, register_case, write_summary
 from napari_ran.io import save_image, save_labels, save_landmarks
 from napari_ran.widgets.cohort import CohortWidget
-
-os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # the picture shows the defaults, whatever was used here last
 
 NAMES = ("ann", "ben", "cleo", "dov", "esra")
 
@@ -48,10 +42,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
     parser.add_argument("--theme", default="dark")
     chosen = parser.parse_args()
-    get_qapp()
-    viewer = napari.Viewer(show=True, title="napari-ran")
-    viewer.theme = chosen.theme
-    viewer.window.resize(*chosen.size)
+    viewer = open_viewer(chosen.size, chosen.theme)
     widget = CohortWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Cohort (RAN)", area="right")
     with tempfile.TemporaryDirectory() as scratch:
@@ -59,17 +50,10 @@ def main() -> None:
         folder.mkdir()
         make(folder)
         widget.open(folder)
-        end = time.monotonic() + 60
-        while time.monotonic() < end and len(viewer.layers) < 5:
-            get_qapp().processEvents()
-            time.sleep(0.01)
+        wait(60, lambda: len(viewer.layers) >= 5)
     viewer.reset_view()
-    for _ in range(100):
-        get_qapp().processEvents()
-        time.sleep(0.01)
-    chosen.path.parent.mkdir(parents=True, exist_ok=True)
-    Picture.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3]).save(chosen.path, optimize=True)
-    viewer.close()
+    wait(1)
+    save_window(viewer, chosen.path)
 
 
 if __name__ == "__main__":

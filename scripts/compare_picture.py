@@ -7,39 +7,23 @@ of the extra ``peers`` are in the picture as far as they are installed.
 from __future__ import annotations
 
 import argparse
-import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import napari
-from napari._qt.qt_event_loop import get_qapp
-from PIL import Image as Picture
+from photography import open_viewer, save_window, wait
 
 import napari_ran as ran
 from napari_ran.io.layers import to_layer_data
 from napari_ran.widgets.compare import CompareWidget
 
-os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # the picture shows the defaults, whatever was used here last
-
 SIZE = (1500, 900)
 LEFT_OUT = {"hippocampus", "hippocampus + field", "elastix-bspline"}
-
-
-def wait(until: Callable[[], bool], seconds: float = 900) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not until():
-        get_qapp().processEvents()
-        time.sleep(0.01)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", type=Path, nargs="?", default=Path("docs/images/compare.png"))
     path: Path = parser.parse_args().path
-    get_qapp()
-    viewer = napari.Viewer(show=True, title="napari-ran")
-    viewer.window.resize(*SIZE)
+    viewer = open_viewer(SIZE)
     pair = ran.sliding_phantom(shape=(64, 56, 48), seed=1)
     for value, name in (
         (pair.fixed_labels, "fixed organs"),
@@ -55,15 +39,12 @@ def main() -> None:
     widget.tick(*(name for name in names if name not in LEFT_OUT))
     widget.found.view.setCurrentIndex(widget.found.view.findData("magnitude"))
     widget.run()
-    wait(lambda: widget.runner.task is None and widget.found.shower.task is None)
+    wait(900, lambda: widget.runner.task is None and widget.found.shower.task is None)
     widget.found.grid.setChecked(True)
     viewer.dims.order = (1, 0, 2)  # along this plane the parts slide
     viewer.reset_view()
-    wait(lambda: False, 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    viewer.window.screenshot(path=str(path), flash=False)
-    Picture.open(path).convert("RGB").quantize(192).save(path, optimize=True)
-    viewer.close()
+    wait(2)
+    save_window(viewer, path)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image as Picture
+from photography import shrink, wait
 
 import napari_ran as ran
 from napari_ran import figures
@@ -223,13 +223,6 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     shrink(path)
 
 
-def shrink(path: Path) -> None:
-    """Store a picture without transparency, as small as it gets without loss."""
-    with Picture.open(path) as picture:
-        picture.convert("RGB").save(path, optimize=True)
-    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
-
-
 # ---------------------------------------------------------------- the viewer
 
 
@@ -267,7 +260,7 @@ def turn(camera: Photographer, inspect: Any, point: np.ndarray) -> None:
     camera.viewer.dims.order = CORONAL
     camera.viewer.dims.set_point(1, inspect.layers.to_viewer(point[None])[0][1])
     inspect.layers.camera.orientation2d = ("up", "right")
-    camera.wait(0.3)
+    wait(0.3)
     camera.viewer.reset_view()
 
 
@@ -275,8 +268,8 @@ def show(camera: Photographer, inspect: Any, quantity: str, style: str, stage: i
     inspect.levels.choose(quantity=quantity, stage=stage)
     inspect.levels.choose(style=style)
     wanted = inspect.session.allowed(inspect.levels.choice)
-    camera.wait(60, lambda: inspect.layers.picture is not None and inspect.layers.picture.choice == wanted)
-    camera.wait(10, lambda: not inspect.levels.missing_thumbnails())
+    wait(60, lambda: inspect.layers.picture is not None and inspect.layers.picture.choice == wanted)
+    wait(10, lambda: not inspect.levels.missing_thumbnails())
 
 
 def photograph_pages(camera: Photographer, inspect: Any, pair: PhantomPair, fine: int) -> None:
@@ -291,19 +284,19 @@ def photograph_pages(camera: Photographer, inspect: Any, pair: PhantomPair, fine
     shoot(camera, "view_probe")
     inspect.tabs.setCurrentWidget(page_of(inspect, inspect.ablation))
     inspect.ablation.switch(Ablation(levels=frozenset({fine})))
-    camera.wait(120, lambda: inspect.ablation.latest is not None)
-    camera.wait(3.0)
+    wait(120, lambda: inspect.ablation.latest is not None)
+    wait(3.0)
     shoot(camera, "view_ablation")
     inspect.ablation.reset()
-    camera.wait(60, lambda: inspect.session is inspect.whole)
+    wait(60, lambda: inspect.session is inspect.whole)
     inspect.tabs.setCurrentWidget(page_of(inspect, inspect.separability))
-    camera.wait(60, lambda: inspect.separability.found is not None)
+    wait(60, lambda: inspect.separability.found is not None)
     inspect.separability.boundary.measure_labels()
-    camera.wait(30, lambda: inspect.separability.boundary.motion is not None)
+    wait(30, lambda: inspect.separability.boundary.motion is not None)
     inspect.separability.light_up(((3, 8), (3, 9)))
     shoot(camera, "view_separability")
     inspect.tabs.setCurrentWidget(page_of(inspect, inspect.theory))
-    camera.wait(10.0, lambda: not inspect.theory.worker.task)
+    wait(10.0, lambda: not inspect.theory.worker.task)
     shoot(camera, "view_design")
 
 
@@ -314,7 +307,7 @@ def page_of(inspect: Any, part: Any) -> Any:
 
 
 def shoot(camera: Photographer, name: str) -> None:
-    camera.wait(1.5)
+    wait(1.5)
     camera.shoot(name)
     shrink(camera.folder / f"{name}.png")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inspect_pictures import CORONAL, shrink
+from inspect_pictures import CORONAL
+from photography import shrink, wait
 from PIL import Image as Picture
 from screenshots import Photographer
 
@@ -47,7 +48,7 @@ def main() -> None:
     camera.open(phantom_layers(sliding_phantom(shape=tuple(arguments.shape))))
     look_from_the_front(camera)
     camera.widget.register()
-    if not camera.wait(arguments.seconds, camera.ready):
+    if not wait(arguments.seconds, camera.ready):
         raise SystemExit("the registration did not finish")
     photograph_result(camera)
     film(camera)
@@ -74,7 +75,7 @@ def photograph_result(camera: Photographer) -> None:
     layers[SHOWN].opacity, layers[SHOWN].blending, layers[SHOWN].colorbar.visible = 0.6, "translucent", True
     layers.selection.active = layers[SHOWN]
     look_from_the_front(camera)
-    camera.wait(1.5)
+    wait(1.5)
     camera.shoot("viewer")
     shrink(camera.folder / "viewer.png")
 
@@ -96,7 +97,7 @@ def film(camera: Photographer) -> None:
         choose(camera, inspect, stage)
         fill(inspect, tiles, stage)
         look_from_the_front(camera)
-        camera.wait(1.2)
+        wait(1.2)
         frames.append(Picture.fromarray(window.screenshot(flash=False)).convert("RGB"))
     save(frames, camera.folder / "levels.png")
 
@@ -105,9 +106,9 @@ def choose(camera: Photographer, inspect: Any, stage: int) -> None:
     """Move the slider to a stage, showing the warped image."""
     inspect.levels.choose(quantity="warped", stage=stage)
     wanted = inspect.session.allowed(inspect.levels.choice)
-    if not camera.wait(60, lambda: inspect.layers.picture is not None and inspect.layers.picture.choice == wanted):
+    if not wait(60, lambda: inspect.layers.picture is not None and inspect.layers.picture.choice == wanted):
         raise SystemExit(f"stage {stage} was not shown")
-    camera.wait(10, lambda: not inspect.levels.missing_thumbnails())
+    wait(10, lambda: not inspect.levels.missing_thumbnails())
 
 
 def lay_out(camera: Photographer, inspect: Any) -> dict[str, Any]:

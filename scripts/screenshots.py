@@ -9,15 +9,12 @@ On a machine without a screen: ``xvfb-run -a -s '-screen 0 1920x1080x24' python 
 from __future__ import annotations
 
 import argparse
-import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import napari
 import numpy as np
-from napari._qt.qt_event_loop import get_qapp
+from photography import open_viewer, wait
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QWidget
 
 from napari_ran.contributions import sample_phantom, sample_phantom_2d
@@ -27,7 +24,6 @@ from napari_ran.widgets.register import RegisterWidget
 from napari_ran.widgets.welcome import WelcomeWidget
 from napari_ran.widgets.welcoming.steps import STEPS
 
-os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # pictures show the defaults, whatever was used here last
 SIZE = (1280, 720)
 WIDGETS = ("Welcome", "Register", "Inspect", "Train", "Compare", "Apply", "Cohort")
 
@@ -36,25 +32,15 @@ class Photographer:
     """A viewer with the widget, and where its pictures go."""
 
     def __init__(self, folder: Path) -> None:
-        self.app = get_qapp()
         self.folder = folder
-        self.viewer = napari.Viewer(show=True, title="napari-ran")
-        self.viewer.window.resize(*SIZE)
+        self.viewer = open_viewer(SIZE)
         self.widget = RegisterWidget(self.viewer)
         self.viewer.window.add_dock_widget(self.widget, name="Register (RAN)", area="right")
-        self.wait(0.5)
-
-    def wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Let the viewer live for a while, or until something is true."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not until():
-            self.app.processEvents()
-            time.sleep(0.01)
-        return until()
+        wait(0.5)
 
     def shoot(self, name: str) -> None:
         """Save the whole window."""
-        self.wait(0.6)
+        wait(0.6)
         path = self.folder / f"{name}.png"
         self.viewer.window.screenshot(path=str(path), flash=False)
         print(path, flush=True)
@@ -88,12 +74,12 @@ def photograph_form(camera: Photographer) -> None:
     camera.shoot("03_annotations")
     camera.widget.setup.annotations.collapse(animate=False)
     camera.widget.setup.advanced.expand(animate=False)
-    camera.wait(0.3)
+    wait(0.3)
     camera.scroll_to_end(0)
     camera.shoot("04_advanced")
     camera.widget.setup.advanced.collapse(animate=False)
     camera.widget.setup.outputs.expand(animate=False)
-    camera.wait(0.3)
+    wait(0.3)
     camera.scroll_to_end(0)
     camera.shoot("05_outputs")
     camera.widget.setup.outputs.collapse(animate=False)
@@ -117,9 +103,9 @@ def photograph_error(camera: Photographer) -> None:
 
 def photograph_run(camera: Photographer, seconds: float) -> None:
     camera.widget.register()
-    camera.wait(seconds, lambda: camera.widget.plot.steps > 12 or camera.ready())
+    wait(seconds, lambda: camera.widget.plot.steps > 12 or camera.ready())
     camera.shoot("09_running")
-    if not camera.wait(seconds, camera.ready):
+    if not wait(seconds, camera.ready):
         raise SystemExit("the run did not finish")
     camera.shoot("10_result")
     camera.scroll_to_end(1)
@@ -173,37 +159,37 @@ def photograph_inspect(camera: Photographer) -> None:
     for number, (quantity, style, stage) in enumerate(views):
         inspect.levels.choose(quantity=quantity, stage=stage)
         inspect.levels.choose(style=style)
-        camera.wait(60, shown)
-        camera.wait(5, lambda: not inspect.levels.missing_thumbnails())
+        wait(60, shown)
+        wait(5, lambda: not inspect.levels.missing_thumbnails())
         camera.shoot(f"20_{number:02d}_levels_{quantity}_{style}")
     inspect.draw_filmstrip()
-    camera.wait(60, lambda: inspect.film is not None)
+    wait(60, lambda: inspect.film is not None)
     inspect.film.grab().save(str(camera.folder / "21_filmstrip.png"))
     inspect.film.close()
     grid = inspect.session.inspection.get("field", last).grid
     inspect.levels.choose(quantity="warped", stage=last)
     for page, name in enumerate(("levels", "probe", "ablation", "separability", "design")):
         inspect.tabs.setCurrentIndex(page)
-        camera.wait(0.5)
+        wait(0.5)
         if name == "probe":
             for place in ((0.36, 0.5, 0.5), (0.62, 0.42, 0.5), (0.6, 0.55, 0.5)):
                 inspect.probe.probe_at(grid.to_world(np.array(place) * grid.shape))
                 inspect.probe.pin()
         elif name == "ablation":
             inspect.ablation.switch(Ablation(heads=frozenset({(fine, 0)})))
-            camera.wait(60, lambda: inspect.ablation.latest is not None)
+            wait(60, lambda: inspect.ablation.latest is not None)
             inspect.ablation.which.setCurrentIndex(1)
             inspect.ablation.start_study()
-            camera.wait(120, inspect.ablation.study_button.isEnabled)
-            camera.wait(2.0, shown)
+            wait(120, inspect.ablation.study_button.isEnabled)
+            wait(2.0, shown)
         elif name == "separability":
             inspect.ablation.reset()
-            camera.wait(60, lambda: inspect.separability.found is not None and inspect.session is inspect.whole)
+            wait(60, lambda: inspect.separability.found is not None and inspect.session is inspect.whole)
             inspect.separability.boundary.measure_labels()
-            camera.wait(30, lambda: inspect.separability.boundary.motion is not None)
-            camera.wait(30, lambda: inspect.separability.found is not None)
+            wait(30, lambda: inspect.separability.boundary.motion is not None)
+            wait(30, lambda: inspect.separability.found is not None)
             inspect.separability.light_up(((3, 8), (5, 9)))
-        camera.wait(2.0)
+        wait(2.0)
         for theme, suffix in (("dark", ""), ("light", "_light")):
             camera.viewer.theme = theme
             camera.shoot(f"22_{page}_{name}{suffix}")
@@ -225,7 +211,7 @@ class Looks:
         window = self.camera.viewer.window
         for width, height in self.sizes:
             window.resize(width, height)
-            self.camera.wait(0.4)
+            wait(0.4)
             self.camera.viewer.reset_view()  # what is seen does not depend on the sizes before
             for theme in self.themes:
                 self.camera.viewer.theme = theme
@@ -239,7 +225,7 @@ class Looks:
         """Save pictures of every page of a widget."""
         for index in range(tabs.count()):
             tabs.setCurrentIndex(index)
-            self.camera.wait(0.8)
+            wait(0.8)
             self.shoot(f"{name}_{tabs.tabText(index).lower().replace(' ', '')}", tabs.widget(index))
         tabs.setCurrentIndex(0)
 
@@ -250,23 +236,23 @@ def photograph_widgets(camera: Photographer, looks: Looks, seconds: float) -> No
     window.remove_dock_widget(camera.widget)
     for name in WIDGETS:
         dock, widget = window.add_plugin_dock_widget("napari-ran", f"{name} (RAN)")
-        camera.wait(1.0)
+        wait(1.0)
         looks.shoot(f"0_{name.lower()}_empty")
         if name != "Welcome":
             window.remove_dock_widget(dock)
     welcome = _docked(camera, WelcomeWidget)
     for step in STEPS:
         welcome.next_button.click()
-        if not camera.wait(seconds, lambda: welcome.shown):
+        if not wait(seconds, lambda: welcome.shown):
             raise SystemExit(f"the tour stopped at '{step.title}'")
-        camera.wait(2.5 if step is not STEPS[-1] else 8.0)
+        wait(2.5 if step is not STEPS[-1] else 8.0)
         looks.shoot(f"1_tour_{welcome.index + 1}")
     welcome.next_button.click()
     looks.shoot("1_tour_end")
     window.remove_dock_widget(welcome)
     register, inspect = _docked(camera, RegisterWidget), _docked(camera, InspectWidget)
     inspect.ablation.reset()
-    camera.wait(3.0)
+    wait(3.0)
     looks.shoot_pages("2_inspect", inspect.tabs)
     window.remove_dock_widget(inspect)
     looks.shoot_pages("2_register", register.tabs)
@@ -276,7 +262,7 @@ def photograph_widgets(camera: Photographer, looks: Looks, seconds: float) -> No
     window.remove_dock_widget(register)
     for name in ("Train", "Compare", "Apply"):
         dock, widget = window.add_plugin_dock_widget("napari-ran", f"{name} (RAN)")
-        camera.wait(1.0)
+        wait(1.0)
         if name == "Train":
             looks.shoot_pages("3_train", widget.tabs)
         else:
@@ -284,7 +270,7 @@ def photograph_widgets(camera: Photographer, looks: Looks, seconds: float) -> No
         if name == "Compare":
             widget.tick("no network", *list(widget.systems.ticks())[:2])
             widget.run()
-            camera.wait(seconds, widget.run_button.isEnabled)
+            wait(seconds, widget.run_button.isEnabled)
             looks.shoot("4_compare_results", widget.findChild(QScrollArea))
         window.remove_dock_widget(dock)
 
@@ -333,8 +319,8 @@ def main() -> None:
         photograph_3d(camera)
         camera.open(sample_phantom_2d())
         camera.widget.register()
-        camera.wait(1.0)
-        camera.wait(arguments.seconds, camera.ready)
+        wait(1.0)
+        wait(arguments.seconds, camera.ready)
         camera.shoot("16_result_2d_pair")
     camera.viewer.close()
 

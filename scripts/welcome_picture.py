@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from inspect_pictures import shrink
+from photography import shrink, wait
 from screenshots import Photographer
 
 from napari_ran.widgets.welcome import WelcomeWidget
@@ -27,12 +27,12 @@ def main() -> None:
     camera.viewer.window.remove_dock_widget(camera.widget)
     _, welcome = camera.viewer.window.add_plugin_dock_widget("napari-ran", "Welcome (RAN)")
     assert isinstance(welcome, WelcomeWidget)
-    camera.wait(1.0)
+    wait(1.0)
     for step in STEPS:
         welcome.next_button.click()
-        if not camera.wait(arguments.seconds, lambda: welcome.shown):
+        if not wait(arguments.seconds, lambda: welcome.shown):
             raise SystemExit(f"the tour stopped at '{step.title}'")
-        camera.wait(3.0)
+        wait(3.0)
         if step.key == SHOWN:
             break
     camera.shoot(arguments.file.stem)
