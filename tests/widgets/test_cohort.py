@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,8 @@ def test_pairs_are_listed_and_stepped_through(docked: Made, cohort: Path, qtbot:
         widget.open(cohort)
     assert "3 pairs, 1 failed" in widget.title.text()
     assert widget.status.text() == "ann, 1 of 3"
+    heads = [widget.table.horizontalHeaderItem(column).text() for column in range(widget.table.columnCount())]
+    assert re.fullmatch(r"\d+\.\d", widget.table.item(0, heads.index("Time (s)")).text())
     names = {"cohort fixed", "cohort warped", "cohort difference", "cohort fixed labels", "cohort warped labels"}
     assert shown(viewer) == names
     first = viewer.layers["cohort warped"]

@@ -23,6 +23,7 @@ import napari_ran as ran
 from napari_ran.cohort import original_files, read_outcomes
 from napari_ran.io import load_image, load_labels
 from napari_ran.io.layers import LayerData, to_layer_data
+from napari_ran.widgets._cells import NumberCell
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
 from napari_ran.widgets._layers import Look, difference_layer, own_results, place_layer, placed, styled
@@ -39,6 +40,9 @@ COLUMNS = {
     "seconds": "Time (s)",
 }
 """Columns of the table; those that no pair has a value for are left out."""
+
+DECIMALS = {"dice": 3, "tre": 2, "folding_percent": 2, "seconds": 1}
+"""Of the columns that hold numbers."""
 
 PREFIX = "cohort "
 """Begins the names and the marks of the layers, see `own_result`."""
@@ -136,7 +140,7 @@ class CohortWidget(DockedWidget):
             self.table.setRowCount(len(self.rows))
             for number, row in enumerate(self.rows):
                 for column, key in enumerate(columns):
-                    cell = _cell(row.get(key, ""))
+                    cell = _cell(key, row.get(key, ""))
                     cell.setData(Qt.ItemDataRole.UserRole, number)
                     cell.setToolTip(row.get("reason", ""))
                     self.table.setItem(number, column, cell)
@@ -208,14 +212,9 @@ def _layer(name: str, layer: LayerData, look: Look, **style: Any) -> tuple[str, 
     return mark, placed(styled(layer, name=mark, **style), mark, look)
 
 
-def _cell(text: str) -> QTableWidgetItem:
+def _cell(key: str, text: str) -> QTableWidgetItem:
     """Make a cell; numbers are sorted as numbers."""
-    cell = QTableWidgetItem()
     try:
-        number = float(text)
-    except ValueError:
-        cell.setText(text)
-        return cell
-    cell.setData(Qt.ItemDataRole.DisplayRole, round(number, 3))
-    cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    return cell
+        return NumberCell(float(text) if text else None, DECIMALS[key])
+    except (KeyError, ValueError):
+        return QTableWidgetItem(text)

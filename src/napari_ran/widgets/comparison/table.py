@@ -14,6 +14,7 @@ from superqt.utils import signals_blocked
 
 from napari_ran.benchmark import Compared
 from napari_ran.cases import MEASURES, write_rows
+from napari_ran.widgets._cells import NumberCell
 from napari_ran.writing import replacing
 
 Value = Callable[[Compared], float | None]
@@ -71,24 +72,6 @@ def mean_rows(pairs: Mapping[str, Sequence[Compared]]) -> list[TableRow]:
     return rows
 
 
-class _Number(QTableWidgetItem):
-    """A cell that sorts by its number; what has none comes last, in either order."""
-
-    def __init__(self, value: float | None, digits: int) -> None:
-        super().__init__("" if value is None else f"{value:.{digits}f}")
-        self.value = value
-        self.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-
-    def __lt__(self, other: QTableWidgetItem) -> bool:
-        if not isinstance(other, _Number):
-            return bool(super().__lt__(other))
-        if self.value is not None and other.value is not None:
-            return self.value < other.value
-        ascending = self.tableWidget().horizontalHeader().sortIndicatorOrder() == Qt.SortOrder.AscendingOrder
-        first, second = (self, other) if ascending else (other, self)
-        return first.value is not None and second.value is None
-
-
 class ComparisonTable(QTableWidget):
     """One row per result; a click on a heading sorts, a click on a row chooses it.
 
@@ -136,7 +119,7 @@ class ComparisonTable(QTableWidget):
             name.setToolTip(f"<p>{html.escape(row.failure or row.name)}</p>")
             self.setItem(number, 0, name)
             for column, key in enumerate(keys, start=1):
-                self.setItem(number, column, _Number(row.values.get(key), COLUMNS[key][2]))
+                self.setItem(number, column, NumberCell(row.values.get(key), COLUMNS[key][2]))
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setMinimumSectionSize(30)

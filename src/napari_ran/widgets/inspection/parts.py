@@ -16,6 +16,7 @@ from napari_ran.config import RANConfig
 from napari_ran.introspect.ablation import study_parts
 from napari_ran.introspect.ablation_table import AblationRow, Part
 from napari_ran.models import Ablation
+from napari_ran.widgets._cells import NumberCell
 from napari_ran.widgets.inspection.ablation_work import row_title
 from napari_ran.widgets.inspection.colours import head_colours
 from napari_ran.widgets.inspection.tables import WholeTable, badge
@@ -135,11 +136,7 @@ class StudyTable(QTableWidget):
             self.setItem(index, 0, name)
             values = (row.mean_mm, row.similarity_change, row.dice_change, row.tre_change_mm)
             for column, (value, digits) in enumerate(zip(values, (3, 4, 4, 3), strict=True), start=1):
-                item = QTableWidgetItem()
-                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                if value is not None:  # a number, so that the column sorts as numbers
-                    item.setData(Qt.ItemDataRole.DisplayRole, round(value, digits))
-                self.setItem(index, column, item)
+                self.setItem(index, column, NumberCell(value, digits))
         self.setSortingEnabled(True)
 
     def _tell(self, item: Any) -> None:
