@@ -1,4 +1,7 @@
-"""Images and label maps from and to files: geometry, number types, and everything that can be wrong with a file."""
+"""Images and label maps from and to files: geometry, number types, and everything that can be wrong with a file.
+
+Long, as one reader has to do with many formats that share their grids and their faults.
+"""
 
 from __future__ import annotations
 

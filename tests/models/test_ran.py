@@ -1,3 +1,5 @@
+"""The network, from its parameters to its errors; long, as all of it is one class with the same small images."""
+
 from __future__ import annotations
 
 import gc

@@ -1,3 +1,5 @@
+"""The pages of Inspect; long, as they share registrations that take seconds to make."""
+
 from __future__ import annotations
 
 import csv

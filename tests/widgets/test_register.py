@@ -1,3 +1,5 @@
+"""The Register widget, from its form to its files; long, as every test works on the same docked widget and pair."""
+
 from __future__ import annotations
 
 import threading
