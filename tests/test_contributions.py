@@ -184,7 +184,7 @@ def test_public_files_are_pinned() -> None:
 
 @pytest.mark.realdata
 def test_the_pinned_slices_are_the_known_ones(real_data: Path) -> None:
-    for file in HEAD_SLICES:
+    for file in HEAD_SLICES.values():
         content = (real_data / "ct2d_head" / file.name).read_bytes()
         assert file.digest == "sha256:" + hashlib.sha256(content).hexdigest()
 
