@@ -30,7 +30,7 @@ from napari_ran import functional
 from napari_ran.config import InstanceConfig, RegistrationConfig
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.instance import optimise_field
-from napari_ran.instance.pyramid import FEW_STEPS, SMALL, STEPS
+from napari_ran.instance.pyramid import Pyramid
 from napari_ran.preprocess import network_grid
 from napari_ran.transform import compose_to
 
@@ -84,7 +84,8 @@ def compare(pair: Pair, network: nn.Module, search: bool, levels: int | None) ->
     images = network_images(pair, grid)
     start = network_field(network, pair, grid.shape)
     config = InstanceConfig(similarity="ncc").resolved(similarity="ncc")
-    steps = (3 if levels else 1) * (FEW_STEPS if images[0].numel() <= SMALL else STEPS)
+    usual = Pyramid(*images, [float(side) for side in grid.spacing], "ncc", config).steps
+    steps = 3 * usual if levels else usual
     config = config.replace(search=config.search if search else 0, levels=levels or config.levels, steps=steps)
     half = config.replace(steps=steps // 2)
     return course(pair, grid, images, None, config), *(course(pair, grid, images, start, one) for one in (config, half))

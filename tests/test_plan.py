@@ -143,8 +143,11 @@ def test_the_prediction_is_near_what_a_run_takes(case: str) -> None:
     is what must not be predicted.
     """
     script = Path(__file__).parents[1] / "benchmarks" / "memory.py"
-    command, ratios = [sys.executable, script, "--one", *case.split()], list[float]()
-    while len(ratios) < 3 and not (len(ratios) == 1 and 0.75 < ratios[0] < 1.5):
+    command = [sys.executable, script, "--one", *case.split()]
+
+    def ratio() -> float:
         run = subprocess.run(command, capture_output=True, text=True, check=True)
-        ratios.append(float(run.stdout.split()[-1]))
-    assert 0.75 < statistics.median(ratios) < 1.5
+        return float(run.stdout.split()[-1])
+
+    first = ratio()
+    assert 0.75 < (first if 0.75 < first < 1.5 else statistics.median((first, ratio(), ratio()))) < 1.5

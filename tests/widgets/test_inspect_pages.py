@@ -103,6 +103,7 @@ def test_the_path_in_the_viewer_catches_up_with_the_figure(
         np.testing.assert_allclose(path.data_to_world(path.data[0, 0]), here, atol=1e-3)
 
     qtbot.waitUntil(caught_up, timeout=5000)
+    assert 1 <= widget.probe.drawings < 8
 
 
 def test_points_are_kept_compared_and_exported(inspect_in: Make, results: Results, qtbot: Any, tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def _objective(
 class _Run:
     """The state that the events of one optimisation share."""
 
-    def __init__(self, pyramid: Pyramid, start: Candidate, total: int) -> None:
+    def __init__(self, pyramid: Pyramid, start: Candidate, total: int, decided: bool) -> None:
         self.pyramid, self.best, self.now, self.total = pyramid, start, start, total
-        self.step, self.decided = 0, True
+        self.step, self.decided = 0, decided
 
     def consider(self, candidate: Candidate) -> None:
         self.now = candidate
@@ -164,8 +164,8 @@ def optimise_field(
     factors = _factors(pyramid)
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
     guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
-    run = _Run(pyramid, Candidate(guess, math.nan, math.inf), SEARCH_STEPS + len(factors) * pyramid.steps)
-    run.decided = config.similarity != "auto"
+    total, decided = SEARCH_STEPS + len(factors) * pyramid.steps, config.similarity != "auto"
+    run = _Run(pyramid, Candidate(guess, math.nan, math.inf), total, decided)
 
     if config.search or measure == "mind":
         for message in pyramid.describe():
