@@ -5,7 +5,7 @@ training reads; *brain* is one pair, *dirlab* three pairs of breathing lungs (TR
 of seed 0 (end-point error in voxels). With ``--development``: pairs that settings may be tuned on.
 
 *alone*: the images lie where their headers say, the hippocampi by their middles; the network's field is the result,
-with the tiles that are the default where nothing refines it. *affine*: the same after an affine alignment.
+with the coarser looks of its weights and the tiles that are the default where nothing refines it. *affine*: the same after an affine alignment.
 Everything is measured on the fixed image's own grid. The first row is doing nothing.
 The volumes are read from the folder named by NAPARI_RAN_DATA.
 """
@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 from volumes import LUNGS, brain_files, hippocampus_files, hippocampus_pairs, lungs
 
 import napari_ran as ran
 from napari_ran.data import DisplacementField, Grid, Landmarks
 from napari_ran.evaluate import dice, target_registration_error
 from napari_ran.io.checkpoints import load_network
+from napari_ran.models import Network
 from napari_ran.preprocess import choose_intensity
 from napari_ran.transform import resample, warp_labels
 from napari_ran.types import AffineMode
@@ -135,7 +136,7 @@ def solver(weights: str, affine: AffineMode | None = None) -> Solver:
     return solve
 
 
-def load(weights: str) -> nn.Module:
+def load(weights: str) -> Network:
     """Return the network of a safetensors file or name."""
     return load_network(weights).eval()
 

@@ -24,15 +24,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from networks import FAMILIES, Pair, load, network_images
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_ran import functional
 from napari_ran.config import InstanceConfig, RegistrationConfig
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.instance import optimise_field
 from napari_ran.instance.pyramid import Pyramid
+from napari_ran.models import Network
+from napari_ran.passes import look_at_whole, look_grids
 from napari_ran.preprocess import network_grid
+from napari_ran.steps import last
 from napari_ran.transform import compose_to
+from napari_ran.working import looks_coarsely
 
 VOXELS = 1_000_000
 """Most voxels of the grid that is optimised."""
@@ -71,18 +75,18 @@ def course(
 
 
 @torch.no_grad()
-def network_field(network: nn.Module, pair: Pair, shape: tuple[int, ...]) -> Tensor:
-    """Return the network's field for a grid of `shape`, as a registration has it before the refinement."""
-    grid = network_grid(pair.fixed.grid, RegistrationConfig().network_voxels, 16)
-    fixed, moving = network_images(pair, grid)
-    return functional.resize_field(network(moving, fixed, both=False).field.float(), shape)
+def network_field(network: Network, images: tuple[Tensor, Tensor], grid: Grid) -> Tensor:
+    """Return the network's field on `grid`, as a registration has it before the refinement."""
+    usual = RegistrationConfig()
+    grids = look_grids(grid, usual.network_voxels, network.multiple, looks_coarsely(network, usual))
+    return functional.resize_field(last(look_at_whole(network, *images, grids)).forward, grid.shape)
 
 
-def compare(pair: Pair, network: nn.Module, search: bool, levels: int | None) -> tuple[Course, Course, Course]:
+def compare(pair: Pair, network: Network, search: bool, levels: int | None) -> tuple[Course, Course, Course]:
     """Return the courses from zero, from the network's field, and from there with half of the steps."""
     grid = network_grid(pair.fixed.grid, VOXELS, 16)
     images = network_images(pair, grid)
-    start = network_field(network, pair, grid.shape)
+    start = network_field(network, images, grid)
     config = InstanceConfig(similarity="ncc").resolved(similarity="ncc")
     usual = Pyramid(*images, [float(side) for side in grid.spacing], "ncc", config).steps
     steps = 3 * usual if levels else usual

@@ -1,25 +1,30 @@
-"""The stage of a run in which the network looks: at the whole pair, and at tiles where it was planned."""
+"""The stage of a run in which the network looks: at the whole pair, from coarse to fine, and at tiles where planned."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from napari_ran import functional as F
+from napari_ran.data import Grid
 from napari_ran.data.grid import shape_text
 from napari_ran.events import Event
 from napari_ran.instance.search import pool_to
-from napari_ran.models import Levelled, LevelStep, Network
+from napari_ran.models import Levelled, LevelStep, ModelOutput, Network
 from napari_ran.precision import inference
 from napari_ran.preprocess import network_grid
 from napari_ran.preprocess.grids import LEAST_SIDE
 from napari_ran.steps import relay
 from napari_ran.tiling import TileStep, refine_in_tiles, tile_boxes, tile_shape
 from napari_ran.working import Working
+
+COARSER = (4, 16)
+"""By how many times fewer voxels the coarser looks see the pair than the last one, the last but one first."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Look:
     ----------
     voxels : int
         Most voxels that it may see at once.
+    coarse : bool
+        Whether it looks at coarser grids first.
     tiled : bool
         Whether it looks again tile by tile, where it has not seen the working grid itself.
     precision : {"fp32", "tf32", "bf16", "fp16"}
@@ -37,8 +44,101 @@ class Look:
     """
 
     voxels: int
+    coarse: bool
     tiled: bool
     precision: str
+
+
+@dataclass(frozen=True)
+class LookStep:
+    """A level of a look at the whole pair is done: `look` and `level` count from 0."""
+
+    look: int
+    looks: int
+    level: int
+    levels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the looks at the whole pair found, in voxels of the last one's grid.
+
+    Attributes
+    ----------
+    fixed, moving : (1, 1, *S) tensor
+        Both images there; the network saw the moving one as `start` warps it.
+    start : (1, D, *S) tensor or None
+        What the coarser looks had found before; None where there was none.
+    output : ModelOutput
+        Of the last look: what was left.
+    forward, backward : (1, D, *S) tensor
+        Both directions as all looks together found them; the latter may be missing.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    start: Tensor | None
+    output: ModelOutput
+    forward: Tensor
+    backward: Tensor | None
+
+
+def look_grids(working: Grid, voxels: int, multiple: int, coarse: bool) -> tuple[Grid, ...]:
+    """Return the grids on which a network sees a whole pair, coarse to fine.
+
+    Parameters
+    ----------
+    working : Grid
+        The working grid.
+    voxels : int
+        Most voxels of the last grid; the ones before have `COARSER` times fewer.
+    multiple : int
+        What the network pads images to.
+    coarse : bool
+        Whether there are any before the last.
+    """
+    grids = [network_grid(working, voxels, multiple)]
+    for factor in COARSER if coarse else ():
+        grid = network_grid(working, voxels // factor, multiple)
+        if math.prod(grid.shape) < math.prod(grids[0].shape):
+            grids.insert(0, grid)
+    return tuple(grids)
+
+
+def look_at_whole(
+    model: Network, fixed: Tensor, moving: Tensor, grids: Sequence[Grid], keep_levels: bool = False
+) -> Generator[LookStep, None, Found]:
+    """Look at a pair on one grid after the other, each time at what the looks before left.
+
+    A network reaches so many voxels far, whatever their size: coarse grids are for large motion, fine ones for the
+    rest. Of several looks, all but the first see the moving image as the field so far warps it.
+
+    Parameters
+    ----------
+    model : RAN or PairNetwork
+        On the images' device.
+    fixed, moving : (1, 1, *S) tensor
+        Intensities in [0, 1] on the working grid.
+    grids : sequence of Grid
+        From `look_grids`.
+    keep_levels : bool
+        Keep the levels of the last look.
+    """
+    found: Found | None = None
+    for number, grid in enumerate(grids):
+        own, other = F.resize(fixed, grid.shape), F.resize(moving, grid.shape)
+        start = None if found is None else F.resize_field(found.forward, grid.shape)
+        back = None if found is None or found.backward is None else F.resize_field(found.backward, grid.shape)
+        seen = other if start is None else F.warp(other, start, padding="border")
+        steps = model.iterate(seen, own, keep_levels=keep_levels and number == len(grids) - 1)
+        output = yield from relay(steps, partial(_look_step, number, len(grids)))
+        forward, backward = output.field, output.inverse_field
+        forward = forward if start is None else F.compose(start, forward)
+        backward = backward if backward is None or back is None else F.compose(backward, back)
+        found = Found(own, other, start, output, forward, backward)
+    if found is None:
+        raise ValueError("there is no grid to look at")
+    return found
 
 
 def network_pass(
@@ -51,9 +151,9 @@ def network_pass(
     model : RAN or PairNetwork
         On `device`.
     found : Working
-        Gets the fields on the working grid, and the levels of the look at the whole where they are to be kept.
+        Gets the fields on the working grid, and the levels of the last look at the whole where they are to be kept.
     look : Look
-        At how many voxels at once, whether in tiles, and in which precision.
+        At how many voxels at once, whether coarser ones first and tiles afterwards, and in which precision.
     keep_levels : bool
         Whether they are.
     device : torch.device
@@ -61,27 +161,30 @@ def network_pass(
     """
     prepared, voxels, inferring = found.pair, look.voxels, partial(inference, look.precision, device)
     shape = prepared.grid.shape
-    grid = network_grid(prepared.grid, voxels, model.multiple)
+    grids = look_grids(prepared.grid, voxels, model.multiple, look.coarse)
     tile = tile_shape(shape, voxels, model.multiple)
     tiled = look.tiled and math.prod(shape) > voxels and tile != shape
-    if grid.shape != shape:
+    if grids[-1].shape != shape:
         found.messages.append(
-            f"The network ran on {shape_text(grid.shape)} voxels, to keep within {voxels:,} and near multiples of "
+            f"The network ran on {shape_text(grids[-1].shape)} voxels, to keep within {voxels:,} and near multiples of "
             f"{model.multiple}"
         )
+    if len(grids) > 1:
+        before = " and ".join(shape_text(grid.shape) for grid in grids[:-1])
+        kept = ". The levels kept are those of the last look" if keep_levels else ""
+        found.messages.append(f"It looked at {before} voxels first, each time at what was left{kept}")
     tiles = len(tile_boxes(shape, tile)) if tiled else 0
     fixed, moving = (image.to(device) for image in (prepared.fixed, prepared.moving))
-    small = F.resize(fixed, grid.shape), F.resize(moving, grid.shape)
-    steps = model.iterate(small[1], small[0], keep_levels=keep_levels)
-    output = yield from relay(steps, lambda step: _level_event(step, tiles), inferring)
-    forward = F.resize_field(output.field, shape)
-    backward = None if output.inverse_field is None else F.resize_field(output.inverse_field, shape)
+    steps = look_at_whole(model, fixed, moving, grids, keep_levels)
+    whole = yield from relay(steps, partial(_look_event, tiles), inferring)
+    forward = F.resize_field(whole.forward, shape)
+    backward = None if whole.backward is None else F.resize_field(whole.backward, shape)
     if keep_levels and isinstance(model, Levelled):
-        found.keep(model, grid, small, output)
-    del output, small
+        found.keep(model, grids[-1], (whole.fixed, whole.moving), whole.output, whole.start)
+    del whole
     if tiled:
         refining = refine_in_tiles(model, moving, fixed, forward, backward, tile)
-        forward, backward = yield from relay(refining, _tile_event, inferring)
+        forward, backward = yield from relay(refining, partial(_tile_event, len(grids)), inferring)
         kept = ". The levels kept are those of the look at the whole image" if keep_levels else ""
         found.messages.append(f"Then it ran on {tiles} overlapping tiles of {shape_text(tile)} voxels{kept}")
     found.forward, found.backward = forward, backward
@@ -104,12 +207,16 @@ def on_coarser_grid(found: Working, voxels: int) -> None:
         setattr(found, name, None if field is None else F.resize_field(field, grid.shape))
 
 
-def _level_event(step: LevelStep, tiles: int) -> Event:
-    where = "level" if not tiles else "whole image, level"
-    total = step.total * (1 + tiles)
-    return Event("network", step.level + 1, total, f"{where} {step.level + 1} of {step.total}")
+def _look_step(look: int, looks: int, step: LevelStep) -> LookStep:
+    return LookStep(look, looks, step.level, step.total)
 
 
-def _tile_event(step: TileStep) -> Event:
-    done, total = (step.tile + 1) * step.levels + step.level + 1, (step.tiles + 1) * step.levels
+def _look_event(tiles: int, step: LookStep) -> Event:
+    done, total = step.look * step.levels + step.level + 1, (step.looks + tiles) * step.levels
+    where = f"look {step.look + 1} of {step.looks}, " if step.looks > 1 else "whole image, " if tiles else ""
+    return Event("network", done, total, f"{where}level {step.level + 1} of {step.levels}")
+
+
+def _tile_event(looks: int, step: TileStep) -> Event:
+    done, total = (looks + step.tile) * step.levels + step.level + 1, (looks + step.tiles) * step.levels
     return Event("network", done, total, f"tile {step.tile + 1} of {step.tiles}, level {step.level + 1}")

@@ -34,7 +34,7 @@ from napari_ran.preprocess import STEPS, PrepareStep, prepare_pair, working_grid
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
 from napari_ran.transform import compose_inverse, compose_to
-from napari_ran.working import Working, network_for
+from napari_ran.working import Working, looks_coarsely, network_for
 
 
 def register(
@@ -168,7 +168,7 @@ class Run:
         precisions, reason = precisions_for(config, working_grid(inputs.fixed.grid, config.spacing)[0], device)
         self._plan = plan_run(inputs.fixed.grid, inputs.moving.grid, config, self._model, precisions)
         self.device = self._plan.device
-        self._voxels, self._tiled = self._plan.limit, bool(self._plan.tile)
+        self._voxels = self._plan.limit
         self._found = Working(messages=[message, self._plan.line, *filter(None, [reason]), *self._plan.choices])
         self._records: list[StageRecord] = []
         self._registration: Registration | None = None
@@ -301,7 +301,8 @@ class Run:
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
-        look = Look(self._voxels, self._tiled, self._plan.precision)
+        coarse = looks_coarsely(model, self.config)
+        look = Look(self._voxels, coarse, bool(self._plan.tile), self._plan.precision)
         yield from network_pass(model, self._found, look, self.config.keep_levels, self.device)
 
     def _refine(self) -> Generator[Event, None, None]:

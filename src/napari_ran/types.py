@@ -21,6 +21,9 @@ Similarity = Literal["auto", "ncc", "mse", "mind"]
 Intensity = Literal["auto", "ct-soft", "ct-lung", "mri", "minmax"]
 """How intensities are mapped to [0, 1]: two CT windows (HU), MRI percentiles, or minimum to maximum."""
 
+CoarseLooks = Literal["auto", "on", "off"]
+"""Whether the network looks at coarser grids first; ``auto``: where its weights were trained for that."""
+
 Tiles = Literal["auto", "on", "off"]
 """Whether the network looks again, on tiles of the working grid; ``auto``: where no refinement follows."""
 

@@ -69,11 +69,22 @@ class Working:
         self.forward = None if self.forward is None else self.forward.cpu()
         self.backward = None if self.backward is None else self.backward.cpu()
 
-    def keep(self, model: Levelled, grid: Grid, images: tuple[Tensor, Tensor], output: ModelOutput) -> None:
-        """Keep what a network computed for the fixed and the moving image (1, 1, *S) on `grid`."""
+    def keep(
+        self,
+        model: Levelled,
+        grid: Grid,
+        images: tuple[Tensor, Tensor],
+        output: ModelOutput,
+        start: Tensor | None = None,
+    ) -> None:
+        """Keep what a network computed for the fixed and the moving image (1, 1, *S) on `grid`.
+
+        `start` (1, D, *S) is the field, in voxels of it, by which the network saw the moving image warped.
+        """
         fixed, moving = (image.detach().cpu() for image in images)
+        start = None if start is None else start.detach().to("cpu", torch.float32)
         affine, model = self.pair.affine, model_on_cpu(model)
-        self.kept = NetworkTrace(model, name_of(model), grid, affine, fixed, moving, on_cpu(output))
+        self.kept = NetworkTrace(model, name_of(model), grid, affine, fixed, moving, on_cpu(output), start=start)
 
     def keep_fitted(self, before: ModelOutput | None, before_model: Levelled) -> None:
         """Note that the network of what is kept was fitted to the pair, and what it had computed before."""
@@ -106,8 +117,12 @@ class Working:
             return None
         if self.refined or self.best_field is not None:
             return replace(self.kept, refined=forward, refined_inverse=backward)
-        own = F.resize_field(self.kept.output.field, forward.grid.shape)[0]
-        return self.kept if torch.equal(own, forward.tensor) else replace(self.kept, refined=forward)
+        own = F.resize_field(self.kept.field, forward.grid.shape)[0]
+        if torch.equal(own, forward.tensor):
+            return self.kept
+        if self.kept.before is not None:  # after a fit the other direction stays as it is
+            return replace(self.kept, refined=forward, refined_by="Folds smoothed")
+        return replace(self.kept, refined=forward, refined_inverse=backward, refined_by="Tiles")
 
 
 def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
@@ -144,6 +159,14 @@ def network_for(ndim: int, config: RegistrationConfig) -> tuple[Network | None, 
             "Switch keep_levels off, or choose other weights",
         )
     return model.eval(), f"Network weights: {name}"
+
+
+def looks_coarsely(model: Network, config: RegistrationConfig) -> bool:
+    """Return whether a network looks at coarser grids first: as asked for, or as its weights were trained for."""
+    if config.coarse_looks != "auto":
+        return config.coarse_looks == "on"
+    card: ModelCard | None = getattr(model, "card", None)
+    return card is not None and card.coarse_looks
 
 
 def name_of(model: Network) -> str:

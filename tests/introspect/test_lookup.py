@@ -49,10 +49,11 @@ def assert_same(inspection: Inspection) -> int:
     return count
 
 
+@pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_every_quantity_in_every_box(ndim: Any, make_trace: Callable[..., NetworkTrace]) -> None:
+def test_every_quantity_in_every_box(ndim: Any, started: bool, make_trace: Callable[..., NetworkTrace]) -> None:
     grid = ran.Grid.from_spacing(SHAPES[ndim], (1.2, 0.8, 2.5)[:ndim])
-    assert assert_same(Inspection.from_trace(make_trace(RANConfig.preset("RAN4+", ndim), grid))) > 80
+    assert assert_same(Inspection.from_trace(make_trace(RANConfig.preset("RAN4+", ndim), grid, started=started))) > 80
 
 
 def test_a_refinement_and_a_field_alone(registered: Callable[..., ran.Registration], phantom: Any) -> None:
@@ -64,12 +65,19 @@ def test_a_refinement_and_a_field_alone(registered: Callable[..., ran.Registrati
     assert Lookup(inspection, "jacobian", 0).local
 
 
-def test_a_refinement_on_a_finer_grid(make_trace: Callable[..., NetworkTrace]) -> None:
+@pytest.mark.parametrize("started", [False, True])
+def test_a_refinement_on_a_finer_grid(started: bool, make_trace: Callable[..., NetworkTrace]) -> None:
     grid = ran.Grid.from_spacing((14, 16, 12), 2.0)
-    trace = make_trace(RANConfig.preset("RAN4+", 3), grid)
+    trace = make_trace(RANConfig.preset("RAN4+", 3), grid, started=started)
     finer = grid.with_spacing(1.0)
-    field = functional.resize_field(trace.output.field, finer.shape)[0] + 0.1
-    assert assert_same(Inspection.from_trace(replace(trace, refined=ran.DisplacementField(field, finer)))) > 80
+    forward = functional.resize_field(trace.field, finer.shape)[0] + 0.1
+    inverse = functional.resize_field(trace.output.inverse_field, finer.shape)[0] - 0.1
+    refined = replace(
+        trace,
+        refined=ran.DisplacementField(forward, finer),
+        refined_inverse=ran.DisplacementField(inverse, finer),
+    )
+    assert assert_same(Inspection.from_trace(refined)) > 80
 
 
 def test_what_is_not_there_is_refused_with_the_reason(make_trace: Callable[..., NetworkTrace]) -> None:

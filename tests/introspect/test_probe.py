@@ -28,31 +28,39 @@ def turned(shape: tuple[int, ...]) -> ran.Grid:
     return ran.Grid(shape, affine)
 
 
+@pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_the_path_is_made_of_the_fields(ndim: int, direction: str, make_trace: Callable[..., NetworkTrace]) -> None:
+def test_the_path_is_made_of_the_fields(
+    ndim: int, direction: str, started: bool, make_trace: Callable[..., NetworkTrace]
+) -> None:
     affine = np.eye(ndim + 1)
     affine[0, 1], affine[:-1, -1] = 0.1, 30
-    trace = make_trace(RANConfig.preset("RAN0", ndim), turned((30, 22, 13)[:ndim]), affine=affine)
+    trace = make_trace(RANConfig.preset("RAN0", ndim), turned((30, 22, 13)[:ndim]), affine=affine, started=started)
     inspection = Inspection.from_trace(trace)
     point = trace.grid.to_world(np.array([17.3, 9.6, 6.2])[:ndim])
     found = probe(inspection, point, direction)
     assert found is not None
-    assert len(found.path) == len(found.moving) == len(inspection.stages) + 1
+    stages = [stage for stage in inspection.stages if not inspection.why_not("field", stage.index, direction)]
+    assert len(stages) == 6 + (started and direction == "forward")
+    assert len(found.path) == len(found.moving) == len(stages) + 1
     assert np.array_equal(found.path[0], point)
-    for stage, place in zip(inspection.stages, found.path[1:], strict=True):
+    for stage, probed, place in zip(stages, found.stages, found.path[1:], strict=True):
         array = inspection.get("field", stage.index, direction)
         voxel = tuple(np.round(array.grid.to_voxel(point)).astype(int))
         moved = array.grid.to_world(array.grid.to_voxel(point) + array.data[(slice(None), *voxel)].numpy())
         assert np.allclose(place, moved, atol=1e-4)
-        assert found.stages[stage.index].voxel == voxel
+        assert (probed.stage, probed.voxel) == (stage, voxel)
     other = found.path @ affine[:-1, :-1].T + affine[:-1, -1] if direction == "forward" else found.path
     assert np.allclose(found.moving, other)
 
 
+@pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_contributions_sum_to_the_displacement(ndim: int, make_trace: Callable[..., NetworkTrace]) -> None:
-    trace = make_trace(RANConfig.preset("RAN3", ndim), turned((30, 22, 13)[:ndim]))
+def test_contributions_sum_to_the_displacement(
+    ndim: int, started: bool, make_trace: Callable[..., NetworkTrace]
+) -> None:
+    trace = make_trace(RANConfig.preset("RAN3", ndim), turned((30, 22, 13)[:ndim]), started=started)
     inspection = Inspection.from_trace(trace)
     rng = np.random.default_rng(0)
     for voxel in rng.uniform(-0.5, np.array(trace.grid.shape) - 0.51, (6, ndim)):
@@ -60,8 +68,12 @@ def test_contributions_sum_to_the_displacement(ndim: int, make_trace: Callable[.
         for stage in found.stages:
             assert stage.incompleteness <= 1e-4 * max(np.linalg.norm(stage.displacement), 1e-2)
             kinds = {part.kind for part in stage.contributions}
+            assert ("start" in kinds) == (started and stage.stage.kind != "start")
+            kinds -= {"start"}
             if stage.stage.kind == "output":
                 assert kinds == {"features", "carried", "bias"}
+            elif stage.stage.kind == "start":
+                assert kinds == {"carried", "change"}
             else:
                 expected = {"residual", "residual mean", "bias"} | (
                     {"carried", "carried mean"} if stage.stage.level else set()

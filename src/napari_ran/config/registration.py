@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from napari_ran.config.base import FrozenConfig
 from napari_ran.config.instance import InstanceConfig
 from napari_ran.config.model import RANConfig
-from napari_ran.types import AffineMode, Intensity, Tiles
+from napari_ran.types import AffineMode, CoarseLooks, Intensity, Tiles
 
 
 class RegistrationConfig(FrozenConfig):
@@ -37,6 +37,10 @@ class RegistrationConfig(FrozenConfig):
         Largest number of voxels that the network sees at once; larger working grids are coarsened for it (and only for
         it). A network reaches so many voxels far, and so finds larger motion on coarser grids; finer ones are for
         `tiles`.
+    coarse_looks : {"auto", "on", "off"}
+        Whether the network first looks at the whole image on grids of a sixteenth and a quarter of so many voxels, each
+        time at what is left: that finds motion that is too large for it on finer grids. ``auto`` does with weights that
+        were trained on generated pairs, whose resolutions differ. Not for ``instance="network"``.
     tiles : {"auto", "on", "off"}
         Whether the network, after a look at the whole image on the grid of `network_voxels`, looks again at the working
         grid tile by tile, each of at most so many voxels. ``auto`` does where the field is not refined afterwards. Not
@@ -57,6 +61,7 @@ class RegistrationConfig(FrozenConfig):
     spacing: PositiveFloat | None = None
     instance: InstanceConfig = Field(default_factory=InstanceConfig)
     network_voxels: PositiveInt = 512**2
+    coarse_looks: CoarseLooks = "auto"
     tiles: Tiles = "auto"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     keep_levels: bool = False
@@ -72,7 +77,7 @@ class RegistrationConfig(FrozenConfig):
     def _usual_if_left_open(cls, value: Any) -> Any:
         return cls.model_fields["network_voxels"].default if value is None else value  # older settings leave it open
 
-    @field_validator("tiles", mode="before")
+    @field_validator("coarse_looks", "tiles", mode="before")
     @classmethod
     def _on_or_off(cls, value: Any) -> Any:
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML's words for these

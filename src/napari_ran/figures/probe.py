@@ -20,6 +20,7 @@ _OTHERS = {
     "residual mean": "#4d4d4d",
     "carried mean": "#bdbdbd",
     "carried": "#bdbdbd",
+    "start": "#8c96a8",
     "features": "#7f5539",
     "bias": "#000000",
     "clamp": "#b2182b",
@@ -187,7 +188,12 @@ def _legend(points: Sequence[Probe]) -> list[Any]:
     kinds = {part.kind for part in parts if part.head is None}
     if "carried" in kinds:
         kinds.add("carried mean")  # one colour for the field as a whole
-    names = {"residual mean": "mean of the heads", "carried mean": "carried field", "change": "change by the stage"}
+    names = {
+        "residual mean": "mean of the heads",
+        "carried mean": "carried field",
+        "start": "coarser looks",
+        "change": "change by the stage",
+    }
     shown = [(kind, colour) for kind, colour in _OTHERS.items() if kind in kinds and kind != "carried"]
     return handles + [Patch(color=colour, label=names.get(kind, kind)) for kind, colour in shown]
 

@@ -161,7 +161,7 @@ class Ablator:
     @cached_property
     def _encoded(self) -> Encoded:
         with torch.no_grad():
-            return self.trace.aligners.encode(self.trace.moving, self.trace.fixed)
+            return self.trace.aligners.encode(self.trace.seen, self.trace.fixed)
 
     @cached_property
     def _foreground(self) -> Tensor:
@@ -179,8 +179,9 @@ class Ablator:
 
     @torch.no_grad()
     def _score(self, field: Tensor) -> Score:
-        """Score a field (1, D, *S) in voxels of the network's grid."""
+        """Score a field (1, D, *S) of the network's look, in voxels of its grid, with what coarser looks found."""
         trace, grid = self.trace, self.trace.grid
+        field = trace.on_start(field)
         reached = F.voxel_grid(grid.shape, field) + field
         inside = F.within(reached[0], grid.shape)
         alike = similarity(trace.fixed[0], F.sample(trace.moving, reached)[0], inside)

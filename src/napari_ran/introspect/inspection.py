@@ -199,7 +199,8 @@ class Inspection:
     def image(self, direction: str = "forward") -> Image | None:
         """Return the image that the direction's field lives on, intensities in [0, 1]; None where it is not known.
 
-        With a trace it is what the network saw: the fixed image, or the moving one after the pre-alignment.
+        With a trace it is what the network saw: the fixed image, or the moving one after the pre-alignment and as its
+        looks at coarser grids had warped it.
 
         Parameters
         ----------
@@ -292,7 +293,14 @@ class Inspection:
             Position of the stage in `stages`.
         direction : {"forward", "inverse"}
             Which field: the fixed grid's, or the moving grid's.
+
+        Raises
+        ------
+        InputError
+            The stage does not exist in this direction; the message says why.
         """
+        if reason := self.why_not("field", stage, direction):
+            raise missing("field", reason)
         there = self._stage(stage)
         needed = [name for name in ("field", "jacobian", "warped") if not self.why_not(name, stage, direction)]
 
@@ -340,6 +348,7 @@ class Inspection:
             self.trace.output.map(note)
             note(self.trace.fixed)
             note(self.trace.moving)
+            note(self.trace.seen)
         return frozenset(found)
 
     def _size(self, values: Tensor) -> int:
@@ -350,8 +359,8 @@ class Inspection:
 def total_of_increments(inspection: Inspection, direction: str = "forward") -> Tensor:
     """Return the sum of all increments up to the network's output, (D, *S) in voxels of its images.
 
-    It equals the network's field up to rounding: each increment is measured against the field before it as the network
-    brought it to the next grid (repeated, and doubled with the voxel size).
+    It equals the field of the network's last look up to rounding: each increment is measured against the field before
+    it as the network brought it to the next grid (repeated, and doubled with the voxel size).
 
     Parameters
     ----------
@@ -370,6 +379,8 @@ def total_of_increments(inspection: Inspection, direction: str = "forward") -> T
     total: Tensor | None = None
     pool = 1
     for stage in inspection.stages:
+        if stage.kind == "start":
+            continue
         if stage.kind == "instance":
             break
         increment = inspection.get("increment", stage.index, direction).data

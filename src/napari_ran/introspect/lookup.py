@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_ran import functional as F
 from napari_ran.data import Grid
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.introspect.quantities import QUANTITIES, Stage, missing, own_and_other
+from napari_ran.introspect.quantities import QUANTITIES, Stage, missing
 from napari_ran.introspect.sources import TraceSource
 
 Where = tuple[range, ...]
@@ -73,18 +73,28 @@ class Lookup:
     def at(self, where: Where, channels: slice = slice(None)) -> Tensor:
         """Return the numbers (C, *T) at some voxels, T the lengths of the ranges; do not write to them."""
         quantity, source = self._quantity, self._inspection.source
+        if quantity == "field":
+            return picked(self._field(), where)[channels]
         if quantity not in _COMPUTED:
             return picked(source.array(quantity, self._stage, self._direction)[0][channels], where)
         if quantity == "jacobian" and where != everywhere(self.grid.shape):
-            return _determinant(source.array("field", self._stage, self._direction)[0], where)[channels]
+            return _determinant(self._field(), where)[channels]
         if not isinstance(source, TraceSource) or where == everywhere(self.grid.shape):
             return picked(self._inspection.get(quantity, self._stage.index, self._direction).data[channels], where)
         if quantity == "increment":
             return _increment(source, self._stage, self._direction, where)[channels]
-        own, other = own_and_other((source.trace.fixed, source.trace.moving), self._direction)
+        trace = source.trace
+        own, other = (trace.fixed, trace.moving) if self._direction == "forward" else (trace.seen, trace.fixed)
         here = torch.stack(torch.meshgrid(*(index.to(other.dtype) for index in _index(where)), indexing="ij"))
         warped = F.sample(other, (here + _on_image(source, self._stage, self._direction, where))[None])[0]
         return (warped - picked(own[0], where) if quantity == "difference" else warped)[channels]
+
+    def _field(self) -> Tensor:
+        """Return the whole field (D, *S) of the stage: the network's as it is, what is made of it from the cache."""
+        source, stage, direction = self._inspection.source, self._stage, self._direction
+        if isinstance(source, TraceSource) and not source.is_whole(stage, direction):
+            return self._inspection.get("field", stage.index, direction).data
+        return source.array("field", stage, direction)[0]
 
 
 def picked(values: Tensor, where: Sequence[range | Tensor]) -> Tensor:
@@ -133,7 +143,8 @@ def _on_image(source: TraceSource, stage: Stage, direction: str, where: Where) -
     ratios = [float(stage.pool_size)] * len(shape)
     if stage.level is None:
         ratios = [new / old for new, old in zip(shape, field.shape[1:], strict=True)]
-    return picked(field, where) if all(ratio == 1 for ratio in ratios) else _resized(field, ratios, where)
+    own = picked(field, where) if all(ratio == 1 for ratio in ratios) else _resized(field, ratios, where)
+    return own if source.is_whole(stage, direction) else own + source.started(own, 1, _index(where))
 
 
 def _resized(field: Tensor, ratios: Sequence[float], where: Where) -> Tensor:
@@ -145,14 +156,14 @@ def _resized(field: Tensor, ratios: Sequence[float], where: Where) -> Tensor:
 def _increment(source: TraceSource, stage: Stage, direction: str, where: Where) -> Tensor:
     field, grid = source.padded_field(stage, direction)
     here = picked(field, where)
-    if stage.index == 0:
+    if stage.kind == "start" or stage.level == 0:
         return here
     earlier = source.stages[stage.index - 1]
-    before, _ = source.padded_field(earlier, direction)
     if stage.kind == "instance":
-        return here - _resized(
-            before, [new / old for new, old in zip(grid.shape, before.shape[1:], strict=True)], where
-        )
+        before, there = source.array("field", earlier, direction)
+        ratios = [new / old for new, old in zip(grid.shape, there.shape, strict=True)]
+        return here - _resized(before, ratios, where)
+    before, _ = source.padded_field(earlier, direction)
     factor = earlier.pool_size // stage.pool_size
     return here - factor * picked(before, [index // factor for index in _index(where)])
 

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from napari_ran import losses
 from napari_ran.data import Labels, Landmarks
-from napari_ran.data.grid import apply_affine
 from napari_ran.evaluate import dice
 from napari_ran.introspect.quantities import QuantityArray, Stage, StageMetrics
 from napari_ran.introspect.sources import Source
-from napari_ran.transform import resample, warp_labels
+from napari_ran.transform import warp_labels
 
 
 def similarity(own: Tensor, warped: Tensor, inside: Tensor) -> float | None:
@@ -65,12 +64,12 @@ def stage_metrics(
         score = similarity(own.tensor, arrays["warped"].data, source.inside(stage, direction))
     overlap, distance = None, None
     if labels is not None or landmarks is not None:
-        transform, world = source.transform(stage, direction), source.own_world(direction)
+        transform = source.transform(stage, direction)
         if labels is not None:
             ids = labels[0].common_ids(labels[1])
-            overlap = dice(resample(labels[0], transform.grid, world), warp_labels(labels[1], transform), ids)
+            overlap = dice(source.own_labels(labels[0], direction), warp_labels(labels[1], transform), ids)
         if landmarks is not None:
-            start = apply_affine(np.linalg.inv(world), landmarks[0].points)
+            start = source.own_points(landmarks[0].points, direction)
             distance = float(np.linalg.norm(transform.map_points(start) - landmarks[1].points, axis=1).mean())
     return StageMetrics(
         similarity=score,

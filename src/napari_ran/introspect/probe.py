@@ -16,6 +16,7 @@ from napari_ran.data.grid import apply_affine
 from napari_ran.errors import InputError
 from napari_ran.introspect.attribution import Attribution, OutputAttribution, attribute, attribute_output
 from napari_ran.introspect.quantities import Stage
+from napari_ran.introspect.sources import TraceSource
 from napari_ran.introspect.trace import NetworkTrace
 from napari_ran.models import RAN
 
@@ -31,10 +32,11 @@ class Contribution:
 
     Attributes
     ----------
-    kind : {"residual", "residual mean", "carried", "carried mean", "features", "bias", "clamp", "change"}
+    kind : {"residual", "residual mean", "carried", "carried mean", "features", "bias", "clamp", "start", "change"}
         Where it comes from: a head of this level, the mean of its heads, the field of the stage before as a head's mask
         and the confidence let it through, that field unweighted, the last features, the biases, the limit at twice the
-        grid, or what the instance optimisation or a level of another network changed.
+        grid, what coarser looks had found at the place that this look leads to, or what the instance optimisation, the
+        coarser looks themselves or a level of another network changed.
     head : int or None
         Which head, counted from 0, for "residual" and "carried" of a level.
     mm : (D,) array
@@ -170,9 +172,9 @@ def probe(inspection: Inspection, point_mm: ArrayLike, direction: str = "forward
     InputError
         The point has another dimension, or is not finite, or the direction does not exist.
     """
-    reason = inspection.why_not("field", 0, direction)
-    if reason:
-        raise InputError("direction", f"{reason[0].lower()}{reason[1:]}", "Use 'forward'")
+    reasons = [inspection.why_not("field", stage.index, direction) for stage in inspection.stages]
+    if all(reasons):
+        raise InputError("direction", f"{reasons[0][0].lower()}{reasons[0][1:]}", "Use 'forward'")
     source, trace = inspection.source, inspection.trace
     grid = source.transform(inspection.stages[0], direction).grid if trace is None else trace.grid
     point = np.asarray(point_mm, dtype=float)
@@ -197,15 +199,22 @@ def probe(inspection: Inspection, point_mm: ArrayLike, direction: str = "forward
 
 def _at_stage(inspection: Inspection, stage: Stage, direction: str, point: Vector, before: Vector) -> StageProbe:
     """Return what a stage says; `before` is the displacement in mm after the stage before."""
-    field, grid = inspection.source.array("field", stage, direction)
+    source, trace = inspection.source, inspection.trace
+    looked = source if isinstance(source, TraceSource) and not source.is_whole(stage, direction) else None
+    field, grid = looked.padded_field(stage, direction) if looked else source.array("field", stage, direction)
     voxel = _voxel(grid, point)
     if voxel is None:  # the working grid may end a rounding error earlier than the network's
         voxel = tuple(int(i) for i in np.clip(np.round(grid.to_voxel(point)), 0, np.array(grid.shape) - 1))
-    displacement = _world(grid, _at(field, voxel))
-    trace = inspection.trace
+    displacement = _world(grid, own := _at(field, voxel))
+    start: tuple[Contribution, ...] = ()
+    if looked is not None:
+        places = [torch.tensor([index]) for index in voxel]
+        more = looked.started(own.view(-1, *[1] * grid.ndim), stage.pool_size, places)
+        start = (Contribution("start", None, _world(grid, more.flatten())),)
+        displacement = displacement + start[0].mm
     if stage.level is None or trace is None:
         parts = _output_parts(trace, stage, voxel, direction, displacement, before)
-        return StageProbe(stage, voxel, displacement, parts)
+        return StageProbe(stage, voxel, displacement, parts + start if stage.kind == "output" else parts)
 
     def values(quantity: str) -> Vector | None:
         if inspection.why_not(quantity, stage.index, direction):
@@ -213,12 +222,13 @@ def _at_stage(inspection: Inspection, stage: Stage, direction: str, point: Vecto
         there, _ = inspection.source.array(quantity, stage, direction)
         return np.asarray(_at(there, voxel).double().numpy())
 
+    parts = _level_parts(trace, stage.level, voxel, direction, grid)
     heads, spread = values("residual_heads"), stage.capture_range
     return StageProbe(
         stage,
         voxel,
         displacement,
-        _level_parts(trace, stage.level, voxel, direction, grid) or _change(before, displacement),
+        parts + start if parts else _change(before, displacement),
         values("masks"),
         None if heads is None else _world(grid, heads.reshape(-1, grid.ndim)),
         _single(values("confidence")),

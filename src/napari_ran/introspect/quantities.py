@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_ran.data import Grid
 from napari_ran.errors import InputError
 
-StageKind = Literal["level", "output", "instance", "field"]
+StageKind = Literal["start", "level", "output", "instance", "field"]
 QuantityKind = Literal["vector", "heads", "masks", "scalar", "features", "image"]
 DIRECTIONS = ("forward", "inverse")
 
@@ -28,8 +28,9 @@ class Stage:
     ----------
     index : int
         Position among the stages, counted from 0.
-    kind : {"level", "output", "instance", "field"}
-        A Residual Aligner, the network's last convolution, the instance optimisation, or a field of unknown origin.
+    kind : {"start", "level", "output", "instance", "field"}
+        The network's looks at coarser grids, a Residual Aligner, the network's last convolution, the instance
+        optimisation, or a field of unknown origin.
     title : str
         What to call it.
     level : int or None

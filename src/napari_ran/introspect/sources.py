@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, TypeVar
 
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_ran import functional as F
-from napari_ran.data import DisplacementField, Grid, Image
+from napari_ran.data import DisplacementField, Grid, Image, Labels
+from napari_ran.data.grid import apply_affine
 from napari_ran.introspect.quantities import QUANTITIES, Stage
 from napari_ran.introspect.trace import NetworkTrace, level_grid
+from napari_ran.inversion import invert_points
 from napari_ran.models import RAN, DirectionOutput, LevelOutput
-from napari_ran.transform import compose_to, resample, warp_image
+from napari_ran.transform import compose_to, resample, warp_image, warp_labels
 
 _OF_LEVELS = frozenset(
     {
@@ -55,8 +58,11 @@ class Source(Protocol):
     def own_image(self, direction: str) -> Image | None:
         """Return the image that the direction's field lives on, intensities in [0, 1]; None where it is not known."""
 
-    def own_world(self, direction: str) -> NDArray[np.float64]:
-        """Return the matrix (D + 1, D + 1) from the world of `own_image` to that of the original image, in mm."""
+    def own_labels(self, labels: Labels, direction: str) -> Labels:
+        """Return labels of the original of `own_image`, in their own place, as they lie on its grid."""
+
+    def own_points(self, points: NDArray[np.float64], direction: str) -> NDArray[np.float64]:
+        """Return world positions (N, D) in the original of `own_image` as positions in its world, in mm."""
 
     def transform(self, stage: Stage, direction: str) -> DisplacementField:
         """Return the map from the world of `own_image` to that of the other original image, on the former's grid."""
@@ -73,14 +79,14 @@ class TraceSource:
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The levels, what the network returns, and the instance optimisation where it changed the field."""
-        info = self.trace.model.level_info
-        stages = [Stage(i.level, "level", f"Level {i.level}", i.level, i.pool_size, i.capture_range) for i in info]
+        """What coarser looks found, the levels, what the network returns, and what was made of its field afterwards."""
+        stages = [] if self.trace.start is None else [Stage(0, "start", "Coarser looks")]
+        for i in self.trace.model.level_info:
+            stages.append(Stage(len(stages), "level", f"Level {i.level}", i.level, i.pool_size, i.capture_range))
         title = "Output convolution" if isinstance(self.trace.model, RAN) else "Output"
         stages.append(Stage(len(stages), "output", title))
         if self.trace.refined is not None:
-            title = "Folds smoothed" if self.trace.before is not None else "Instance optimisation"
-            stages.append(Stage(len(stages), "instance", title))
+            stages.append(Stage(len(stages), "instance", self.trace.refined_by))
         return tuple(stages)
 
     @property
@@ -91,7 +97,9 @@ class TraceSource:
     def why_not(self, quantity: str, stage: Stage, direction: str) -> str:
         """Return why a stage has no such quantity; empty where it has."""
         if stage.kind == "instance" and direction == "inverse" and self.trace.refined_inverse is None:
-            return "The instance optimisation kept the forward direction only"
+            return f"'{stage.title}' kept the forward direction only"
+        if stage.kind == "start" and direction == "inverse":
+            return "In this direction the moving image is shown as the coarser looks had warped it"
         if stage.level is None:
             if quantity not in _OF_LEVELS:
                 return ""
@@ -112,7 +120,8 @@ class TraceSource:
             return F.warp(other, self.image_field(stage, direction)[None])[0], self.trace.grid
         field, grid = self.padded_field(stage, direction)
         if quantity == "field":
-            return F.cropped(field, grid.shape), grid
+            own = F.cropped(field, grid.shape)
+            return (own if self.is_whole(stage, direction) else own + self.started(own, stage.pool_size)), grid
         if quantity == "increment":
             return F.cropped(field - self._before(stage, direction, grid), grid.shape), grid
         values: Tensor = getattr(self._of(stage, direction), quantity)[0]
@@ -124,23 +133,59 @@ class TraceSource:
         """Return what the network saw: the fixed image, or the aligned moving one."""
         return self.trace.images()[0 if direction == "forward" else 1]
 
+    def is_whole(self, stage: Stage, direction: str) -> bool:
+        """Return whether the field of a stage includes what coarser looks found, where there were some."""
+        return self.trace.start is None or direction == "inverse" or stage.kind in ("start", "instance")
+
+    def started(self, own: Tensor, pool_size: int, where: Sequence[Tensor] | None = None) -> Tensor:
+        """Return what coarser looks add (D, *T) to a stage's own forward field (D, *T), in voxels of the stage's grid.
+
+        The field is that of voxels at the positions `where` along the axes, of its whole grid when left out.
+        """
+        if self.trace.start is None:
+            return torch.zeros_like(own)
+        axes = [torch.arange(n) for n in own.shape[1:]] if where is None else where
+        here = torch.stack(torch.meshgrid(*(axis.to(own.dtype) for axis in axes), indexing="ij"))
+        centres = pool_size * (here + own + 0.5) - 0.5
+        return F.sample(self.trace.start, centres[None], padding="border")[0] / pool_size
+
     def image_field(self, stage: Stage, direction: str) -> Tensor:
         """Return the field (D, *S) after a stage in voxels of the network's images, on their grid."""
         field, _ = self.padded_field(stage, direction)
         shape = self.trace.grid.shape
         if stage.level is None:
-            return F.resize_field(field[None], shape)[0]
-        padded = [n * stage.pool_size for n in field.shape[1:]]
-        return F.cropped(F.resize_field(field[None], padded)[0], shape)
+            own = F.resize_field(field[None], shape)[0]
+        else:
+            padded = [n * stage.pool_size for n in field.shape[1:]]
+            own = F.cropped(F.resize_field(field[None], padded)[0], shape)
+        return own if self.is_whole(stage, direction) else own + self.started(own, 1)
 
     def transform(self, stage: Stage, direction: str) -> DisplacementField:
         """Return the map from fixed to moving world, or from the aligned moving image's world to the fixed one."""
         field = DisplacementField(self.image_field(stage, direction), self.trace.grid)
         return compose_to(field, self.trace.affine, self.trace.grid) if direction == "forward" else field
 
-    def own_world(self, direction: str) -> NDArray[np.float64]:
-        """Return the affine for the aligned moving image, the identity for the fixed one."""
-        return np.eye(self.trace.grid.ndim + 1) if direction == "forward" else self.trace.affine
+    def own_labels(self, labels: Labels, direction: str) -> Labels:
+        """Return the fixed image's labels on the network's grid, or the moving one's as the network saw them."""
+        if direction == "forward":
+            return resample(labels, self.trace.grid)
+        if self.trace.start is None:
+            return resample(labels, self.trace.grid, self.trace.affine)
+        return replace(warp_labels(labels, self._alignment), name=labels.name)
+
+    def own_points(self, points: NDArray[np.float64], direction: str) -> NDArray[np.float64]:
+        """Return positions in the fixed image as they are, in the moving one as positions in what the network saw."""
+        if direction == "forward":
+            return points
+        if self.trace.start is None:
+            return apply_affine(np.linalg.inv(self.trace.affine), points)
+        return invert_points(self._alignment, points)[0]
+
+    @cached_property
+    def _alignment(self) -> DisplacementField:
+        """The map from what the network saw of the moving image to the original one."""
+        start = _present(self.trace.start)[0]
+        return compose_to(DisplacementField(start, self.trace.grid), self.trace.affine, self.trace.grid)
 
     def inside(self, stage: Stage, direction: str) -> Tensor:
         """Return which voxels (*S) of the network's grid are looked up inside its other image."""
@@ -151,28 +196,42 @@ class TraceSource:
         return tuple(level_grid(self.trace.grid, level.pool_size) for level in self.trace.levels)
 
     def _of(self, stage: Stage, direction: str) -> DirectionOutput | None:
-        level: LevelOutput = self.trace.levels[stage.index]
+        level: LevelOutput = self.trace.levels[_present(stage.level)]
         return level.forward if direction == "forward" else level.inverse
 
     def padded_field(self, stage: Stage, direction: str) -> tuple[Tensor, Grid]:
-        """Return the field (D, *P) of a stage, its padding included, and the grid of what is not padding."""
+        """Return the field (D, *P) of a stage, its padding included, and the grid of what is not padding.
+
+        That of a level and of the output is the last look's own, without what coarser ones found.
+        """
         trace, forward = self.trace, direction == "forward"
+        if stage.kind == "start":
+            return _present(trace.start)[0], trace.grid
         if stage.level is not None:
             return _present(self._of(stage, direction)).field[0], self._grids[stage.level]
-        refined = trace.refined if forward else trace.refined_inverse
+        refined = trace.refined if forward else self._refined_inverse
         if stage.kind == "instance" and refined is not None:
             return refined.tensor, refined.grid
         field = trace.output.field if forward else trace.output.inverse_field
         return _present(field)[0], trace.grid
 
+    @cached_property
+    def _refined_inverse(self) -> DisplacementField | None:
+        """The refined inverse field, from the moving image as the network saw it."""
+        inverse = self.trace.refined_inverse
+        if inverse is None or self.trace.start is None:
+            return inverse
+        start = F.resize_field(self.trace.start, inverse.grid.shape)
+        return DisplacementField(F.compose(inverse.tensor[None], start)[0], inverse.grid)
+
     def _before(self, stage: Stage, direction: str, grid: Grid) -> Tensor:
         """Return the field (D, *P) of the stage before on this stage's grid, as this stage received it."""
-        if stage.index == 0:
+        if stage.kind == "start" or stage.level == 0:
             return torch.zeros(())
         earlier = self.stages[stage.index - 1]
-        field, _ = self.padded_field(earlier, direction)
         if stage.kind == "instance":
-            return F.resize_field(field[None], grid.shape)[0]
+            return F.resize_field(self.array("field", earlier, direction)[0][None], grid.shape)[0]
+        field, _ = self.padded_field(earlier, direction)
         factor = earlier.pool_size // stage.pool_size
         if factor > 1:
             field = F.upsample_field(field[None], factor)[0]
@@ -241,9 +300,13 @@ class FieldSource:
         grid = self.transform(self.stages[0], direction).grid
         return scaled if image.grid == grid else resample(scaled, grid)
 
-    def own_world(self, direction: str) -> NDArray[np.float64]:
-        """Return the identity: the field knows no alignment beside itself."""
-        return np.eye(self.field.grid.ndim + 1)
+    def own_labels(self, labels: Labels, direction: str) -> Labels:
+        """Return labels on the field's grid: the field knows no alignment beside itself."""
+        return resample(labels, self.transform(self.stages[0], direction).grid)
+
+    def own_points(self, points: NDArray[np.float64], direction: str) -> NDArray[np.float64]:
+        """Return the points as they are."""
+        return points
 
     def transform(self, stage: Stage, direction: str) -> DisplacementField:
         """Return the field of a direction."""

@@ -50,8 +50,8 @@ FOLDER = "levels"
 """Name of the folder within a result."""
 
 INDEX = "levels.json"
-VERSION = 1
-"""Version of the format; raised when older programs could not read it."""
+VERSION = 2
+"""Version of the format; raised when older programs could not read it. Since 2 there may be a field to start from."""
 
 BEFORE = "before-"
 AGAIN = "Register the pair again with keep_levels=True and save the result with this version"
@@ -146,8 +146,11 @@ def _write(trace: NetworkTrace, folder: Path, name: str, labels: Any, landmarks:
         "before": trace.as_it_was is not None,
         "label_names": _label_names(labels),
         "refined_grid": None if trace.refined is None else trace.refined.grid.to_dict(),
+        "refined_by": trace.refined_by,
     }
     tensors = {"fixed": trace.fixed, "moving": trace.moving}
+    if trace.start is not None:
+        tensors["start"] = trace.start
     for key in ("refined", "refined_inverse"):
         if (field := getattr(trace, key)) is not None:
             tensors[key] = field.tensor
@@ -221,8 +224,10 @@ def _read(folder: Path) -> dict[str, Any]:
             affine=affine,
             fixed=tensors["fixed"],
             moving=tensors["moving"],
+            start=tensors.get("start"),
             **_read_before(folder, grid, tensors, bool(index["before"])),
             **_read_refined(index["refined_grid"], tensors),
+            refined_by=str(index.get("refined_by", "Folds smoothed" if index["before"] else "Instance optimisation")),
         )
         if affine.shape != (grid.ndim + 1, grid.ndim + 1) or not np.isfinite(affine).all():
             raise ValueError("the affine is no matrix of this dimension")
@@ -243,7 +248,7 @@ def _read_index(path: Path) -> dict[str, Any]:
         raise InputError(str(path), f"the file cannot be read ({_reason(error)})", AGAIN) from error
     if not isinstance(index, dict) or index.get("format") != "napari-ran levels":
         raise InputError(str(path), "the file does not describe levels", AGAIN)
-    if index.get("version") != VERSION:
+    if index.get("version") not in range(1, VERSION + 1):
         found, writer = index.get("version"), index.get("written_by", "another program")
         raise InputError(
             str(path), f"the levels are in version {found} of the format, written by {writer}; this is {VERSION}", AGAIN

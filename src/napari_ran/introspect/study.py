@@ -12,7 +12,8 @@ from napari_ran.errors import InputError
 from napari_ran.introspect.heads import HeadInformation, head_organ_information
 from napari_ran.introspect.quantities import own_and_other
 from napari_ran.introspect.separability import Separability, correct_points, on_image_grid, separability
-from napari_ran.transform import resample, warp_labels
+from napari_ran.introspect.sources import TraceSource
+from napari_ran.transform import warp_labels
 
 if TYPE_CHECKING:
     from napari_ran.introspect.inspection import Inspection
@@ -27,8 +28,7 @@ def stage_labels(inspection: Inspection, direction: str = "forward") -> Labels:
         The registration had no labels.
     """
     own, _ = _labels(inspection, direction)
-    transform = inspection.source.transform(inspection.stages[-1], direction)
-    return resample(own, transform.grid, inspection.source.own_world(direction))
+    return inspection.source.own_labels(own, direction)
 
 
 def stage_separability(
@@ -42,7 +42,8 @@ def stage_separability(
 
     Points are correct where the label equals the other image's, warped by the field after this stage; without labels
     those of the mask, else the foreground. A level's field counts as its aligner made it, one displacement for all
-    voxels of the image inside a voxel of the level. The pre-alignment is no part of it.
+    voxels of the image inside a voxel of the level. The pre-alignment is no part of it, and no more is what the network
+    had found on coarser grids: the bound holds for one look.
 
     Parameters
     ----------
@@ -118,13 +119,14 @@ def level_information(
 
 def _field(inspection: Inspection, stage: int, direction: str) -> Tensor:
     """Return the field (D, *S) after a stage in voxels of the network's images, or of its own grid without any."""
-    found = inspection.get("field", stage, direction)
-    trace = inspection.trace
-    if trace is None:
-        return found.data
-    if found.stage.level is not None:
-        return on_image_grid(found.data, found.stage.pool_size, trace.grid.shape)
-    return F.resize_field(found.data[None], trace.grid.shape)[0]
+    source, there = inspection.source, inspection.get("field", stage, direction)
+    if not isinstance(source, TraceSource):
+        return there.data
+    shape = source.trace.grid.shape
+    own = F.cropped(source.padded_field(there.stage, direction)[0], there.grid.shape)
+    if there.stage.level is not None:
+        return on_image_grid(own, there.stage.pool_size, shape)
+    return F.resize_field(own[None], shape)[0]
 
 
 def _labels(inspection: Inspection, direction: str) -> tuple[Labels, Labels]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
 from napari_ran.models import RAN, Levelled, LevelOutput, ModelOutput
@@ -19,8 +21,9 @@ from napari_ran.models import RAN, Levelled, LevelOutput, ModelOutput
 class NetworkTrace:
     """One pass of a network over one pair, with every level that it went through.
 
-    Everything lies on the CPU. The moving image, and with it the inverse direction, is the affinely aligned one: both
-    images share one grid in the fixed image's world.
+    Everything lies on the CPU. The moving image is the affinely aligned one: both images share one grid in the fixed
+    image's world. Where the network looked at coarser grids first, the pass is that of the last look. It saw the moving
+    image as the field of the coarser ones warps it, and the inverse direction lives on the image that it saw.
 
     Attributes
     ----------
@@ -33,16 +36,20 @@ class NetworkTrace:
     affine : (D + 1, D + 1) float64 array
         Fixed world positions to moving world positions, in mm: the pre-alignment.
     fixed, moving : (1, 1, *S) float32 tensor
-        What the network saw, intensities in [0, 1], on `grid`.
+        The images, intensities in [0, 1], on `grid`.
     output : ModelOutput
         Fields of both directions in voxels of `grid`, and the levels.
+    start : (1, D, *S) float32 tensor, optional
+        The field of the coarser looks, fixed to aligned moving image, in voxels of `grid`; None where there were none.
     before : ModelOutput, optional
         What the network computed before it was fitted to this pair (instance mode "network").
     before_model : RAN or PyramidNetwork, optional
         The network that computed `before`, its weights as they were.
     refined, refined_inverse : DisplacementField, optional
         The deformable part after the instance optimisation, in voxels of the working grid, both directions: only where
-        it differs from the network's field (instance mode "field", or folds that were smoothed after a fit).
+        it differs from the network's field (instance mode "field", tiles, or folds that were smoothed after a fit).
+    refined_by : str
+        What made it, as the title of a stage.
     """
 
     model: Levelled
@@ -52,19 +59,36 @@ class NetworkTrace:
     fixed: Tensor
     moving: Tensor
     output: ModelOutput
+    start: Tensor | None = None
     before: ModelOutput | None = None
     before_model: Levelled | None = None
     refined: DisplacementField | None = None
     refined_inverse: DisplacementField | None = None
+    refined_by: str = "Instance optimisation"
 
     def __post_init__(self) -> None:
-        expected = (1, 1, *self.grid.shape)
-        for name in ("fixed", "moving"):
-            shape = tuple(getattr(self, name).shape)
+        for name, channels in (("fixed", 1), ("moving", 1), ("start", self.grid.ndim)):
+            if (tensor := getattr(self, name)) is None:
+                continue
+            expected, shape = (1, channels, *self.grid.shape), tuple(tensor.shape)
             if shape != expected:
                 raise InputError(name, f"expected a tensor of shape {expected}, got {shape}", "Give it on the grid")
         if not self.output.levels:
             raise InputError("output", "it holds no levels", "Run the network with keep_levels=True")
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """The moving image (1, 1, *S) as the network saw it: as the coarser looks had warped it."""
+        return self.moving if self.start is None else F.warp(self.moving, self.start, padding="border")
+
+    @cached_property
+    def field(self) -> Tensor:
+        """What all looks together found, (1, D, *S): fixed to aligned moving image, in voxels of `grid`."""
+        return self.on_start(self.output.field)
+
+    def on_start(self, field: Tensor) -> Tensor:
+        """Return a field (1, D, *S) of this look together with that of the coarser ones."""
+        return field if self.start is None else F.compose(self.start, field)
 
     @property
     def levels(self) -> tuple[LevelOutput, ...]:
@@ -98,8 +122,8 @@ class NetworkTrace:
         return NetworkTrace(self.before_model, name, self.grid, self.affine, self.fixed, self.moving, self.before)
 
     def images(self) -> tuple[Image, Image]:
-        """Return the network's fixed and (aligned) moving image."""
-        return Image(self.fixed[0], self.grid, "fixed"), Image(self.moving[0], self.grid, "moving, aligned")
+        """Return the fixed and the (aligned) moving image as the network saw them."""
+        return Image(self.fixed[0], self.grid, "fixed"), Image(self.seen[0], self.grid, "moving, aligned")
 
 
 FITTED = ", fitted to this pair"

@@ -56,6 +56,8 @@ class ModelCard(FrozenConfig):
         Version of this package that wrote the file.
     recipe : dict
         Every setting of the training.
+    coarse_looks : bool
+        Whether they do well on grids coarser than the images too, having been trained on images of many resolutions.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ModelCard(FrozenConfig):
     limits: str = ""
     version: str = ""
     recipe: dict[str, Any] = Field(default_factory=dict)
+    coarse_looks: bool = False
 
 
 class TrainedRAN(RAN):

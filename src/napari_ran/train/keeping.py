@@ -128,6 +128,7 @@ def card_of(network: Network, config: TrainConfig, step: int, seconds: float, fo
         limits="Measured on its own validation pairs only; see the figures.",
         version=__version__,
         recipe=config.to_dict(),
+        coarse_looks=config.data.source == "generated",
     )
 
 

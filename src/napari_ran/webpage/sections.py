@@ -20,7 +20,6 @@ from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.probe import probe
 from napari_ran.introspect.study import level_information, stage_labels, stage_separability
 from napari_ran.theory import level_table
-from napari_ran.transform import resample
 from napari_ran.webpage.page import Cell, Page
 
 PROBES = 4
@@ -191,7 +190,7 @@ def boundary_section(inspection: Inspection, page: Page) -> None:
     for stage in stages:
         field = inspection.source.transform(stage, "forward")
         own = inspection.labels[0]
-        labels = resample(own, field.grid, inspection.source.own_world("forward"))
+        labels = inspection.source.own_labels(own, "forward")
         for first, second in _contacts(labels):
             values = labels.array
             try:

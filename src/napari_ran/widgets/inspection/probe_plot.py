@@ -27,13 +27,13 @@ EMPTY = "Move the mouse over the image.\nShift + click keeps a point."
 
 
 def stacks(stage: StageProbe) -> tuple[Stack, Stack]:
-    """Return the contributions of a stage's own, and those of the field that was carried into it."""
+    """Return the contributions of a stage's own, and those of the fields that were carried into it."""
     length = float(np.linalg.norm(stage.displacement))
     towards = stage.displacement / length if length > 1e-9 else np.zeros_like(stage.displacement)
     own: Stack = []
     carried: Stack = []
     for part in stage.contributions:
-        (carried if part.kind.startswith("carried") else own).append((part, float(part.mm @ towards)))
+        (carried if part.kind.startswith(("carried", "start")) else own).append((part, float(part.mm @ towards)))
     return own, carried
 
 
@@ -196,7 +196,7 @@ class ProbePlot(ThemedPlot):
 def _colour(part: Contribution) -> QColor:
     if part.head is not None:
         return QColor.fromRgbF(*head_colours(part.head + 1)[part.head])
-    return GREY if "mean" in part.kind or part.kind == "carried" else DARK
+    return GREY if "mean" in part.kind or part.kind in ("carried", "start") else DARK
 
 
 def _numbers(stage: StageProbe) -> str:

@@ -41,6 +41,7 @@ LABELS = {
     "spacing": "Spacing (mm)",
     "preset": "Network preset",
     "network_voxels": "Network voxels",
+    "coarse_looks": "Coarser looks first",
     "tiles": "Network tiles",
     "keep_levels": "Keep levels",
     "instance.network_learning_rate": "Network rate",
