@@ -5,7 +5,8 @@ training reads; *brain* is one pair, *dirlab* three pairs of breathing lungs (TR
 of seed 0 (end-point error in voxels). With ``--development``: pairs that settings may be tuned on.
 
 *alone*: the images lie where their headers say, the hippocampi by their middles; the network's field is the result,
-with the coarser looks of its weights and the tiles that are the default where nothing refines it. *affine*: the same after an affine alignment.
+with the coarser looks and the tiles that are the default where nothing refines it. *affine*: the same after an affine
+alignment.
 Everything is measured on the fixed image's own grid. The first row is doing nothing.
 The volumes are read from the folder named by NAPARI_RAN_DATA.
 """

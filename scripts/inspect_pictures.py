@@ -241,7 +241,7 @@ def photograph(inspection: Inspection, pair: PhantomPair, folder: Path) -> None:
     last, fine = len(stages) - 1, max(stage.index for stage in stages if stage.level is not None)
     for name, quantity, style, stage in (
         ("view_field", "field", "arrows", last),
-        ("view_increment", "increment", "arrows", 2),
+        ("view_increment", "increment", "arrows", fine),
         ("view_masks", "masks", "relative", fine),
         ("view_confidence", "confidence", "map", fine),
         ("view_difference", "difference", "map", fine),

@@ -23,8 +23,11 @@ from napari_ran.steps import relay
 from napari_ran.tiling import TileStep, refine_in_tiles, tile_boxes, tile_shape
 from napari_ran.working import Working
 
-COARSER = (4, 16)
-"""By how many times fewer voxels the coarser looks see the pair than the last one, the last but one first."""
+COARSER = 4
+"""By how many times fewer voxels each look sees the pair than the one after it."""
+
+COARSEST = 20
+"""Voxels along a side of a cube: a look sees at least as many as that has, if it is not the last."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,15 @@ def look_grids(working: Grid, voxels: int, multiple: int, coarse: bool) -> tuple
     working : Grid
         The working grid.
     voxels : int
-        Most voxels of the last grid; the ones before have `COARSER` times fewer.
+        Most voxels of the last grid; the ones before have `COARSER` times fewer each.
     multiple : int
         What the network pads images to.
     coarse : bool
         Whether there are any before the last.
     """
     grids = [network_grid(working, voxels, multiple)]
-    for factor in COARSER if coarse else ():
-        grid = network_grid(working, voxels // factor, multiple)
+    while coarse and (voxels := voxels // COARSER) >= COARSEST**working.ndim:
+        grid = network_grid(working, voxels, multiple)
         if math.prod(grid.shape) < math.prod(grids[0].shape):
             grids.insert(0, grid)
     return tuple(grids)

@@ -168,7 +168,7 @@ def test_a_stage_that_lacks_a_direction_is_named(inspectable: ran.Registration, 
     page = Page("x")
     SECTIONS["stages"](without, page)
     title = without.stages[-1].title
-    assert f"{title} is not in it: the instance optimisation kept the forward direction only." in page.html()
+    assert f"{title} is not in it: this stage kept the forward direction only." in page.html()
     assert page.html().count(f"<td>{title}</td>") == 1
 
 

@@ -35,8 +35,8 @@ class Contribution:
     kind : {"residual", "residual mean", "carried", "carried mean", "features", "bias", "clamp", "start", "change"}
         Where it comes from: a head of this level, the mean of its heads, the field of the stage before as a head's mask
         and the confidence let it through, that field unweighted, the last features, the biases, the limit at twice the
-        grid, what coarser looks had found at the place that this look leads to, or what the instance optimisation, the
-        coarser looks themselves or a level of another network changed.
+        grid, what coarser looks had found at the place that this look leads to, or what the instance optimisation or a
+        level of another network changed.
     head : int or None
         Which head, counted from 0, for "residual" and "carried" of a level.
     mm : (D,) array
@@ -276,6 +276,8 @@ def _output_parts(
         found: OutputAttribution = attribute_output(trace, torch.tensor([voxel]), direction)
         parts = (("features", found.features), ("carried", found.carried), ("bias", found.bias))
         return tuple(Contribution(kind, None, _world(trace.grid, vector[0])) for kind, vector in parts)
+    if stage.kind == "start":
+        return (Contribution("start", None, displacement),)
     return () if stage.kind == "field" else _change(before, displacement)
 
 

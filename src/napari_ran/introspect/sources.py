@@ -97,7 +97,7 @@ class TraceSource:
     def why_not(self, quantity: str, stage: Stage, direction: str) -> str:
         """Return why a stage has no such quantity; empty where it has."""
         if stage.kind == "instance" and direction == "inverse" and self.trace.refined_inverse is None:
-            return f"'{stage.title}' kept the forward direction only"
+            return "This stage kept the forward direction only"
         if stage.kind == "start" and direction == "inverse":
             return "In this direction the moving image is shown as the coarser looks had warped it"
         if stage.level is None:

@@ -12,7 +12,6 @@ from napari_ran.errors import InputError
 from napari_ran.introspect.heads import HeadInformation, head_organ_information
 from napari_ran.introspect.quantities import own_and_other
 from napari_ran.introspect.separability import Separability, correct_points, on_image_grid, separability
-from napari_ran.introspect.sources import TraceSource
 from napari_ran.transform import warp_labels
 
 if TYPE_CHECKING:
@@ -42,8 +41,8 @@ def stage_separability(
 
     Points are correct where the label equals the other image's, warped by the field after this stage; without labels
     those of the mask, else the foreground. A level's field counts as its aligner made it, one displacement for all
-    voxels of the image inside a voxel of the level. The pre-alignment is no part of it, and no more is what the network
-    had found on coarser grids: the bound holds for one look.
+    voxels of the image inside a voxel of the level. What the network had found on coarser grids is part of it, the
+    pre-alignment is not.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ def stage_separability(
     mask : (*S) tensor, optional
         Points that count, on the grid of the network's images (or of the field, where there is no network).
     **options
-        Further arguments of `separability`. The bound is that of the network.
+        Further arguments of `separability`. The bound is that of one look of the network.
 
     Raises
     ------
@@ -119,14 +118,13 @@ def level_information(
 
 def _field(inspection: Inspection, stage: int, direction: str) -> Tensor:
     """Return the field (D, *S) after a stage in voxels of the network's images, or of its own grid without any."""
-    source, there = inspection.source, inspection.get("field", stage, direction)
-    if not isinstance(source, TraceSource):
-        return there.data
-    shape = source.trace.grid.shape
-    own = F.cropped(source.padded_field(there.stage, direction)[0], there.grid.shape)
-    if there.stage.level is not None:
-        return on_image_grid(own, there.stage.pool_size, shape)
-    return F.resize_field(own[None], shape)[0]
+    found = inspection.get("field", stage, direction)
+    trace = inspection.trace
+    if trace is None:
+        return found.data
+    if found.stage.level is not None:
+        return on_image_grid(found.data, found.stage.pool_size, trace.grid.shape)
+    return F.resize_field(found.data[None], trace.grid.shape)[0]
 
 
 def _labels(inspection: Inspection, direction: str) -> tuple[Labels, Labels]:

@@ -10,7 +10,7 @@ from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.quantities import Stage, StageMetrics
 from napari_ran.widgets.inspection.tables import rich_table
 
-SHORT = {"output": "out", "instance": "fit", "field": "field"}
+SHORT = {"start": "looks", "output": "out", "instance": "fit", "field": "field"}
 """What a stage that is no level is called where there is little room."""
 
 
@@ -25,7 +25,10 @@ class StageMarks(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Stages under the slider")
-        self.setToolTip("<p>Levels from coarse to fine, then the output (out) and the instance optimisation (fit)</p>")
+        self.setToolTip(
+            "<p>What coarser looks found (looks), the levels from coarse to fine, the output (out), "
+            "and the instance optimisation (fit)</p>"
+        )
         self._marks: list[str] = []
         self._current = -1
         self.setFixedHeight(self.fontMetrics().height() + 1)
