@@ -9,7 +9,8 @@ from the network's field with half of the steps, all by the same measure and fro
 - the figure of each field: Dice, landmark error or end-point error.
 
 Without ``--search`` all go without the discrete search, which finds large motion before the first step; ``--levels 1``
-optimises at full resolution only, in three times the steps.
+optimises at full resolution only, in three times the steps. From zero that suits small motion alone: with
+``--zero-levels 3`` the course from zero is from coarse to fine still, in as many steps in all.
 The volumes are read from the folder named by NAPARI_RAN_DATA.
 """
 
@@ -82,17 +83,20 @@ def network_field(network: Network, images: tuple[Tensor, Tensor], grid: Grid) -
     return functional.resize_field(last(look_at_whole(network, *images, grids)).forward, grid.shape)
 
 
-def compare(pair: Pair, network: Network, search: bool, levels: int | None) -> tuple[Course, Course, Course]:
+def compare(
+    pair: Pair, network: Network, search: bool, levels: int | None, zero_levels: int | None
+) -> tuple[Course, Course, Course]:
     """Return the courses from zero, from the network's field, and from there with half of the steps."""
     grid = network_grid(pair.fixed.grid, VOXELS, 16)
     images = network_images(pair, grid)
     start = network_field(network, images, grid)
     config = InstanceConfig(similarity="ncc").resolved(similarity="ncc")
-    usual = Pyramid(*images, [float(side) for side in grid.spacing], "ncc", config).steps
-    steps = 3 * usual if levels else usual
-    config = config.replace(search=config.search if search else 0, levels=levels or config.levels, steps=steps)
-    half = config.replace(steps=steps // 2)
-    return course(pair, grid, images, None, config), *(course(pair, grid, images, start, one) for one in (config, half))
+    steps = 3 * Pyramid(*images, [float(side) for side in grid.spacing], "ncc", config).steps
+    config = config.replace(search=config.search if search else 0, levels=levels or config.levels)
+    zero_levels = zero_levels or config.levels
+    zero = config.replace(levels=zero_levels, steps=steps // zero_levels)
+    whole, half = (config.replace(steps=number // config.levels) for number in (steps, steps // 2))
+    return course(pair, grid, images, None, zero), *(course(pair, grid, images, start, one) for one in (whole, half))
 
 
 def main() -> None:
@@ -102,7 +106,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4, help="most pairs of a family")
     parser.add_argument("--development", action="store_true")
     parser.add_argument("--search", action="store_true")
-    parser.add_argument("--levels", type=int)
+    parser.add_argument("--levels", type=int, help="of the optimisation; from coarse to fine when left out")
+    parser.add_argument("--zero-levels", type=int, help="of that from zero, if others")
     arguments = parser.parse_args()
     folder, network = Path(os.environ.get("NAPARI_RAN_DATA", "")), load(arguments.weights)
     groups = ("start", "lowest loss", "steps to 90 %", "steps to all", "figure")
@@ -114,7 +119,7 @@ def main() -> None:
         if pairs is None:
             parser.error(f"{name} has no pairs for development")
         for pair in itertools.islice(pairs(folder), arguments.pairs):
-            courses = compare(pair, network, arguments.search, arguments.levels)
+            courses = compare(pair, network, arguments.search, arguments.levels, arguments.zero_levels)
             zero, warm, _ = courses
             start, lowest = zero.losses[0][1], zero.losses[-1][1]
             cells = [f"{start:14.3f}{warm.losses[0][1]:7.3f}", *(f"{one.losses[-1][1]:7.3f}" for one in courses)]

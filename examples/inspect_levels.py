@@ -27,7 +27,7 @@ for stage in inspection.stages:
 
 # What is the displacement of one point made of?  The parts sum to it exactly.
 point = probe(inspection, pair.fixed_landmarks.points[0])
-level = point.stages[4]
+level = next(found for found in point.stages if found.stage.level == 4)
 for part in level.contributions:
     print(f"{part.title:24} {np.linalg.norm(part.mm):6.3f} mm")
 print("error of their sum in mm:", f"{level.incompleteness:.1e}")

@@ -283,7 +283,8 @@ def photograph_pages(camera: Photographer, inspect: Any, pair: PhantomPair, fine
         inspect.probe.pin()
     shoot(camera, "view_probe")
     inspect.tabs.setCurrentWidget(page_of(inspect, inspect.ablation))
-    inspect.ablation.switch(Ablation(levels=frozenset({fine})))
+    level = inspect.session.inspection.stages[fine].level
+    inspect.ablation.switch(Ablation(levels=frozenset({level})))
     wait(120, lambda: inspect.ablation.latest is not None)
     wait(3.0)
     shoot(camera, "view_ablation")

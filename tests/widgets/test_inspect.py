@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from qtpy.QtGui import QTextDocument
 
 import napari_ran as ran
@@ -154,6 +156,27 @@ def test_a_quantity_that_a_stage_lacks_is_explained(
     widget.levels.choose(stage=0)
     assert "level 0" in widget.levels.legend.legend.title.lower()
     assert shown(viewer) == ["ground"]
+
+
+def test_what_coarser_looks_found_is_a_stage_of_one_direction(
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+) -> None:
+    trace = results[3].trace
+    assert trace is not None
+    viewer, widget = inspect_in()
+    widget.show_inspection(Inspection.from_trace(replace(trace, start=torch.full_like(trace.output.field, 0.5))))
+    assert widget.levels.marks._marks == ["looks", "0", "1", "2", "3", "4", "out"]
+    widget.levels.choose(quantity="field", stage=0)
+    widget.seen()
+    assert "ground" in shown(viewer)
+    assert len(shown(viewer)) == 2
+    widget.levels.choose(direction="inverse")
+    assert "as the coarser looks had warped it" in widget.levels.legend.legend.title
+    assert shown(viewer) == ["ground"]
+    widget.levels.choose(stage=1)
+    widget.seen()
+    trace = widget.session.inspection.trace
+    np.testing.assert_allclose(widget.layers.find("ground").data, trace.seen[0, 0].numpy().T)
 
 
 def test_a_result_without_levels_offers_its_field_and_says_why(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -220,7 +221,9 @@ class InspectLayers(ViewerSpace):
             layer.data = content.data
         # the same colours again would upload the lines a second time
         if content.colours is not None and len(content.colours) and not np.allclose(layer.edge_color, content.colours):
-            layer.edge_color = content.colours
+            # a hidden layer has not looked which lines are in the slice yet: it is drawn when it is seen again
+            with nullcontext() if layer.visible else layer.events.edge_color.blocker():
+                layer.edge_color = content.colours
         if not np.allclose(layer.affine.affine_matrix, affine, rtol=0, atol=1e-9):
             layer.affine = affine
         if tuple(layer.units) != tuple(units):
