@@ -249,6 +249,7 @@ def card(path: Path, about: ModelCard, parameters: int) -> Iterator[str]:
         "objective": about.objective,
         "duration": f"{about.steps:,} steps, {about.minutes:.0f} minutes, seed {about.seed}",
         "command": f"`{about.command}`",
+        "looks at a pair": about.looks,
         "limits": about.limits,
         "licence": about.licence,
         "written by": f"napari-ran {about.version}",

@@ -262,6 +262,7 @@ def print_models(cards: Sequence[ModelCard]) -> None:
             "data": card.data,
             "trained": trained,
             "held out": figures,
+            "looks": card.looks,
             "limits": card.limits,
         }
         for name, text in facts.items():

@@ -76,6 +76,11 @@ class ModelCard(FrozenConfig):
     recipe: dict[str, Any] = Field(default_factory=dict)
     coarse_looks: bool = False
 
+    @property
+    def looks(self) -> str:
+        """How a registration has the network look at a pair unless asked otherwise, in words."""
+        return "from coarse to fine" if self.coarse_looks else "once"
+
 
 class TrainedRAN(RAN):
     """A network with trained weights and the card that came with them."""

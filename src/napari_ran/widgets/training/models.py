@@ -174,6 +174,7 @@ def card_text(card: ModelCard) -> str:
         "Objective": card.objective,
         "Training": f"{card.steps:,} steps, {card.minutes:g} minutes, seed {card.seed}",
         "Measured": "\n".join(figures_of(card)),
+        "Looks at a pair": card.looks,
         "Limits": card.limits,
         "Licence": card.licence,
     }
