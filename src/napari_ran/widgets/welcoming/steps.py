@@ -69,8 +69,8 @@ STEPS = (
         "1 of Inspect: coarse to fine",
         "Opens Inspect and plays the field level by level.",
         "Each arrow leads from a point of the fixed image to where it lies in the moving one; its colour is the length "
-        "in mm. Every level refines the field of the one before; <b>out</b> is the network's last word, and "
-        "<b>fit</b> the optimisation for this very pair.",
+        "in mm. <b>looks</b> is what the network found on coarser grids, if it looked there; every level refines the "
+        "field of the one before; <b>out</b> is its last word, and <b>fit</b> the optimisation for this very pair.",
         "Play the levels",
     ),
     Step(
