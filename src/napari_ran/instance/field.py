@@ -263,6 +263,7 @@ def _search(run: _Run, judge: Judge) -> Generator[InstanceStep, None, None]:
                 yield run.event(-1, "searching displacements")
         update = consistent(found[0], found[1])
         run.consider(judge(pyramid.to_mm(functional.compose(current, update), shape)))
+        run.now = run.best  # a proposal that is not taken is no progress to be shown
         yield run.event(-1, "searching displacements")
 
 
