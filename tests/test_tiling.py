@@ -10,6 +10,7 @@ from torch import Tensor
 
 import napari_ran as ran
 from napari_ran import functional as F
+from napari_ran.introspect import Inspection
 from napari_ran.io.checkpoints import default_weights, load_network
 from napari_ran.models import create_system
 from napari_ran.preprocess import network_grid
@@ -162,7 +163,12 @@ def test_a_run_in_tiles_says_so_and_keeps_the_levels_of_the_whole() -> None:
     assert any("levels kept are those of the look at the whole" in text for text in result.report.messages)
     assert result.trace is not None
     assert result.trace.grid == network_grid(made.fixed.grid, 4_096, 16)
-    assert result.trace.refined is not None
+    inspection = Inspection.from_registration(result)
+    assert inspection.stages[-1].title == "Tiles"
+    for direction, field in (("forward", result.field), ("inverse", result.inverse_field)):
+        made_by_tiles = inspection.get("field", inspection.stages[-1].index, direction).data
+        if direction == "forward" or result.trace.start is None:  # else on the image that the last look saw
+            torch.testing.assert_close(made_by_tiles, field.tensor, atol=1e-4, rtol=0)
     off = ran.register(made.fixed, made.moving, **settings, tiles="off")  # type: ignore[arg-type]
     assert not any("overlapping tiles" in text for text in off.report.messages)
     assert result.report.similarity_after > off.report.similarity_after  # type: ignore[operator]

@@ -190,7 +190,7 @@ def network_pass(
         forward, backward = yield from relay(refining, partial(_tile_event, len(grids)), inferring)
         kept = ". The levels kept are those of the look at the whole image" if keep_levels else ""
         found.messages.append(f"Then it ran on {tiles} overlapping tiles of {shape_text(tile)} voxels{kept}")
-    found.forward, found.backward = forward, backward
+    found.forward, found.backward, found.tiled = forward, backward, tiled
 
 
 def on_coarser_grid(found: Working, voxels: int) -> None:

@@ -39,6 +39,8 @@ class Working:
         Fields on the working grid; `backward` is the network's other direction.
     refined : bool
         Whether `forward` is no longer the network's, so that `backward` is only a start for its inverse.
+    tiled : bool
+        Whether `forward` and `backward` are the network's after another look at tiles.
     best_field : callable, optional
         Returns the best field of an optimisation that has not ended.
     kept : NetworkTrace, optional
@@ -51,6 +53,7 @@ class Working:
     forward: Tensor | None = None
     backward: Tensor | None = None
     refined: bool = False
+    tiled: bool = False
     best_field: Callable[[], Tensor] | None = None
     kept: NetworkTrace | None = None
     messages: list[str] = field(default_factory=list)
@@ -117,12 +120,11 @@ class Working:
             return None
         if self.refined or self.best_field is not None:
             return replace(self.kept, refined=forward, refined_inverse=backward)
-        own = F.resize_field(self.kept.field, forward.grid.shape)[0]
-        if torch.equal(own, forward.tensor):
-            return self.kept
-        if self.kept.before is not None:  # after a fit the other direction stays as it is
-            return replace(self.kept, refined=forward, refined_by="Folds smoothed")
-        return replace(self.kept, refined=forward, refined_inverse=backward, refined_by="Tiles")
+        if self.tiled:
+            return replace(self.kept, refined=forward, refined_inverse=backward, refined_by="Tiles")
+        if self.kept.before is not None and not torch.equal(self.kept.output.field[0], forward.tensor):
+            return replace(self.kept, refined=forward, refined_by="Folds smoothed")  # of the forward direction alone
+        return self.kept
 
 
 def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
