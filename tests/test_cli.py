@@ -152,7 +152,7 @@ def test_an_unexpected_error_is_one_line_and_another_code(
     monkeypatch: pytest.MonkeyPatch, pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(terminal, "follow", lambda run, quiet: 1 / 0)
-    assert main(["register", *pair, "-o", str(tmp_path / "out")]) == 1
+    assert main(["register", *pair, "-o", str(tmp_path / "out"), *QUICK]) == 1
     err = " ".join(capsys.readouterr().err.split())
     assert err == "ZeroDivisionError: division by zero (run again with --debug to see where)"
 
@@ -314,19 +314,22 @@ def test_inspect_says_what_a_result_without_levels_lacks(
     result = str(tmp_path / "result")
     assert main(["register", *pair, "-o", result, *QUICK, "--quiet"]) == 0
     assert main(["inspect", result, "-o", str(tmp_path / "page")]) == 0
-    assert "level" in capsys.readouterr().out
+    assert "keep_levels=True" in capsys.readouterr().out
     assert "There is no network." in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
-    assert "RESULT" not in refused(capsys, "inspect", result, "-o", str(tmp_path / "x"), "--ablation")
+    assert "no network to ablate" in refused(capsys, "inspect", result, "-o", str(tmp_path / "x"), "--ablation")
     assert "there is no such folder" in refused(capsys, "inspect", str(tmp_path / "no"), "-o", str(tmp_path / "x"))
 
 
 def test_a_plan_is_printed_and_nothing_is_run(
     pair: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["register", *pair, "--plan", *QUICK]) == 0
+    out = tmp_path / "out"
+    assert main(["register", *pair, "-o", str(out), "--plan", *QUICK]) == 0
     printed = capsys.readouterr().out
     assert "needs (GiB)" in printed
     assert "Memory: about" in printed
     assert "transform" in printed
-    assert not list(tmp_path.glob("*/report.json"))
+    assert not out.exists()
+    assert main(["register", *pair, "--plan", *QUICK]) == 0  # which needs no place for results
+    capsys.readouterr()
     assert "--output: is missing" in refused(capsys, "register", *pair)

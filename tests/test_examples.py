@@ -1,4 +1,4 @@
-"""The examples run as they stand."""
+"""The examples run as they stand, but for the sharpness of a report's pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.usefixtures("quick_report")
 def test_example(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

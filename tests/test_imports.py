@@ -44,7 +44,13 @@ COMPUTE = {"models", "losses", "synthetic", "train", "instance"}
 LIBRARIES = {"torch", "numpy", "pydantic", "safetensors", "lightning_fabric"}
 ALLOWED_IN_COMPUTE = set(sys.stdlib_module_names) | LIBRARIES | {"napari_ran"}
 FILES = sorted(PACKAGE.rglob("*.py"))
-by_path = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+by_path = pytest.mark.parametrize("path", FILES, ids=named)
 
 
 def unit_of(module: str) -> str:
@@ -105,31 +111,27 @@ def test_the_viewer_is_known_to_the_widgets_only(path: Path) -> None:
         assert "matplotlib" not in {module.split(".")[0] for module in imported_modules(path, lazy=False)}
 
 
-@by_path
+@pytest.mark.parametrize("path", [path for path in FILES if unit_of(own_name(path)) in COMPUTE], ids=named)
 def test_what_runs_on_a_bare_gpu_host_needs_torch_and_numpy_only(path: Path) -> None:
-    if unit_of(own_name(path)) in COMPUTE:
-        roots = {module.split(".")[0] for module in imported_modules(path, lazy=False)}
-        assert roots <= ALLOWED_IN_COMPUTE
+    roots = {module.split(".")[0] for module in imported_modules(path, lazy=False)}
+    assert roots <= ALLOWED_IN_COMPUTE
 
 
-@pytest.mark.parametrize("module", ["napari_ran", "napari_ran.cli", "napari_ran.contributions"])
-def test_importing_the_package_brings_no_viewer(module: str) -> None:
+def brought(modules: list[str], unwanted: set[str]) -> str:
+    """What of the unwanted a fresh process holds after each of some imports, one after the other."""
     code = (
-        f"import sys, {module}; "
-        "slow = {'napari', 'qtpy', 'magicgui', 'superqt', 'matplotlib', 'PyQt6', 'lightning_fabric'}; "
-        "print(*sorted(slow & set(sys.modules)))"
+        f"import importlib, sys\nfor name in {modules}:\n    importlib.import_module(name)\n"
+        f"    if found := sorted({unwanted} & set(sys.modules)): print(name, 'brings', *found)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == ""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("module", ["models", "losses", "synthetic", "train", "instance"])
-def test_computing_brings_no_image_libraries(module: str) -> None:
-    code = (
-        # a bare package stands in for the real one, whose public API imports everything
-        "import sys, types; package = types.ModuleType('napari_ran'); "
-        f"package.__path__ = [{str(PACKAGE)!r}]; sys.modules['napari_ran'] = package; "
-        f"import napari_ran.{module}; print(*sorted({{'scipy', 'nibabel', 'SimpleITK', 'napari'}} & set(sys.modules)))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == ""
+def test_importing_the_package_brings_no_viewer() -> None:
+    slow = GUI | {"matplotlib", "PyQt6", "lightning_fabric"}
+    modules = ["napari_ran", "napari_ran.cli", "napari_ran.contributions", "napari_ran.io.layers"]
+    assert brought(modules, slow) == ""
+
+
+def test_computing_brings_no_image_libraries() -> None:
+    modules = [f"napari_ran.{name}" for name in sorted(COMPUTE)]
+    assert brought(modules, {"scipy", "nibabel", "SimpleITK", "napari"}) == ""

@@ -6,7 +6,6 @@ import os
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from napari_ran.errors import InputError
@@ -15,7 +14,6 @@ from napari_ran.owners import LOCK, locked, running_process
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
 def test_of_several_that_start_at_once_one_wins(tmp_path: Path) -> None:
-    psutil.Process().create_time()
     told = tmp_path / "told"
     for _ in range(6):
         start, children = time.monotonic() + 0.05, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -118,9 +119,7 @@ def test_flags_are_as_before_afterwards() -> None:
         with precision._tf32(name == "tf32"):
             assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is inside
         assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == before
-    try:
-        with autocast_to("bf16", CPU):
-            assert torch.is_autocast_enabled("cpu")
-            raise ZeroDivisionError
-    except ZeroDivisionError:
-        assert not torch.is_autocast_enabled("cpu")
+    with suppress(ZeroDivisionError), autocast_to("bf16", CPU):
+        assert torch.is_autocast_enabled("cpu")
+        raise ZeroDivisionError
+    assert not torch.is_autocast_enabled("cpu")

@@ -206,7 +206,6 @@ def test_composed_warp_is_one_interpolation_of_both_steps(
     known = inside(reached, moving)
     for axis in range(ndim):  # keep two voxels from where the first step already read background
         known &= np.roll(known, 2, axis) & np.roll(known, -2, axis)
-    known[(*[slice(None)] * ndim,)] &= inside(world_of(grid), grid.with_shape(grid.shape))
     inner = tuple(slice(3, -3) for _ in range(ndim))
     assert known[inner].mean() > 0.2
     np.testing.assert_allclose(once[inner][known[inner]], twice[inner][known[inner]], atol=0.02)

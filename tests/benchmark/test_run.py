@@ -47,16 +47,9 @@ def settings(listed: Path) -> Path:
 
 def followed(config: BenchmarkConfig, folder: Path, only: tuple[str, ...] = ()) -> tuple[list[str], list[RowResult]]:
     """Run a benchmark; return what was said of work, not of results, and the rows."""
-    said: list[str] = []
-    steps = run_benchmark(config, folder, only)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as stop:
-            return said, stop.value
-        assert isinstance(step, BenchmarkStep)
-        if step.result is None:
-            said.append(f"{step.row}: {step.message}")
+    steps: list[BenchmarkStep] = []
+    rows = last(run_benchmark(config, folder, only), steps.append)
+    return [f"{step.row}: {step.message}" for step in steps if step.result is None], rows
 
 
 def test_a_benchmark_in_pieces(settings: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import napari_ran as ran
-from napari_ran.cases import CaseScore, CaseStep, read_cases, score_cases
+from napari_ran.cases import CaseStep, read_cases, score_cases
 from napari_ran.steps import last
 
 QUICK = ran.RegistrationConfig(weights="none", affine="none").replace(instance={"steps": 5, "search": 2})
@@ -42,15 +42,8 @@ def test_pairs_without_a_field_are_registered_and_a_stopped_run_goes_on(listed: 
     for step in run:
         if step.number == 2 and step.message.startswith("instance"):
             run.close()  # in the middle of the second case
-    scores: list[CaseScore] = []
-    steps = []
-    again = score_cases(cases, folder, QUICK)
-    while True:
-        try:
-            steps.append(next(again))
-        except StopIteration as stop:
-            scores = stop.value
-            break
+    steps: list[CaseStep] = []
+    scores = last(score_cases(cases, folder, QUICK), steps.append)
     assert made_anew(steps) == ["still"]
     assert scores[0].labels == scores[1].labels  # the same pair
     assert scores[0].seconds is not None

@@ -226,6 +226,7 @@ def test_large_images_are_reduced_before_the_similarity(monkeypatch: pytest.Monk
     assert before == after
     assert after is not None
     assert after > 0.9
+    assert seen
     assert all(np.prod(shape) < 1300 for shape in seen)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from napari_ran import figures
 from napari_ran.data import DisplacementField, Grid, Image
-from napari_ran.figures.planes import planes_through
+from napari_ran.figures.planes import intensity_bounds, planes_through, scaled
 
 OBLIQUE = Grid(
     (18, 15, 10),
@@ -34,19 +35,24 @@ def picture(figure, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize(("grid", "rows"), [(OBLIQUE, 3), (PLANE, 1)], ids=["3d", "2d"])
 def test_one_page_with_a_row_per_plane(grid: Grid, rows: int, tmp_path: Path) -> None:
-    image = noise(grid, 0)
-    figure = figures.summary(image, image, image, DisplacementField.identity(grid), title="a pair")
+    image, voxel = noise(grid, 0), np.array(grid.shape) // 3
+    figure = figures.summary(
+        image, image, image, DisplacementField.identity(grid), title="a pair", position=grid.to_world(voxel)
+    )
     panels = [ax for ax in figure.axes if ax.images]
     assert len(panels) == 7 * rows
-    assert [ax.get_ylabel() for ax in panels[::7]] == (["axial", "coronal", "sagittal"] if rows == 3 else [""])
+    for ax, plane in zip(panels[::7], planes_through(grid, voxel), strict=True):
+        assert ax.get_ylabel() == plane.name
+        drawn = np.asarray(ax.images[0].get_array())
+        assert drawn == pytest.approx(scaled(plane.of(image.array), intensity_bounds(image)))
     assert "a pair" in [text.get_text() for text in figure.texts]
     figure.savefig(tmp_path / "summary.png")
     assert (tmp_path / "summary.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (-1, -1, -1), (1, -1, 1)])
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
-def test_planes_are_shown_as_in_radiology_whatever_the_array_order(flips, order) -> None:
+@pytest.mark.parametrize("flips", product((1, -1), repeat=3))
+@pytest.mark.parametrize("order", permutations(range(3)))
+def test_planes_are_cut_as_in_radiology_whatever_the_array_order(flips, order) -> None:
     ras = np.zeros((12, 10, 8), np.float32)
     ras[8:11, 6:9, 5:7] = 1  # towards right, anterior, superior
     ras[5:7, 4:6, 3:5] = 0.2
@@ -57,11 +63,10 @@ def test_planes_are_shown_as_in_radiology_whatever_the_array_order(flips, order)
             affine[:3, 3] += step * (ras.shape[axis] - 1)
             affine[:3, axis] = -step
     array, affine = array.transpose(order), affine[:, [*order, 3]]
-    image = Image(array.copy(), Grid(array.shape, affine))
-    figure = figures.summary(
-        image, image, image, DisplacementField.identity(image.grid), position=np.array([9.0, 14, 15])
-    )
-    axial, coronal, sagittal = (np.asarray(figure.axes[7 * row].images[0].get_array()) for row in range(3))
+    grid = Grid(array.shape, affine)
+    planes = planes_through(grid, grid.to_voxel(np.array([9.0, 14, 15])))
+    assert [plane.name for plane in planes] == ["axial", "coronal", "sagittal"]
+    axial, coronal, sagittal = (plane.of(array) for plane in planes)
     assert [plane.shape for plane in (axial, coronal, sagittal)] == [(10, 12), (8, 12), (8, 10)]
     assert axial[:5, :6].mean() > 0.1 > axial[5:].mean()  # anterior up, right on the left
     assert coronal[:4, :6].mean() > 0.1 > coronal[4:].mean()  # superior up

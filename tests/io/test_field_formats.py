@@ -165,33 +165,48 @@ def test_transforms_of_other_tools_are_read(tmp_path: Path, oblique_grids: Grids
 ANTS = """
 import ants, json, sys
 import pandas as pd
-folder, transform, ndim = sys.argv[1], sys.argv[2], int(sys.argv[3])
-fixed, moving = (ants.image_read(f"{folder}/{name}.nii.gz", dimension=ndim) for name in ("fixed", "moving"))
-warped = ants.apply_transforms(fixed, moving, [transform], interpolator="linear")
-ants.image_write(warped, f"{folder}/theirs.nii.gz")
-points = pd.DataFrame(json.load(open(f"{folder}/points.json")), columns=list("xyz")[:ndim])
-found = ants.apply_transforms_to_points(ndim, points, [transform])
-json.dump(found.values.tolist(), open(f"{folder}/found.json", "w"))
+for folder in sys.argv[1:]:
+    ndim = int(folder[-1])
+    fixed, moving = (ants.image_read(f"{folder}/{name}.nii.gz", dimension=ndim) for name in ("fixed", "moving"))
+    points = pd.DataFrame(json.load(open(f"{folder}/points.json")), columns=list("xyz")[:ndim])
+    for name in ("field.h5", "1Warp.nii.gz"):
+        transform = [f"{folder}/{name}"]
+        warped = ants.apply_transforms(fixed, moving, transform, interpolator="linear")
+        ants.image_write(warped, f"{folder}/{name[:5]}-by-ants.nii.gz")
+        found = ants.apply_transforms_to_points(ndim, points, transform)
+        json.dump(found.values.tolist(), open(f"{folder}/{name[:5]}-by-ants.json", "w"))
 """
+
+
+@pytest.fixture(scope="module")
+def by_ants(
+    tmp_path_factory: pytest.TempPathFactory, oblique_grids: Grids, smooth_field: MakeField, smooth_image: MakeImage
+) -> Path:
+    """Folders 2 and 3, by dimension, with what ANTs makes of an image and of points by either of our files."""
+    pytest.importorskip("ants")
+    place = tmp_path_factory.mktemp("ants")
+    for ndim, (fixed, moving) in oblique_grids.items():
+        folder = place / str(ndim)
+        folder.mkdir()
+        save_image(smooth_image(moving), folder / "moving.nii.gz")
+        save_image(smooth_image(fixed), folder / "fixed.nii.gz")
+        for name in ("field.h5", "1Warp.nii.gz"):
+            save_field(whole_field(fixed, smooth_field), folder / name, affine=affine_of(ndim))
+        (folder / "points.json").write_text(json.dumps((interior(fixed) * SIGNS[ndim]).tolist()))
+    subprocess.run([sys.executable, "-c", ANTS, *map(str, place.iterdir())], check=True, timeout=300)
+    return place
 
 
 @pytest.mark.parametrize("name", ["field.h5", "1Warp.nii.gz"])
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_ants_warps_as_we_do(
-    tmp_path: Path, name: str, ndim: int, oblique_grids: Grids, smooth_field: MakeField, smooth_image: MakeImage
+    by_ants: Path, name: str, ndim: int, oblique_grids: Grids, smooth_field: MakeField, smooth_image: MakeImage
 ) -> None:
-    pytest.importorskip("ants")
     fixed, moving = oblique_grids[ndim]
     field, image = whole_field(fixed, smooth_field), smooth_image(moving)
-    save_image(image, tmp_path / "moving.nii.gz")
-    save_image(smooth_image(fixed), tmp_path / "fixed.nii.gz")
-    path = save_field(field, tmp_path / name, affine=affine_of(ndim))
-    points = interior(fixed)
-    (tmp_path / "points.json").write_text(json.dumps((points * SIGNS[ndim]).tolist()))
-    subprocess.run([sys.executable, "-c", ANTS, str(tmp_path), str(path), str(ndim)], check=True, timeout=300)
-    found = np.array(json.loads((tmp_path / "found.json").read_text()))[:, :ndim] * SIGNS[ndim]
-    close(found, field.map_points(points), fixed)
-    theirs = np.squeeze(nib.load(tmp_path / "theirs.nii.gz").get_fdata())
+    found = np.array(json.loads((by_ants / str(ndim) / f"{name[:5]}-by-ants.json").read_text()))[:, :ndim] * SIGNS[ndim]
+    close(found, field.map_points(interior(fixed)), fixed)
+    theirs = np.squeeze(nib.load(by_ants / str(ndim) / f"{name[:5]}-by-ants.nii.gz").get_fdata())
     reached = moving.to_voxel(field.map_points(fixed.to_world(np.stack(np.indices(fixed.shape), -1).reshape(-1, ndim))))
     inside = ((reached > 0.1) & (reached < np.array(moving.shape) - 1.1)).all(1).reshape(fixed.shape)
     assert inside.mean() > 0.3

@@ -92,6 +92,6 @@ def _watch(plan: Plan, folder: Path, tallies: dict[str, Tally]) -> Plan:
     end += "" if inside else " after the case"
     family, seed = current["family"], current["begins"]
     tallies[family].add({"end": end, "seed": seed, "family": family})
-    place = next(number for number, part in enumerate(plan) if part[0] == family)
+    place = next(n for n, part in enumerate(plan) if part[0] == family and 0 <= seed - part[1] < part[2])
     _, first, count = plan[place]
     return [(family, seed + 1, first + count - seed - 1), *plan[place + 1 :]]
