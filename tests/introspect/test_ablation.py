@@ -20,6 +20,7 @@ from napari_ran.introspect.ablation_table import PARTS, AblationTable
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.trace import NetworkTrace
 from napari_ran.models import Ablation, create_model
+from napari_ran.steps import last
 from napari_ran.synthetic import phantom_2d
 
 SHAPES = {2: (30, 40), 3: (14, 12, 16)}
@@ -53,12 +54,8 @@ def halves(trace: NetworkTrace, at: int) -> Labels:
 
 
 def finished(study: Any) -> tuple[list[Any], AblationTable]:
-    steps = []
-    while True:
-        try:
-            steps.append(next(study))
-        except StopIteration as stop:
-            return steps, stop.value
+    steps: list[Any] = []
+    return steps, last(study, steps.append)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -355,16 +356,14 @@ def test_many_threads_get_the_same_arrays(registered: Callable[..., ran.Registra
     inspection = Inspection.from_trace(registered("none").trace)
     expected = Inspection.from_trace(registered("none").trace)
     wanted = [(name, stage.index) for stage in inspection.stages for name in inspection.available(stage.index)]
-    failures: list[str] = []
 
-    def walk(start: int) -> None:
-        for name, stage in wanted[start:] + wanted[:start]:
-            if not torch.equal(inspection.get(name, stage).data, expected.get(name, stage).data):
-                failures.append(name)
+    def walk(start: int) -> list[str]:
+        found = wanted[start:] + wanted[:start]
+        return [
+            name
+            for name, stage in found
+            if not torch.equal(inspection.get(name, stage).data, expected.get(name, stage).data)
+        ]
 
-    threads = [threading.Thread(target=walk, args=(i * 17,)) for i in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=20)
-    assert not failures
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(walk, (0, 17, 34), timeout=60)) == [[], [], []]

@@ -70,7 +70,7 @@ def test_it_is_saved_and_read_again(registered: ran.Registration, tmp_path: Path
             torch.testing.assert_close(loaded.get(name, stage.index).data, live.get(name, stage.index).data)
 
 
-def test_it_is_reported(registered: ran.Registration, tmp_path: Path) -> None:
+def test_it_is_reported(registered: ran.Registration, tmp_path: Path, quick_report: None) -> None:
     inspection = Inspection.from_registration(registered)
     page = write_report(inspection, tmp_path / "report").read_text(encoding="utf-8")
     assert "Level 4" in page
