@@ -192,15 +192,9 @@ def test_the_first_levels_alone_give_the_field_of_the_last_of_them(first: int, b
     level = run(model, images).levels[first - 1]
     expected = upsample_field(level.forward.field, level.pool_size)[..., :33, :40]
     torch.testing.assert_close(kept.field, expected, atol=1e-5, rtol=1e-5)
-    steps = []
+    steps: list[int] = []
     with torch.no_grad():
-        short = model.iterate(*images, both=both, ablation=off)
-        while True:
-            try:
-                steps.append(next(short).level)
-            except StopIteration as ended:
-                output = ended.value
-                break
+        output = last(model.iterate(*images, both=both, ablation=off), lambda step: steps.append(step.level))
     assert steps == list(range(first))  # the levels that are off did not run
     assert torch.equal(output.field, kept.field)
     assert (output.inverse_field is None) == (not both)
@@ -224,13 +218,9 @@ def test_continuing_after_kept_levels_is_the_whole_run(name: str, ndim: Any, bot
     with torch.no_grad():
         encoded = model.encode(*images)
         for count in range(6):
-            work, told = model.decode(encoded, True, both, after=whole.levels[:count]), []
-            while True:
-                try:
-                    told.append(next(work).level)
-                except StopIteration as stop:
-                    output = stop.value
-                    break
+            told: list[int] = []
+            work = model.decode(encoded, True, both, after=whole.levels[:count])
+            output = last(work, lambda step, told=told: told.append(step.level))  # type: ignore[misc]
             assert told == list(range(count, 5))
             torch.testing.assert_close(output.field, expected.field, atol=2e-5, rtol=1e-5)
             assert (output.inverse_field is None) == (not both)

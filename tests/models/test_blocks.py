@@ -5,6 +5,7 @@ import torch
 
 from napari_ran.config import RANConfig
 from napari_ran.models.blocks import (
+    SLAB,
     Encoder,
     Norm,
     ResidualBlock,
@@ -12,6 +13,7 @@ from napari_ran.models.blocks import (
     doubling,
     in_slabs,
     initialise,
+    is_large,
     joined,
     rectified,
     repeat,
@@ -120,6 +122,14 @@ def test_joined_is_the_concatenation_laid_out_for_convolutions(ndim: int, gradie
         whole = joined(parts)
     assert torch.equal(whole, torch.cat(parts, dim=1))
     assert whole.is_contiguous(memory_format={2: torch.channels_last, 3: torch.channels_last_3d}[ndim])
+
+
+def test_what_is_large_is_so_without_gradients_alone() -> None:
+    image = torch.empty(1, 1, SLAB)
+    with torch.no_grad():
+        assert is_large(image)
+        assert not is_large(image[..., 1:])
+    assert not is_large(image)
 
 
 def test_rectified_works_in_place_and_lets_gradients_through() -> None:

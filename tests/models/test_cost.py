@@ -16,6 +16,7 @@ VARIANTS = {
     "2-D": TINY.model_copy(update={"ndim": 2}),
     "bare": TINY.model_copy(update={"confidence": False, "feedback": False, "shared": False, "skip_channels": None}),
     "RAN4 in 2-D": RANConfig.preset("RAN4", 2),
+    **{name: RANConfig.preset(name) for name in ("RAN0", "RAN3", "RAN4", "RAN4+", "released")},
 }
 
 
@@ -32,12 +33,14 @@ def test_counts_what_a_forward_pass_does(config: RANConfig, both: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "both", "fixed_only"), [("RAN0", 209, 131), ("RAN3", 221, 144), ("RAN4", 346, 269), ("RAN4+", 351, 274)]
+    ("name", "both", "fixed_only"),
+    [("RAN0", 209.4, 131.3), ("RAN3", 221.7, 143.5), ("RAN4", 347.0, 268.9), ("RAN4+", 352.0, 273.8)],
 )
-def test_presets_at_the_papers_volume(name: str, both: int, fixed_only: int) -> None:
+def test_presets_at_the_papers_volume(name: str, both: float, fixed_only: float) -> None:
+    """In 10^9; the fixed direction alone saves 37, 35, 23 and 22 percent."""
     config = RANConfig.preset(name)
     found = [multiply_accumulates(config, (96, 80, 128), value) / 1e9 for value in (True, False)]
-    assert found == pytest.approx([both, fixed_only], abs=1.1)  # known to three digits, from another count
+    assert found == pytest.approx([both, fixed_only], abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from napari_ran.config import PRESETS, RANConfig
 from napari_ran.errors import InputError
 from napari_ran.functional import upsample_field, warp
 from napari_ran.models import RAN, DirectionOutput, LevelStep, create_model
 from napari_ran.models.aligner import ResidualAligner
-from napari_ran.models.blocks import SLAB, slabs_of
+from napari_ran.models.blocks import is_large, slabs_of
+from napari_ran.steps import last
 from napari_ran.theory import capture_ranges
 
 SHAPES = {2: (33, 40), 3: (14, 16, 20)}
@@ -50,29 +50,11 @@ def small(ndim: Any = 2, **changes: Any) -> RAN:
     return create_model(RANConfig(ndim=ndim, **(SMALL | changes)))
 
 
-@pytest.mark.parametrize(("name", "millions"), [("RAN0", 0.702), ("RAN3", 0.730), ("RAN4", 0.726), ("RAN4+", 0.752)])
-def test_text_presets_have_the_size_of_the_paper(name: str, millions: float) -> None:
-    assert round(count(create_model(name)) / 1e6, 3) == millions
-
-
 def test_released_graph_has_exactly_the_parameters_of_the_checkpoint() -> None:
     config = RANConfig.preset("released")
     assert count(create_model(config)) == 738_065
     assert count(create_model(config.replace(confidence=False))) == 738_030
     assert len(list(create_model(config.replace(confidence=False)).parameters())) == 254
-
-
-@pytest.mark.parametrize(
-    ("name", "both", "one"), [("RAN0", 209.4, 131.3), ("RAN3", 221.7, 143.5), ("RAN4", 347.0, 268.9)]
-)
-def test_operations_for_a_pair_of_96_80_128_voxels(name: str, both: float, one: float) -> None:
-    """GMAC of the convolutions, which grow with the volume; the fixed direction alone saves 37, 35 and 23 percent."""
-    model, images = create_model(name), pair(16, 16, 32)
-    for direction, expected in ((True, both), (False, one)):
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(*images, both=direction)
-        gmac = counter.get_total_flops() / 2 * (96 * 80 * 128) / (16 * 16 * 32) / 1e9
-        assert gmac == pytest.approx(expected, abs=0.1)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -276,13 +258,7 @@ def test_iterating_tells_each_level_and_returns_the_output() -> None:
     model, images = small(), pair(16, 16)
     steps: list[LevelStep] = []
     with torch.no_grad():
-        work = model.iterate(*images)
-        while True:
-            try:
-                steps.append(next(work))
-            except StopIteration as finished:
-                output = finished.value
-                break
+        output = last(model.iterate(*images), steps.append)
         expected = model(*images)
     assert steps == [LevelStep(0, 3), LevelStep(1, 3), LevelStep(2, 3)]
     assert torch.equal(output.field, expected.field)
@@ -420,14 +396,14 @@ def test_small_grids_are_computed_in_single_precision() -> None:
 
 def test_a_large_image_gives_the_same_field_in_slabs_as_with_gradients() -> None:
     # in double precision, as such weights blow every rounding up
-    model, (moving, fixed) = small().double(), [image.double() for image in pair(800, 660)]
+    model, (moving, fixed) = small().double(), [image.double() for image in pair(160, 132)]
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for part in model.parameters():  # away from where the network starts
             part.add_(0.2 * torch.randn(part.shape, generator=generator, dtype=part.dtype))
-    assert moving.numel() > 1.5 * SLAB
     whole = model(moving, fixed).field.detach()
-    with torch.no_grad():
+    with torch.no_grad(), slabs_of(moving.numel() // 2):
+        assert is_large(moving)
         torch.testing.assert_close(model(moving, fixed).field, whole, atol=1e-8, rtol=1e-8)
     assert whole.std() > 0.1
 
@@ -436,10 +412,9 @@ def test_a_large_image_gives_the_same_field_in_slabs_as_with_gradients() -> None
 @pytest.mark.parametrize("pairs", [1, 2])
 def test_one_direction_at_a_time_gives_the_same_fields(ndim: int, pairs: int) -> None:
     model = RAN(RANConfig.preset("RAN3", ndim)).eval()  # type: ignore[arg-type]
-    images = torch.rand((2, pairs, 1, *(32, 48, 32)[:ndim]), generator=torch.Generator().manual_seed(3))
+    images = torch.rand((2, pairs, 1, *(16, 32, 16)[:ndim]), generator=torch.Generator().manual_seed(3))
     batches: list[int] = []
-    last = model.aligners[-1]
-    last.register_forward_hook(lambda module, given, found: batches.append(len(found.field)))
+    model.aligners[-1].register_forward_hook(lambda module, given, found: batches.append(len(found.field)))
     with torch.no_grad():
         usual = model(*images)
         with slabs_of(images[0, 0].numel()):

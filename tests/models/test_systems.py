@@ -88,14 +88,14 @@ def test_seeds_say_everything(name: str) -> None:
     assert any(not torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", ["CA/P", "Cn+Un", "RCn1", "DPRn", "voxelmorph"])
+@pytest.mark.parametrize("name", ["VM1", "CA/P", "Cn+Un", "RCn1", "DPRn", "voxelmorph"])
 def test_it_learns_a_pair(name: str) -> None:
     network = create_system(name, 2)
     moving = images(32, 32)
     fixed = torch.roll(moving, 2, dims=2)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     start = float(mse(moving, fixed))
-    for _ in range(80):
+    for _ in range(50):
         optimiser.zero_grad()
         lost = mse(F.warp(moving, network(moving, fixed, both=False).field, padding="border"), fixed)
         lost.backward()
@@ -116,9 +116,10 @@ def test_half_precision_stays_close(name: str) -> None:
     torch.testing.assert_close(half, exact, atol=0.01, rtol=0.1)
 
 
-def test_bad_input_is_refused() -> None:
+@pytest.mark.parametrize("name", ["VM1", "DPRn"])
+def test_bad_input_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="two tensors"):
-        create_system("DPRn", 3)(images(16, 16, 16), images(16, 16, 18))
+        create_system(name, 3)(images(16, 16, 16), images(16, 16, 18))
 
 
 def test_a_pass_of_the_paper_s_network_needs_at_most_twice_the_memory_of_voxelmorph() -> None:

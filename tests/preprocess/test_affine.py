@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,14 +27,8 @@ def _world(grid: ran.Grid) -> np.ndarray:
     return grid.to_world(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1))
 
 
-def _prepare(fixed: ran.Image, moving: ran.Image, **settings: object) -> PreparedPair:
-    steps = prepare_pair(fixed, moving, ran.RegistrationConfig(**settings))  # type: ignore[arg-type]
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            pair: PreparedPair = stop.value
-            return pair
+def _prepare(fixed: ran.Image, moving: ran.Image, masks: Any = (None, None), **settings: Any) -> PreparedPair:
+    return last(prepare_pair(fixed, moving, ran.RegistrationConfig(**settings), masks=masks))
 
 
 def _pair(matrix: np.ndarray) -> tuple[ran.Image, ran.Image]:
@@ -108,9 +104,9 @@ def test_the_same_pair_gives_the_same_matrix() -> None:
         (lambda n: n * 700, "minmax"),
     ],
 )
-def test_intensities_land_between_0_and_1(values: object, kind: str) -> None:
+def test_intensities_land_between_0_and_1(values: Callable[[Any], Any], kind: str) -> None:
     fixed, moving = _pair(np.eye(4))
-    scaled = [ran.Image(values(image.array / image.array.max()), image.grid) for image in (fixed, moving)]  # type: ignore[operator]
+    scaled = [ran.Image(values(image.array / image.array.max()), image.grid) for image in (fixed, moving)]
     pair = _prepare(*scaled, affine="none", intensity=kind)
     for tensor in (pair.fixed, pair.moving):
         assert float(tensor.min()) >= 0
@@ -157,6 +153,5 @@ def test_masks_keep_what_moves_otherwise_from_the_alignment() -> None:
     maps = ran.Labels(masks[0], fixed.grid), ran.Labels(masks[1], moving.grid)
     errors = []
     for given in ((None, None), maps):
-        steps = prepare_pair(fixed, moving, ran.RegistrationConfig(affine="rigid"), masks=given)
-        errors.append(_error(last(steps).affine, truth))
+        errors.append(_error(_prepare(fixed, moving, given, affine="rigid").affine, truth))
     assert errors[1] < 1.5 < errors[0]

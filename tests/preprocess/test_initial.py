@@ -105,7 +105,7 @@ def test_initial_transforms_that_cannot_be_used_are_refused(tmp_path: Path) -> N
         ran.start(*start, initial=np.eye(4))
     with pytest.raises(ran.InputError, match="initial: the matrix is singular"):
         ran.start(*start, initial=np.diag([1.0, 0.0, 1.0]))
-    with pytest.raises(ran.InputError, match="initial"):
+    with pytest.raises(ran.InputError, match=r"initial: .*missing\.h5: there is no such file"):
         ran.start(*start, initial=tmp_path / "missing.h5")
     with pytest.raises(ran.InputError, match="initial: expected a DisplacementField"):
         ran.start(*start, initial=object())

@@ -12,6 +12,7 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
 from napari_ran.preprocess import PreparedPair, PrepareStep, prepare_pair
+from napari_ran.steps import last
 from napari_ran.transform import compose_inverse, compose_to, resample
 
 NDIMS = pytest.mark.parametrize("ndim", [2, 3])
@@ -20,13 +21,8 @@ MakeImage = Callable[..., Image]
 
 
 def prepare(fixed: Image, moving: Image, **settings: object) -> tuple[PreparedPair, list[PrepareStep]]:
-    run = prepare_pair(fixed, moving, RegistrationConfig(**settings))
-    steps = []
-    while True:
-        try:
-            steps.append(next(run))
-        except StopIteration as stop:
-            return stop.value, steps
+    steps: list[PrepareStep] = []
+    return last(prepare_pair(fixed, moving, RegistrationConfig(**settings)), steps.append), steps
 
 
 @NDIMS

@@ -22,14 +22,8 @@ Settings = Callable[..., TrainConfig]
 def test_instance_optimisation_is_measured_as_networks_are(tmp_path: Path, settings: Settings, inverse: float) -> None:
     config = settings(objective={"inverse": inverse, "compare": "mse"})
     config.to_yaml(tmp_path / "config.yaml")
-    told = []
-    steps = compare_with_instance(tmp_path)
-    while True:
-        try:
-            told.append(next(steps))
-        except StopIteration as stop:
-            found = stop.value
-            break
+    told: list[Compared] = []
+    found = last(compare_with_instance(tmp_path), told.append)
     assert {event.pair for event in told} == {0, 1}
     assert all(isinstance(event, Compared) and event.pairs == 2 and 0 <= event.share <= 1 for event in told)
 

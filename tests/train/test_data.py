@@ -94,14 +94,12 @@ def test_middles_are_brought_together(folder: Path, changes: dict[str, Any]) -> 
     pair = Preparation(find_cohort(settings), settings, 2).pair(0, 1)
     assert pair.fixed.shape == pair.moving.shape
     assert pair.shape == tuple(changes["shape"] or (20, 30))
-    # the ball of the second subject is 1 and -2 voxels from the middle, that of the first in it
-    if changes.get("spacing") or changes["shape"] is None:
-        assert pair.moving_labels is not None
-        assert pair.fixed_labels is not None
-        centres = [
-            torch.nonzero(labels[0, 0] > 0).float().mean(0) for labels in (pair.fixed_labels, pair.moving_labels)
-        ]
-        assert torch.allclose(centres[1] - centres[0], torch.tensor([1.0, -2.0]), atol=0.6)
+    # the ball of the second subject is 1 and -2 mm from the middle, that of the first in it
+    assert pair.moving_labels is not None
+    assert pair.fixed_labels is not None
+    centres = [torch.nonzero(labels[0, 0] > 0).float().mean(0) for labels in (pair.fixed_labels, pair.moving_labels)]
+    apart = (centres[1] - centres[0]) * torch.tensor(pair.spacing)
+    assert torch.allclose(apart, torch.tensor([1.0, -2.0]), atol=0.6)
 
 
 def test_what_does_not_fit_into_memory_is_read_again(tmp_path: Path) -> None:
@@ -153,7 +151,7 @@ def test_a_list_of_pairs_with_labels_and_landmarks(tmp_path: Path, settings: Set
         find_cohort(DataSettings(source="pairs", path=str(tmp_path / "bad.csv")))
 
 
-def test_pairs_in_memory_of_different_grids_are_aligned_affinely(tmp_path: Path, settings: Settings) -> None:
+def test_pairs_in_memory_of_different_grids_are_aligned_affinely(settings: Settings) -> None:
     fixed, fixed_labels = blob((24, 28), (0.0, 0.0), "fixed")
     moving, moving_labels = blob((30, 30), (5.0, 4.0), "moving")
     pair = TrainPair(fixed, moving, fixed_labels, moving_labels)

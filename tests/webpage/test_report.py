@@ -25,6 +25,11 @@ HEADINGS = re.compile(r"<h2[^>]*>([^<]*)</h2>")
 
 
 @pytest.fixture(scope="module")
+def inspection(inspectable: ran.Registration) -> Inspection:
+    return Inspection.from_registration(inspectable)
+
+
+@pytest.fixture(scope="module")
 def written(inspectable_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = write_report(
         Inspection.load(inspectable_folder),
@@ -35,11 +40,10 @@ def written(inspectable_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     return page.parent
 
 
-def test_the_page_has_every_section_with_its_pictures(written: Path, inspectable: ran.Registration) -> None:
+def test_the_page_has_every_section_with_its_pictures(written: Path, inspection: Inspection) -> None:
     text = (written / "index.html").read_text(encoding="utf-8")
     assert len(HEADINGS.findall(text)) == len(SECTIONS) + 2  # and ablation and provenance
     assert text.count("data:image/png") >= 7
-    inspection = Inspection.from_registration(inspectable)
     for stage in inspection.stages:
         assert f"<td>{stage.title}</td>" in text
     final = inspection.metrics(len(inspection.stages) - 1)
@@ -50,9 +54,8 @@ def test_the_page_has_every_section_with_its_pictures(written: Path, inspectable
     assert ran.__version__ in text
 
 
-def test_the_summary_names_the_stage_that_added_most(written: Path, inspectable: ran.Registration) -> None:
+def test_the_summary_names_the_stage_that_added_most(written: Path, inspection: Inspection) -> None:
     text = (written / "index.html").read_text(encoding="utf-8")
-    inspection = Inspection.from_registration(inspectable)
     added = {s.title: float(inspection.get("increment", s.index).magnitude.mean()) for s in inspection.stages}
     most = max(added, key=lambda title: added[title])
     assert f"Most was added by: {most}." in text
@@ -71,8 +74,7 @@ def test_contributions_of_the_points_sum_to_their_displacement(written: Path) ->
     assert max(errors) < 1e-4
 
 
-def test_arrays_are_those_of_the_inspection(written: Path, inspectable: ran.Registration) -> None:
-    inspection = Inspection.from_registration(inspectable)
+def test_arrays_are_those_of_the_inspection(written: Path, inspection: Inspection) -> None:
     for direction in ("forward", "inverse"):
         with np.load(written / "arrays" / f"level-3-{direction}.npz") as level:
             masks = inspection.get("masks", 3, direction)
@@ -87,7 +89,7 @@ def test_arrays_are_those_of_the_inspection(written: Path, inspectable: ran.Regi
     np.testing.assert_allclose(mask.grid.affine, inspection.get("masks", 4, "inverse").grid.affine, atol=1e-4)
 
 
-def test_ablation_and_provenance_are_files_too(written: Path, inspectable: ran.Registration) -> None:
+def test_ablation_and_provenance_are_files_too(written: Path) -> None:
     lines = (written / "ablation.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + 5 * 6
     details = json.loads((written / "provenance.json").read_text(encoding="utf-8"))
@@ -146,9 +148,8 @@ def test_two_dimensions_without_labels(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "arrays" / "level-0-forward" / "disp-field.nii.gz").is_file()
 
 
-def test_both_directions_have_a_table_of_stages(written: Path, inspectable: ran.Registration) -> None:
+def test_both_directions_have_a_table_of_stages(written: Path, inspection: Inspection) -> None:
     text = (written / "index.html").read_text(encoding="utf-8")
-    inspection = Inspection.from_registration(inspectable)
     last = len(inspection.stages) - 1
     stages = text[text.index('<h2 id="stages">') : text.index('<h2 id="filmstrip">')]
     assert stages.count("<table>") == 2
@@ -162,8 +163,7 @@ def test_both_directions_have_a_table_of_stages(written: Path, inspectable: ran.
     assert "On the moving image: the fixed image is pulled to it." in stages
 
 
-def test_a_stage_that_lacks_a_direction_is_named(inspectable: ran.Registration, tmp_path: Path) -> None:
-    inspection = Inspection.from_registration(inspectable)
+def test_a_stage_that_lacks_a_direction_is_named(inspection: Inspection) -> None:
     without = Inspection.from_trace(replace(inspection.trace, refined_inverse=None))
     page = Page("x")
     SECTIONS["stages"](without, page)
@@ -172,17 +172,16 @@ def test_a_stage_that_lacks_a_direction_is_named(inspectable: ran.Registration, 
     assert page.html().count(f"<td>{title}</td>") == 1
 
 
-def test_files_say_their_unit(written: Path, inspectable: ran.Registration) -> None:
-    header = nib.load(written / "arrays" / "level-2-forward" / "disp-field.nii.gz").header
-    assert header["descrip"].item().decode() == "displacement in voxels along the array axes ijk (Learn2Reg)"
+def test_files_say_their_unit(written: Path, inspection: Inspection) -> None:
+    stored = nib.load(written / "arrays" / "level-2-forward" / "disp-field.nii.gz")
+    assert stored.header["descrip"].item().decode() == "displacement in voxels along the array axes ijk (Learn2Reg)"
     about = (written / "arrays" / "README.txt").read_text(encoding="utf-8")
     assert "displacements IN VOXELS" in about
     for quantity in QUANTITIES.values():
         assert quantity.help in about
     # what it says of millimetres holds
-    stored = nib.load(written / "arrays" / "level-2-forward" / "disp-field.nii.gz")
     in_mm = np.linalg.norm(stored.get_fdata() @ stored.affine[:3, :3].T, axis=-1)
-    expected = Inspection.from_registration(inspectable).get("field", 2).magnitude[0]
+    expected = inspection.get("field", 2).magnitude[0]
     np.testing.assert_allclose(in_mm, expected, atol=1e-4)
 
 

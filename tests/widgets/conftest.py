@@ -47,18 +47,67 @@ def artifacts() -> Path:
 
 
 @pytest.fixture
-def widget_in(make_napari_viewer: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
-    """Make a viewer with the Register widget docked in it."""
+def dock(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[Callable[..., tuple[Any, Any]]]:
+    """Dock a widget of a kind in a viewer, a new one if none is given; in the end its work is dropped and awaited.
 
-    def make(show: bool = False) -> tuple[Any, Any]:
-        from napari_ran.widgets.register import RegisterWidget
+    With a viewer that has no window the widget is by itself.
+    """
+    from qtpy.compat import isalive
 
-        viewer = make_napari_viewer(show=show)
-        widget = RegisterWidget(viewer)
-        viewer.window.add_dock_widget(widget, name="Register (RAN)", area="right")
+    from napari_ran.widgets._worker import Worker
+
+    made = []
+
+    def make(kind: Any, viewer: Any = None) -> tuple[Any, Any]:
+        viewer = make_napari_viewer() if viewer is None else viewer
+        widget = kind(viewer)
+        if hasattr(viewer, "window"):
+            viewer.window.add_dock_widget(widget, name=kind.__name__.replace("Widget", " (RAN)"), area="right")
+        else:
+            qtbot.addWidget(widget)
+        made.append((widget, [worker.current for worker in widget.findChildren(Worker)]))
         return viewer, widget
 
-    return make
+    yield make
+    for widget, works in made:
+        tasks = [work.task for work in works if work.task is not None]
+        if isalive(widget):  # unless its viewer was closed
+            widget.shut()
+        for work in works:
+            work.drop()
+        for task in tasks:
+            task.join(20)
+
+
+@pytest.fixture
+def widget_in(dock: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """Make a viewer, or take the given one, with the Register widget docked in it."""
+    from napari_ran.widgets.register import RegisterWidget
+
+    return lambda viewer=None: dock(RegisterWidget, viewer)
+
+
+@pytest.fixture
+def viewer() -> Any:
+    """A viewer without its window, which takes half a second to make: layers, dims and theme."""
+    from napari.components import ViewerModel
+
+    return ViewerModel()
+
+
+@pytest.fixture
+def choices(viewer: Any, qtbot: Any) -> Iterator[Any]:
+    """The choosers of the Register widget, by themselves."""
+    from qtpy.QtWidgets import QWidget
+
+    from napari_ran.widgets._combos import LayerChoices
+
+    owner = QWidget()
+    qtbot.addWidget(owner)
+    made = LayerChoices(viewer, owner)
+    made.follow_viewer(True)
+    yield made
+    owner.close()  # Qt's objects go with the last name that Python has for them
 
 
 MATRIX_3D = np.array([[1.1, 0.2, 0, 5], [-0.2, 1.0, 0.3, -7], [0.1, -0.2, 2.0, 11], [0, 0, 0, 1]])
@@ -99,33 +148,26 @@ def register_small() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def inspect_in(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[Callable[..., Any]]:
+def inspect_in(dock: Callable[..., tuple[Any, Any]], qtbot: Any) -> Callable[..., tuple[Any, Any]]:
     """Make a viewer with the Inspect widget docked in it, showing a registration."""
-    from qtpy.compat import isalive
-
-    made = []
+    from napari_ran.widgets.inspect import InspectWidget
 
     def make(result: Any = None) -> tuple[Any, Any]:
-        from napari_ran.widgets.inspect import InspectWidget
-
-        viewer = make_napari_viewer()
-        widget = InspectWidget(viewer)
-        viewer.window.add_dock_widget(widget, name="Inspect (RAN)", area="right")
+        viewer, widget = dock(InspectWidget)
         widget.seen = lambda: seen(widget, qtbot)
-        made.append(widget)
+        widget.turn_to = lambda number: turn_to(widget, number)
         if result is not None:
             widget.recent.put(result)
             widget.seen()
         return viewer, widget
 
-    yield make
-    for widget in made:
-        tasks = [worker.current.task for worker in widget.all_workers()]
-        if isalive(widget):  # unless its viewer was closed
-            widget.shut()
-        for task in tasks:
-            if task is not None:
-                task.join(20)
+    return make
+
+
+def turn_to(widget: Any, number: int) -> None:
+    """Open a page; the viewer's window is not on the screen, so visibility is forced."""
+    widget.window().show()
+    widget.tabs.setCurrentIndex(number)
 
 
 def seen(widget: Any, qtbot: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,8 @@ def shifted(shape: tuple[int, ...] = SHAPE) -> ran.Transform:
 
 
 @pytest.fixture
-def docked(make_napari_viewer: Callable[..., Any]) -> Iterator[Made]:
-    viewer = make_napari_viewer()
-    widget = ApplyWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Apply (RAN)", area="right")
-    yield viewer, widget
-    tasks = [worker.current.task for worker in (widget.runner, widget.source.reader)]
-    for worker in (widget.runner, widget.source.reader):
-        worker.current.drop()
-    for task in tasks:
-        if task is not None:
-            task.join(20)
+def docked(dock: Callable[..., Made]) -> Made:
+    return dock(ApplyWidget)
 
 
 def moving_image(viewer: Any, name: str = "moving", shape: tuple[int, ...] = SHAPE) -> Any:
@@ -65,8 +56,7 @@ def apply(widget: ApplyWidget, qtbot: Any, *layers: Any) -> None:
 def test_files_of_other_tools_carry_an_image(docked: Made, qtbot: Any, tmp_path: Path, name: str) -> None:
     viewer, widget = docked
     layer = moving_image(viewer)
-    shifted().save(tmp_path / name)
-    open_file(widget, qtbot, tmp_path / name)
+    open_file(widget, qtbot, shifted().save(tmp_path / name))
     assert "20 × 18 × 16 voxels of 2 mm" in widget.source.info.text()
     apply(widget, qtbot, layer)
     made = viewer.layers["moving applied"]
@@ -90,8 +80,7 @@ def test_everything_that_napari_draws_follows(docked: Made, qtbot: Any, tmp_path
         np.array([[4, 5, 9], [4, 9, 9], [4, 9, 12.0]]), shape_type="polygon", name="roi", **place
     )
     surface = viewer.add_surface((points.data[[0, 1, 1]] + np.eye(3), np.array([[0, 1, 2]])), name="skin", **place)
-    shifted().save(tmp_path / "field.h5")
-    open_file(widget, qtbot, tmp_path / "field.h5")
+    open_file(widget, qtbot, shifted().save(tmp_path / "field.h5"))
     apply(widget, qtbot, image, labels, series, points, shapes, surface)
     assert not widget.message.isVisible()
     found = {layer.name.removesuffix(" applied"): layer for layer in viewer.layers if layer.name.endswith("applied")}
@@ -131,8 +120,7 @@ def test_voxels_come_out_on_another_grid(docked: Made, qtbot: Any, tmp_path: Pat
         ran.Image(np.zeros((10, 9, 8), np.float32), ran.Grid.from_spacing((10, 9, 8), 4.0), "c")
     )  # type: ignore[arg-type]
     viewer.add_image(data, **kwargs | {"name": "coarse"})
-    shifted().save(tmp_path / "field.h5")
-    open_file(widget, qtbot, tmp_path / "field.h5")
+    open_file(widget, qtbot, shifted().save(tmp_path / "field.h5"))
     widget.choices.choose("grid", viewer.layers["coarse"])
     apply(widget, qtbot, layer)
     np.testing.assert_allclose(
@@ -145,8 +133,7 @@ def test_one_layer_that_cannot_be_carried_does_not_cost_the_others(docked: Made,
     plane = viewer.add_image(np.zeros((9, 9)), name="plane")
     layer = moving_image(viewer)
     far = viewer.add_points(np.array([[500.0, 500.0, 500.0]]), affine=layer.affine, units=layer.units, name="far")
-    shifted().save(tmp_path / "field.h5")
-    open_file(widget, qtbot, tmp_path / "field.h5")
+    open_file(widget, qtbot, shifted().save(tmp_path / "field.h5"))
     apply(widget, qtbot, plane, layer, far)
     assert "plane" in widget.message.text.text()
     assert "2 axes" in widget.message.text.text()
@@ -168,8 +155,7 @@ def test_a_file_that_is_none_says_so(docked: Made, qtbot: Any, tmp_path: Path, c
     assert widget.message.isVisibleTo(widget)
     widget.layers.tick(viewer.layers[0])
     assert not widget.run_button.isEnabled()
-    shifted().save(path, "ants")
-    open_file(widget, qtbot, path)
+    open_file(widget, qtbot, shifted().save(path, "ants"))
     assert not widget.message.isVisibleTo(widget)
     assert widget.run_button.isEnabled()
 
@@ -179,8 +165,7 @@ def test_cancel_keeps_what_is_done_and_layers_may_go_meanwhile(docked: Made, qtb
     layer = moving_image(viewer)
     many = np.random.default_rng(0).integers(0, 40, (60, 60, 60))
     slow = viewer.add_labels(np.kron(many, np.ones((2, 2, 2), int)), scale=(0.25,) * 3, units=layer.units, name="slow")
-    shifted().save(tmp_path / "field.h5")
-    open_file(widget, qtbot, tmp_path / "field.h5")
+    open_file(widget, qtbot, shifted().save(tmp_path / "field.h5"))
     widget.labels.setCurrentIndex(widget.labels.findData("gaussian"))
     widget.layers.tick(layer, slow)
     widget.run()
@@ -197,8 +182,7 @@ def test_cancel_keeps_what_is_done_and_layers_may_go_meanwhile(docked: Made, qtb
 def test_a_file_that_cannot_be_read_leaves_the_run_alone(docked: Made, qtbot: Any, tmp_path: Path) -> None:
     viewer, widget = docked
     layers = [moving_image(viewer, f"moving {number}") for number in range(3)]
-    shifted().save(tmp_path / "field.h5")
-    open_file(widget, qtbot, tmp_path / "field.h5")
+    open_file(widget, qtbot, shifted().save(tmp_path / "field.h5"))
     widget.layers.tick(*layers)
     widget.run()
     widget.source.failed.emit(ran.InputError("path", "it is no transform", "Choose another file"))
@@ -213,8 +197,7 @@ def test_a_file_that_cannot_be_read_leaves_the_run_alone(docked: Made, qtbot: An
 def test_closing_the_dock_while_at_work_ends_the_work(docked: Made, qtbot: Any, tmp_path: Path) -> None:
     viewer, widget = docked
     layers = [moving_image(viewer, f"moving {number}") for number in range(10)]
-    shifted().save(tmp_path / "field.h5")
-    open_file(widget, qtbot, tmp_path / "field.h5")
+    open_file(widget, qtbot, shifted().save(tmp_path / "field.h5"))
     widget.layers.tick(*layers)
     widget.run()
     task = widget.runner.task
@@ -223,13 +206,3 @@ def test_closing_the_dock_while_at_work_ends_the_work(docked: Made, qtbot: Any, 
     task.join(20)
     assert not task.running
     assert task.dropped.is_set()
-
-
-def test_every_control_says_what_it_is(docked: Made) -> None:
-    from qtpy.QtWidgets import QComboBox, QListWidget, QPushButton
-
-    _, widget = docked
-    for kind in (QComboBox, QPushButton, QListWidget):
-        for control in widget.findChildren(kind):
-            assert control.toolTip(), control
-            assert control.accessibleName() or control.text(), control

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def docked(make_napari_viewer: Callable[..., Any]) -> Iterator[Made]:
-    viewer = make_napari_viewer()
-    widget = CohortWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Cohort (RAN)", area="right")
-    yield viewer, widget
-    task = widget.opener.current.task
-    widget.opener.current.drop()
-    if task is not None:
-        task.join(20)
+def docked(dock: Callable[..., Made]) -> Made:
+    return dock(CohortWidget)
 
 
 def shown(viewer: Any) -> set[str]:
@@ -101,8 +94,13 @@ def test_what_cannot_be_opened_is_said(docked: Made, cohort: Path, qtbot: Any, t
     assert widget.next_button.isEnabled()
 
 
-def test_it_lets_go_of_the_viewer(docked: Made, cohort: Path) -> None:
+def test_it_lets_go_of_the_viewer(docked: Made) -> None:
     viewer, widget = docked
+    looks = []
+    for theme in ("dark", "light"):
+        viewer.theme = theme
+        looks.append(widget.message.styleSheet())
+    assert looks[0] != looks[1]
     viewer.window.remove_dock_widget(widget)
-    viewer.theme = "light"
-    assert not widget._open
+    viewer.theme = "dark"
+    assert widget.message.styleSheet() == looks[1]

@@ -3,21 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 
 from napari_ran.widgets._combos import LayerChoices
-
-
-@pytest.fixture
-def viewer(make_napari_viewer: Any) -> Any:
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def choices(viewer: Any, qtbot: Any) -> LayerChoices:
-    made = LayerChoices(viewer, viewer.window._qt_window)
-    made.follow_viewer(True)
-    return made
 
 
 def image(viewer: Any, name: str, ndim: int = 2) -> Any:

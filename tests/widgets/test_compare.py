@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -26,23 +26,16 @@ Made = tuple[Any, CompareWidget]
 
 
 @pytest.fixture
-def docked(make_napari_viewer: Callable[..., Any]) -> Iterator[Made]:
+def docked(make_napari_viewer: Callable[..., Any], dock: Callable[..., Made]) -> Made:
     """The 2-D phantom with its labels, and the widget."""
     viewer, made = make_napari_viewer(), ran.phantom_2d()
     for side in ("fixed", "moving"):
         for value, name in ((getattr(made, f"{side}_labels"), f"{side} organs"), (getattr(made, side), side)):
             data, kwargs, kind = to_layer_data(value)
             getattr(viewer, f"add_{kind}")(data, **kwargs | {"name": name})
-    widget = CompareWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Compare (RAN)", area="right")
+    _, widget = dock(CompareWidget, viewer)
     widget.affine.setCurrentIndex(widget.affine.findData("none"))
-    yield viewer, widget
-    tasks = [worker.current.task for worker in (widget.runner, widget.reader, *widget.found.workers)]
-    for worker in (widget.runner, widget.reader, *widget.found.workers):
-        worker.current.drop()
-    for task in tasks:
-        if task is not None:
-            task.join(20)
+    return viewer, widget
 
 
 def rest(widget: CompareWidget, qtbot: Any) -> None:
@@ -83,9 +76,7 @@ def test_systems_become_rows_boxes_and_layers(docked: Made, qtbot: Any, tmp_path
     assert list(widget.found.boxes.values["demons"]) == list(widget.found.results[0].score.label_names.values())
     assert not widget.found.boxes.grab().isNull()
 
-    heads = [
-        widget.found.table.horizontalHeaderItem(column).text() for column in range(widget.found.table.columnCount())
-    ]
+    heads = headings(widget)
     assert heads[:3] == ["System", "Dice", "HD95"]
     widget.found.table.sortItems(heads.index("Dice"), Qt.SortOrder.DescendingOrder)
     dice = {found.name: found.score.mean("dice") for found in widget.found.results}
@@ -244,14 +235,6 @@ def test_systems_follow_the_images_dimension(docked: Made) -> None:
     series = viewer.add_image(np.zeros((6, 8, 8)), name="series", axis_labels=("t", "y", "x"))
     widget.choices.choose("fixed", series)
     assert "general-2d" in [widget.systems.item(row).text() for row in range(widget.systems.count())]
-
-
-def test_the_dock_can_be_closed_while_it_works(docked: Made, qtbot: Any) -> None:
-    viewer, widget = docked
-    widget.tick("no network + field", "demons")
-    widget.run()
-    viewer.window.remove_dock_widget(widget)
-    assert widget.runner.task is None
 
 
 # ---------------------------------------------------------------- a list of pairs

@@ -11,7 +11,7 @@ from qtpy.QtGui import QTextDocument
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.io.layers import KEY, napari_affine, to_layer_data
+from napari_ran.io.layers import napari_affine, to_layer_data
 from napari_ran.widgets._layers import own_result
 from napari_ran.widgets.inspection.layers import PICTURES
 from napari_ran.widgets.inspection.space import PREFIX
@@ -32,7 +32,7 @@ def test_without_a_result_it_says_what_to_do(inspect_in: Callable[..., Any]) -> 
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_every_quantity_and_style_is_a_layer_in_its_place(
-    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any, ndim: int
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], ndim: int
 ) -> None:
     viewer, widget = inspect_in(results[ndim])
     inspection = widget.session.inspection
@@ -55,7 +55,7 @@ def test_every_quantity_and_style_is_a_layer_in_its_place(
 
 
 def test_arrows_point_where_the_field_says(
-    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
 ) -> None:
     viewer, widget = inspect_in(results[3])
     widget.levels.choose(quantity="field", style="arrows")
@@ -84,7 +84,7 @@ def test_arrows_keep_their_distance_on_the_screen(
 
 
 def test_levels_replace_each_other_in_place_with_the_same_limits(
-    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
 ) -> None:
     viewer, widget = inspect_in(results[3])
     widget.levels.choose(quantity="field", style="magnitude", stage=0)
@@ -109,7 +109,7 @@ def test_levels_replace_each_other_in_place_with_the_same_limits(
 
 
 def test_a_layer_deleted_by_hand_comes_back(
-    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
 ) -> None:
     viewer, widget = inspect_in(results[3])
     widget.levels.choose(quantity="confidence", stage=1)
@@ -121,7 +121,7 @@ def test_a_layer_deleted_by_hand_comes_back(
 
 
 def test_users_layers_keep_their_place_and_selection(
-    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
 ) -> None:
     viewer, widget = inspect_in()
     data, kwargs, _ = to_layer_data(results[2].fixed)
@@ -131,7 +131,7 @@ def test_users_layers_keep_their_place_and_selection(
     widget.seen()
     assert viewer.layers[0] is mine
     assert viewer.layers.selection.active is mine
-    assert KEY not in mine.metadata or own_result(mine) is None
+    assert own_result(mine) is None
 
 
 def test_a_result_lies_in_the_units_of_a_time_series(
@@ -148,7 +148,7 @@ def test_a_result_lies_in_the_units_of_a_time_series(
 
 
 def test_a_quantity_that_a_stage_lacks_is_explained(
-    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
 ) -> None:
     viewer, widget = inspect_in(results[2])
     widget.levels.choose(quantity="previous_confidence", stage=1)
@@ -211,7 +211,7 @@ def test_a_saved_result_is_opened(
     widget.seen()
     assert len(widget.session.inspection.stages) == len(Inspection.from_registration(results[2]).stages)
     widget.open(tmp_path)
-    qtbot.waitUntil(widget.message.isVisible if widget.isVisible() else lambda: not widget.message.isHidden())
+    qtbot.waitUntil(lambda: not widget.message.isHidden(), timeout=20_000)
 
 
 def test_playing_steps_through_the_levels(
@@ -266,7 +266,7 @@ def test_thumbnails_are_those_of_the_direction(
 
 
 def test_closing_the_dock_leaves_nothing_behind(
-    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
 ) -> None:
     viewer, widget = inspect_in(results[3])
     widget.levels.choose(quantity="field", style="contours", stage=4)
@@ -277,7 +277,7 @@ def test_closing_the_dock_leaves_nothing_behind(
 
 
 def test_the_directions_show_their_own_image(
-    inspect_in: Callable[..., Any], results: dict[int, ran.Registration], qtbot: Any
+    inspect_in: Callable[..., Any], results: dict[int, ran.Registration]
 ) -> None:
     _, widget = inspect_in(results[3])
     widget.levels.choose(direction="inverse")

@@ -12,12 +12,6 @@ import napari_ran as ran
 Make = Callable[..., Any]
 
 
-def page(widget: Any, number: int) -> None:
-    """Open a page; the viewer's window is not on the screen, so visibility is forced."""
-    widget.window().show()
-    widget.tabs.setCurrentIndex(number)
-
-
 @pytest.mark.usefixtures("quick_report")
 def test_the_report_is_written_in_the_background(
     inspect_in: Make, results: dict[int, ran.Registration], qtbot: Any, tmp_path: Path
@@ -69,11 +63,11 @@ def test_a_folder_that_cannot_be_used_is_said_in_words(
 def measured(inspect_in: Make, results: dict[int, ran.Registration], qtbot: Any) -> Any:
     """Return the widget with something to write on every page."""
     _, widget = inspect_in(results[2])
-    page(widget, 3)
+    widget.turn_to(3)
     qtbot.waitUntil(lambda: widget.separability.found is not None, timeout=30_000)
     widget.separability.boundary.measure_labels()
     qtbot.waitUntil(lambda: widget.separability.boundary.motion is not None, timeout=30_000)
-    page(widget, 1)
+    widget.turn_to(1)
     widget.probe.probe_at(widget.session.inspection.trace.grid.to_world([9.0, 9.0]))
     widget.probe.pin()
     widget.ablation.which.setCurrentIndex(1)
@@ -131,7 +125,7 @@ def test_a_figure_without_an_ending_is_a_png(measured: Any, tmp_path: Path) -> N
 
 
 def test_a_pdf_is_never_written_under_the_name_of_another_stage(measured: Any, qtbot: Any, tmp_path: Path) -> None:
-    page(measured, 3)
+    measured.turn_to(3)
     pane = measured.separability
     before = pane.found
     pane.stage_box.setCurrentIndex(0)

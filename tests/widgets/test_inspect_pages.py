@@ -29,17 +29,14 @@ Results = dict[int, ran.Registration]
 Make = Callable[..., Any]
 
 
-def page(widget: Any, number: int) -> None:
-    """Open a page; the viewer's window is not on the screen, so visibility is forced."""
-    widget.window().show()
-    widget.tabs.setCurrentIndex(number)
-
-
-def mouse(viewer: Any, place: np.ndarray, *modifiers: str) -> SimpleNamespace:
+def mouse(viewer: Any, callbacks: Any, place: np.ndarray, *modifiers: str) -> None:
+    """Let the mouse be at a place of the viewer's world, as those hear it who are called back."""
     shown = tuple(viewer.dims.displayed)
-    return SimpleNamespace(
+    event = SimpleNamespace(
         position=tuple(place), view_direction=None, dims_displayed=shown, modifiers=list(modifiers), type="mouse_move"
     )
+    for callback in list(callbacks):
+        callback(viewer, event)
 
 
 # ---------------------------------------------------------------- probe
@@ -48,15 +45,14 @@ def mouse(viewer: Any, place: np.ndarray, *modifiers: str) -> SimpleNamespace:
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_the_probe_follows_the_mouse(inspect_in: Make, results: Results, qtbot: Any, ndim: int) -> None:
     viewer, widget = inspect_in(results[ndim])
-    page(widget, 1)
+    widget.turn_to(1)
     grid = widget.session.inspection.trace.grid
     place = widget.layers.to_viewer(grid.to_world([9.0] * ndim))
     if ndim == 3:  # the mouse is always on a slice that the slider can show
         viewer.dims.set_point(0, place[0])
         place[0] = viewer.dims.point[0]
     point = widget.layers.to_world(place, ndim)
-    for callback in list(viewer.mouse_move_callbacks):
-        callback(viewer, mouse(viewer, place))
+    mouse(viewer, viewer.mouse_move_callbacks, place)
     qtbot.waitUntil(lambda: widget.probe.current is not None, timeout=5000)
     found = widget.probe.current
     np.testing.assert_allclose(found.point, point, atol=1e-6)
@@ -71,11 +67,11 @@ def test_the_probe_follows_the_mouse(inspect_in: Make, results: Results, qtbot: 
 
 def test_many_moves_are_one_probing(inspect_in: Make, results: Results, qtbot: Any) -> None:
     viewer, widget = inspect_in(results[2])
-    page(widget, 1)
+    widget.turn_to(1)
     grid = widget.session.inspection.trace.grid
     for step in range(50):
-        for callback in list(viewer.mouse_move_callbacks):
-            callback(viewer, mouse(viewer, widget.layers.to_viewer(grid.to_world([5 + step / 5, 10.0]))))
+        place = widget.layers.to_viewer(grid.to_world([5 + step / 5, 10.0]))
+        mouse(viewer, viewer.mouse_move_callbacks, place)
     qtbot.waitUntil(lambda: widget.probe.current is not None, timeout=5000)
     qtbot.wait(200)
     assert widget.probe.count == 1
@@ -86,7 +82,7 @@ def test_the_path_in_the_viewer_catches_up_with_the_figure(
     inspect_in: Make, results: Results, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, widget = inspect_in(results[2])
-    page(widget, 1)
+    widget.turn_to(1)
     widget.probe._drawn = time.perf_counter()  # as if it had just been drawn,
     monkeypatch.setattr("napari_ran.widgets.inspection.probe.LINES_MS", 60_000)  # and all that follows came soon after
     grid = widget.session.inspection.trace.grid
@@ -106,13 +102,12 @@ def test_the_path_in_the_viewer_catches_up_with_the_figure(
     assert 1 <= widget.probe.drawings < 8
 
 
-def test_points_are_kept_compared_and_exported(inspect_in: Make, results: Results, qtbot: Any, tmp_path: Path) -> None:
+def test_points_are_kept_compared_and_exported(inspect_in: Make, results: Results, tmp_path: Path) -> None:
     viewer, widget = inspect_in(results[2])
-    page(widget, 1)
+    widget.turn_to(1)
     grid = widget.session.inspection.trace.grid
     for voxel in ([6.0, 8.0], [20.0, 12.0]):
-        for callback in list(viewer.mouse_drag_callbacks):
-            callback(viewer, mouse(viewer, widget.layers.to_viewer(grid.to_world(voxel)), "Shift"))
+        mouse(viewer, viewer.mouse_drag_callbacks, widget.layers.to_viewer(grid.to_world(voxel)), "Shift")
     assert len(widget.probe.kept.points) == 2
     assert widget.probe.kept.table.rowCount() == 2
     assert len(widget.layers.find("pins").data) == 2
@@ -130,14 +125,14 @@ def test_points_are_kept_compared_and_exported(inspect_in: Make, results: Result
     widget.probe.kept.table.selectRow(0)
     widget.probe.kept.remove_selected()
     assert len(widget.probe.kept.points) == 1
-    page(widget, 0)
+    widget.turn_to(0)
     assert widget.layers.find("pins") is None
     assert widget.layers.find("path") is None
 
 
 def test_a_place_outside_the_image_keeps_the_last_point(inspect_in: Make, results: Results) -> None:
     _, widget = inspect_in(results[2])
-    page(widget, 1)
+    widget.turn_to(1)
     grid = widget.session.inspection.trace.grid
     widget.probe.probe_at(grid.to_world([6.0, 8.0]))
     before = widget.probe.current
@@ -158,10 +153,9 @@ def test_the_levels_of_a_pyramid_are_shown_without_what_it_lacks(
     widget.levels.choose(quantity="masks", stage=2)
     assert not widget.ablation.isEnabled()
     assert "Only the levels of a Residual Aligner Network" in widget.ablation.intro.text()
-    page(widget, 1)
+    widget.turn_to(1)
     place = widget.layers.to_viewer(widget.session.inspection.trace.grid.to_world([9.0, 9.0]))
-    for callback in list(viewer.mouse_move_callbacks):
-        callback(viewer, mouse(viewer, place))
+    mouse(viewer, viewer.mouse_move_callbacks, place)
     qtbot.waitUntil(lambda: widget.probe.current is not None, timeout=5000)
     assert len(widget.probe.current.stages) == 6
     widget.seen()
@@ -173,7 +167,7 @@ def test_the_levels_of_a_pyramid_are_shown_without_what_it_lacks(
 
 def test_a_head_switched_off_changes_what_is_shown(inspect_in: Make, results: Results, qtbot: Any) -> None:
     _, widget = inspect_in(results[2])
-    page(widget, 2)
+    widget.turn_to(2)
     off = Ablation(heads=frozenset({(4, 0)}))
     widget.ablation.switch(off)
     assert widget.ablation.ablation == off
@@ -236,7 +230,7 @@ def test_the_pdf_is_measured_when_its_page_is_seen(
     _, widget = inspect_in(results[2])
     pane = widget.separability
     assert pane.found is None
-    page(widget, 3)
+    widget.turn_to(3)
     qtbot.waitUntil(lambda: pane.found is not None, timeout=30_000)
     expected = stage_separability(widget.session.inspection, len(widget.session.inspection.stages) - 1)
     np.testing.assert_array_equal(pane.found.counts, expected.counts)
@@ -270,7 +264,7 @@ def test_dragging_over_the_plot_chooses_cells(inspect_in: Make, results: Results
     from qtpy.QtCore import QPoint, Qt
 
     _, widget = inspect_in(results[2])
-    page(widget, 3)
+    widget.turn_to(3)
     pane = widget.separability
     qtbot.waitUntil(lambda: pane.found is not None, timeout=30_000)
     chosen: list[Any] = []
@@ -306,7 +300,7 @@ def test_the_layout_editor_shows_what_follows(inspect_in: Make, qtbot: Any) -> N
 # ---------------------------------------------------------------- other tools' fields, filmstrip
 
 
-def test_a_field_layer_of_another_tool_is_inspected(inspect_in: Make, results: Results, qtbot: Any) -> None:
+def test_a_field_layer_of_another_tool_is_inspected(inspect_in: Make, qtbot: Any) -> None:
     viewer, widget = inspect_in()
     grid = ran.Grid((9, 8, 7), np.diag([2.0, 1.0, 1.5, 1.0]))
     ours = np.random.default_rng(0).normal(size=(3, *grid.shape)).astype(np.float32)
@@ -332,10 +326,10 @@ def test_a_field_layer_of_another_tool_is_inspected(inspect_in: Make, results: R
 
 
 def test_a_field_file_of_another_tool_is_inspected_with_its_images(
-    inspect_in: Make, register_small: Callable[..., Any], qtbot: Any, tmp_path: Path
+    inspect_in: Make, results: Results, qtbot: Any, tmp_path: Path
 ) -> None:
     """FSL's needs the grid of the moving image, which its layer says."""
-    result = register_small(3, instance="none")
+    result = results[3]
     path = save_field(result.field, tmp_path / "warp.nii.gz", "fsl", moving=result.moving.grid)
     viewer, widget = inspect_in()
     for name in ("fixed", "moving"):
@@ -393,13 +387,18 @@ def test_closing_the_viewer_in_mid_run_hurts_nobody(inspect_in: Make, results: R
     widget.ablation.start_study()
     widget.ablation.switch(Ablation(levels=frozenset({3})))
     widget.levels.choose(quantity="field", style="contours", stage=1)
+    tasks = [worker.current.task for worker in widget.all_workers() if worker.task is not None]
+    assert len(tasks) > 1
     viewer.close()
-    qtbot.wait(300)
+    for task in tasks:
+        task.join(20)
+        assert not task.running
+    qtbot.wait(50)  # what they still say reaches nobody
 
 
 def test_layers_deleted_while_probing_come_back(inspect_in: Make, results: Results, qtbot: Any) -> None:
     viewer, widget = inspect_in(results[2])
-    page(widget, 1)
+    widget.turn_to(1)
     grid = widget.session.inspection.trace.grid
     widget.probe.probe_at(grid.to_world([6.0, 8.0]))
     widget.probe.pin()

@@ -31,8 +31,8 @@ def raised(error: Exception) -> Exception:
         return caught
 
 
-def test_the_details_have_all_that_a_report_needs(widget_in: Any) -> None:
-    _, widget = widget_in()
+def test_the_details_have_all_that_a_report_needs(widget_in: Any, viewer: Any) -> None:
+    _, widget = widget_in(viewer)
     widget.form.set(widget.form.get().replace(spacing=2.25))
     widget.message.show_error(raised(ZeroDivisionError(f"in {Path.home()}/secret/data")), {})
     assert "Unexpected error" in widget.message.text.text()
@@ -53,16 +53,16 @@ def test_the_details_have_all_that_a_report_needs(widget_in: Any) -> None:
     assert "ZeroDivisionError" not in widget.message.details()
 
 
-def test_settings_that_cannot_be_read_are_told_of(widget_in: Any) -> None:
-    _, widget = widget_in()
+def test_settings_that_cannot_be_read_are_told_of(widget_in: Any, viewer: Any) -> None:
+    _, widget = widget_in(viewer)
     widget.form.editors["preset"].addItem("nonsense", "nonsense")
     widget.form.editors["preset"].setCurrentIndex(widget.form.editors["preset"].count() - 1)
     widget.message.show_error(ran.InputError("preset", "is unknown", "Choose another"), {})
     assert "cannot be used:" in widget.message.details()
 
 
-def test_the_how_to_is_that_of_the_widget_or_of_the_error(widget_in: Any) -> None:
-    _, widget = widget_in()
+def test_the_how_to_is_that_of_the_widget_or_of_the_error(widget_in: Any, viewer: Any) -> None:
+    _, widget = widget_in(viewer)
     widget.message.show_error(ran.InputError("fixed", "gone", "Open it"), {})
     assert widget.message.page == "quickstart.md"
     widget.message.show_error(NotEnoughMemoryError("device", "too little", "Set spacing"), {})

@@ -47,8 +47,7 @@ def test_steps_are_whole_and_inside(first: int, last: int) -> None:
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_curves_can_be_read_in_both_themes(make_napari_viewer: Any, qtbot: Any, theme: str) -> None:
-    viewer = make_napari_viewer()
+def test_curves_can_be_read_in_both_themes(viewer: Any, qtbot: Any, theme: str) -> None:
     viewer.theme = theme
     for plot, colours in (
         (metric := MetricPlot(viewer), metric._curves),
@@ -58,10 +57,8 @@ def test_curves_can_be_read_in_both_themes(make_napari_viewer: Any, qtbot: Any, 
         assert all(contrast(colour, plot._ground) >= 4.5 for colour in colours)
 
 
-def test_a_training_s_curves_lie_inside_their_axes(
-    make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plot = CurvePlot(make_napari_viewer(), "Dice", "nothing yet")
+def test_a_training_s_curves_lie_inside_their_axes(viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plot = CurvePlot(viewer, "Dice", "nothing yet")
     qtbot.addWidget(plot)
     plot.resize(300, 160)
     empty = plot.grab().toImage()
@@ -82,8 +79,7 @@ def test_a_training_s_curves_lie_inside_their_axes(
     assert [name for name, _ in plot._names()] == ["validation", "┄ identity", f"┄ {GOAL}"]
 
 
-def test_the_curve_is_painted_in_both_themes(make_napari_viewer: Any, qtbot: Any) -> None:
-    viewer = make_napari_viewer()
+def test_the_curve_is_painted_in_both_themes(viewer: Any, qtbot: Any) -> None:
     plot = MetricPlot(viewer)
     qtbot.addWidget(plot)
     plot.resize(300, 180)
@@ -101,8 +97,8 @@ def test_the_curve_is_painted_in_both_themes(make_napari_viewer: Any, qtbot: Any
     assert plot.steps == 0
 
 
-def test_drawing_is_throttled(make_napari_viewer: Any, qtbot: Any) -> None:
-    plot = MetricPlot(make_napari_viewer())
+def test_drawing_is_throttled(viewer: Any, qtbot: Any) -> None:
+    plot = MetricPlot(viewer)
     qtbot.addWidget(plot)
     painted: list[float] = []
     plot._update_now = lambda: painted.append(1)  # type: ignore[method-assign]
@@ -111,5 +107,6 @@ def test_drawing_is_throttled(make_napari_viewer: Any, qtbot: Any) -> None:
     plot._last = time.monotonic()  # as if it had just been drawn
     for value in range(100):
         plot.add("instance", value)
-    assert plot._redraw.isActive()
     assert not painted
+    qtbot.waitUntil(lambda: not plot._redraw.isActive(), timeout=5_000)
+    assert len(painted) == 1

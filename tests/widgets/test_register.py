@@ -51,16 +51,24 @@ def add_pair(viewer: Any, ndim: int = 2) -> None:
         getattr(viewer, f"add_{kind}")(data, **kwargs)
 
 
+QUICK = ran.RegistrationConfig(
+    weights="none", device="cpu", affine="none", instance=ran.InstanceConfig(levels=1, steps=8, search=1)
+)
+
+
 @pytest.fixture
-def docked(widget_in: Callable[..., Made]) -> Iterator[Made]:
+def docked(widget_in: Callable[..., Made]) -> Made:
     viewer, widget = widget_in()
-    quick = ran.InstanceConfig(levels=1, steps=8, search=1)
-    widget.form.set(ran.RegistrationConfig(weights="none", device="cpu", affine="none", instance=quick))
-    yield viewer, widget
-    task = widget.worker.current.task  # no Qt object: the widget may be gone
-    widget.worker.current.drop()
-    if task is not None:
-        task.join(20)
+    widget.form.set(QUICK)
+    return viewer, widget
+
+
+@pytest.fixture
+def bare(widget_in: Callable[..., Made], viewer: Any) -> Made:
+    """The widget for what is not drawn: its viewer has no window."""
+    _, widget = widget_in(viewer)
+    widget.form.set(QUICK)
+    return viewer, widget
 
 
 def run(widget: RegisterWidget, qtbot: Any) -> None:
@@ -93,15 +101,30 @@ class Gate:
         monkeypatch.setattr(ran.Run, "__iter__", gated)
 
 
-def test_the_form_shows_the_configs_defaults(widget_in: Callable[..., Made]) -> None:
-    _, widget = widget_in()
+@pytest.fixture
+def gated(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Gate]:
+    """Register a pair as far as the first step of a stage; what it returns lets the run go on."""
+
+    def start(stage: str = "instance") -> Gate:
+        viewer, widget = docked
+        add_pair(viewer)
+        gate = Gate(monkeypatch, stage)
+        widget.register()
+        qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+        return gate
+
+    return start
+
+
+def test_the_form_shows_the_configs_defaults(widget_in: Callable[..., Made], viewer: Any) -> None:
+    _, widget = widget_in(viewer)
     assert widget.form.get() == ran.RegistrationConfig(keep_levels=True)
     assert set(PLAIN) | set(LABELS) <= set(widget.form.editors)
     assert "CPU" in widget.form.editors["device"].itemText(0) or "GPU" in widget.form.editors["device"].itemText(0)
 
 
-def test_a_fresh_widget_says_what_to_do(widget_in: Callable[..., Made]) -> None:
-    viewer, widget = widget_in()
+def test_a_fresh_widget_says_what_to_do(widget_in: Callable[..., Made], viewer: Any) -> None:
+    _, widget = widget_in(viewer)
     assert "Open two images" in widget.progress.status.text()
     add_pair(viewer)
     assert widget.progress.status.text() == ""
@@ -158,8 +181,8 @@ def test_a_second_run_replaces_the_layers_and_keeps_the_users_changes(docked: Ma
     np.testing.assert_allclose(after["magnitude"].contrast_limits, (0, 1e-3))  # untouched: follows the new values
 
 
-def test_results_that_are_not_wanted_are_not_made_and_old_ones_go(docked: Made, qtbot: Any) -> None:
-    viewer, widget = docked
+def test_results_that_are_not_wanted_are_not_made_and_old_ones_go(bare: Made, qtbot: Any) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     run(widget, qtbot)
     for key in ("vectors", "grid", "jacobian"):
@@ -168,10 +191,10 @@ def test_results_that_are_not_wanted_are_not_made_and_old_ones_go(docked: Made, 
     assert set(results(viewer)) == {kind.key for kind in RESULTS} - {"vectors", "grid", "jacobian"}
 
 
-def test_a_copy_of_a_result_belongs_to_the_user(docked: Made, qtbot: Any) -> None:
+def test_a_copy_of_a_result_belongs_to_the_user(bare: Made, qtbot: Any) -> None:
     import napari
 
-    viewer, widget = docked
+    viewer, widget = bare
     add_pair(viewer)
     run(widget, qtbot)
     original = results(viewer)["warped"]
@@ -199,8 +222,8 @@ def test_a_pair_of_another_dimension_takes_the_places(docked: Made, qtbot: Any) 
     assert len(results(viewer)) == len(RESULTS)
 
 
-def test_layers_without_units_stay_without(docked: Made, qtbot: Any) -> None:
-    viewer, widget = docked
+def test_layers_without_units_stay_without(bare: Made, qtbot: Any) -> None:
+    viewer, widget = bare
     grid = ran.Grid.from_spacing((26, 22), 1.0)
     viewer.add_image(blobs(grid, 0), name="one")
     viewer.add_image(blobs(grid, 1), name="two")
@@ -210,8 +233,8 @@ def test_layers_without_units_stay_without(docked: Made, qtbot: Any) -> None:
     np.testing.assert_allclose(results(viewer)["warped"].extent.world, extent)
 
 
-def test_micrometres_are_understood(docked: Made, qtbot: Any) -> None:
-    viewer, widget = docked
+def test_micrometres_are_understood(bare: Made, qtbot: Any) -> None:
+    viewer, widget = bare
     grid = ran.Grid.from_spacing((26, 22), 1.0)
     for name, shift in (("one", 0), ("two", 1)):
         viewer.add_image(blobs(grid, shift), name=name, scale=(500, 500), units=("um", "um"))
@@ -229,8 +252,8 @@ def chosen(viewer: Any, widget: RegisterWidget, fixed: str, moving: str) -> str:
     return str(widget.message.text.text())
 
 
-def test_the_same_layer_twice_is_refused(docked: Made) -> None:
-    viewer, widget = docked
+def test_the_same_layer_twice_is_refused(bare: Made) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     message = chosen(viewer, widget, "fixed", "fixed")
     assert "Moving image" in message
@@ -239,8 +262,8 @@ def test_the_same_layer_twice_is_refused(docked: Made) -> None:
     assert widget.register_button.isEnabled()
 
 
-def test_a_colour_image_is_refused(docked: Made) -> None:
-    viewer, widget = docked
+def test_a_colour_image_is_refused(bare: Made) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     viewer.add_image(np.random.default_rng(0).random((20, 20, 3)), rgb=True, name="photo")
     message = chosen(viewer, widget, "fixed", "photo")
@@ -248,8 +271,8 @@ def test_a_colour_image_is_refused(docked: Made) -> None:
     assert "Split RGB" in message
 
 
-def test_no_image_is_refused(docked: Made) -> None:
-    _, widget = docked
+def test_no_image_is_refused(bare: Made) -> None:
+    _, widget = bare
     widget.register()
     assert "no image is chosen" in widget.message.text.text().lower()
 
@@ -261,8 +284,8 @@ def test_no_image_is_refused(docked: Made) -> None:
         ("holes", np.where(np.eye(20) > 0, np.nan, 1.0), "NaN"),
     ],
 )
-def test_bad_images_are_refused_in_words(docked: Made, qtbot: Any, name: str, data: Any, said: str) -> None:
-    viewer, widget = docked
+def test_bad_images_are_refused_in_words(bare: Made, qtbot: Any, name: str, data: Any, said: str) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     viewer.add_image(data, name=name, contrast_limits=(0, 1))
     with qtbot.waitSignal(widget.worker.failed, timeout=20_000) as signal:
@@ -274,8 +297,8 @@ def test_bad_images_are_refused_in_words(docked: Made, qtbot: Any, name: str, da
     assert not results(viewer)
 
 
-def test_labels_of_another_grid_are_refused(docked: Made, qtbot: Any) -> None:
-    viewer, widget = docked
+def test_labels_of_another_grid_are_refused(bare: Made, qtbot: Any) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     viewer.add_labels(np.ones((5, 5), int), name="elsewhere")
     widget.choices.choose("moving_labels", viewer.layers["elsewhere"])
@@ -284,8 +307,8 @@ def test_labels_of_another_grid_are_refused(docked: Made, qtbot: Any) -> None:
     assert "Moving labels" in widget.message.text.text()
 
 
-def test_an_error_of_the_program_is_shown_too(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    viewer, widget = docked
+def test_an_error_of_the_program_is_shown_too(bare: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     monkeypatch.setattr(work.ran, "start", lambda *args, **kwargs: 1 / 0)
     with qtbot.waitSignal(widget.worker.failed, timeout=20_000):
@@ -294,12 +317,9 @@ def test_an_error_of_the_program_is_shown_too(docked: Made, qtbot: Any, monkeypa
     assert widget.register_button.isEnabled()
 
 
-def test_cancel_keeps_the_best_field_so_far(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_keeps_the_best_field_so_far(docked: Made, qtbot: Any, gated: Callable[..., Gate]) -> None:
     viewer, widget = docked
-    add_pair(viewer)
-    gate = Gate(monkeypatch)
-    widget.register()
-    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    gate = gated()
     with qtbot.waitSignal(widget.placer.done, timeout=20_000):
         widget.cancel()
         gate.open.set()
@@ -310,13 +330,10 @@ def test_cancel_keeps_the_best_field_so_far(docked: Made, qtbot: Any, monkeypatc
 
 
 def test_cancel_gives_the_gui_back_within_a_second_and_shows_the_late_result(
-    docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+    docked: Made, qtbot: Any, gated: Callable[..., Gate]
 ) -> None:
     viewer, widget = docked
-    add_pair(viewer)
-    gate = Gate(monkeypatch)
-    widget.register()
-    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    gate = gated()
     qtbot.waitUntil(lambda: widget._stage == "instance", timeout=5000)
     widget.cancel()
     qtbot.waitUntil(widget.register_button.isEnabled, timeout=1000)
@@ -326,14 +343,9 @@ def test_cancel_gives_the_gui_back_within_a_second_and_shows_the_late_result(
     assert "warped" in results(viewer)
 
 
-def test_cancel_before_anything_was_found_leaves_nothing(
-    docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancel_before_anything_was_found_leaves_nothing(docked: Made, qtbot: Any, gated: Callable[..., Gate]) -> None:
     viewer, widget = docked
-    add_pair(viewer)
-    gate = Gate(monkeypatch, "preprocess")
-    widget.register()
-    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    gate = gated("preprocess")
     task = widget.worker.task
     widget.cancel()
     qtbot.waitUntil(widget.register_button.isEnabled, timeout=1000)
@@ -345,12 +357,9 @@ def test_cancel_before_anything_was_found_leaves_nothing(
     assert widget.result is None
 
 
-def test_closing_the_dock_mid_run_stops_the_thread(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_the_dock_mid_run_stops_the_thread(docked: Made, qtbot: Any, gated: Callable[..., Gate]) -> None:
     viewer, widget = docked
-    add_pair(viewer)
-    gate = Gate(monkeypatch)
-    widget.register()
-    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    gate = gated()
     task = widget.worker.task
     viewer.window.remove_dock_widget(widget)
     assert widget.worker.task is None
@@ -363,12 +372,9 @@ def test_closing_the_dock_mid_run_stops_the_thread(docked: Made, qtbot: Any, mon
     assert "renamed" in [widget.choices.boxes["fixed"].itemText(i) for i in range(2)]
 
 
-def test_closing_the_viewer_mid_run_stops_the_thread(docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_the_viewer_mid_run_stops_the_thread(docked: Made, qtbot: Any, gated: Callable[..., Gate]) -> None:
     viewer, widget = docked
-    add_pair(viewer)
-    gate = Gate(monkeypatch)
-    widget.register()
-    qtbot.waitUntil(gate.reached.is_set, timeout=20_000)
+    gate = gated()
     task = widget.worker.task
     viewer.close()
     qtbot.wait(50)
@@ -378,8 +384,8 @@ def test_closing_the_viewer_mid_run_stops_the_thread(docked: Made, qtbot: Any, m
     assert not task.running
 
 
-def test_settings_round_trip_through_a_file(docked: Made, tmp_path: Path) -> None:
-    _, widget = docked
+def test_settings_round_trip_through_a_file(bare: Made, tmp_path: Path) -> None:
+    _, widget = bare
     widget.form.editors["spacing"].setValue(1.25)
     widget.save_settings(tmp_path / "settings.yaml")
     wanted = widget.form.get()
@@ -390,8 +396,8 @@ def test_settings_round_trip_through_a_file(docked: Made, tmp_path: Path) -> Non
     assert wanted.spacing == 1.25
 
 
-def test_a_bad_settings_file_is_refused_and_the_form_stays(docked: Made, tmp_path: Path) -> None:
-    _, widget = docked
+def test_a_bad_settings_file_is_refused_and_the_form_stays(bare: Made, tmp_path: Path) -> None:
+    _, widget = bare
     before = widget.form.get()
     (tmp_path / "bad.yaml").write_text("spacin: 2\n")
     widget.load_settings(tmp_path / "bad.yaml")
@@ -399,8 +405,8 @@ def test_a_bad_settings_file_is_refused_and_the_form_stays(docked: Made, tmp_pat
     assert widget.form.get() == before
 
 
-def test_the_result_is_saved(docked: Made, qtbot: Any, tmp_path: Path) -> None:
-    viewer, widget = docked
+def test_the_result_is_saved(bare: Made, qtbot: Any, tmp_path: Path) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     assert not widget.outcome.save_button.isEnabled()
     run(widget, qtbot)
@@ -436,9 +442,9 @@ def test_an_image_that_was_moved_by_hand_is_named_where_its_transform_is_exporte
 
 
 def test_the_transform_is_exported_for_another_tool(
-    docked: Made, qtbot: Any, tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    bare: Made, qtbot: Any, tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    viewer, widget = docked
+    viewer, widget = bare
     add_pair(viewer)
     assert not widget.outcome.export_button.isEnabled()
     run(widget, qtbot)
@@ -465,8 +471,8 @@ def test_the_transform_is_exported_for_another_tool(
     assert widget.outcome.export_button.isEnabled()
 
 
-def test_a_new_result_leaves_the_layers_of_other_widgets(docked: Made, qtbot: Any) -> None:
-    viewer, widget = docked
+def test_a_new_result_leaves_the_layers_of_other_widgets(bare: Made, qtbot: Any) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     run(widget, qtbot)
     fixed = widget.result.fixed
@@ -479,9 +485,9 @@ def test_a_new_result_leaves_the_layers_of_other_widgets(docked: Made, qtbot: An
 
 
 def test_a_layer_that_napari_refuses_is_said_and_the_next_run_works(
-    docked: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+    bare: Made, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    viewer, widget = docked
+    viewer, widget = bare
     add_pair(viewer)
 
     def refuse(*_: Any) -> None:
@@ -496,8 +502,8 @@ def test_a_layer_that_napari_refuses_is_said_and_the_next_run_works(
     assert "warped" in [own_result(layer) for layer in viewer.layers]
 
 
-def test_a_folder_that_cannot_be_written_is_named(docked: Made, qtbot: Any, tmp_path: Path) -> None:
-    viewer, widget = docked
+def test_a_folder_that_cannot_be_written_is_named(bare: Made, qtbot: Any, tmp_path: Path) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     run(widget, qtbot)
     (tmp_path / "file").write_text("in the way")
@@ -521,8 +527,8 @@ def test_the_plugin_menu_makes_the_widget(make_napari_viewer: Callable[..., Any]
     assert isinstance(widget, RegisterWidget)
 
 
-def test_masks_are_found_by_their_names_and_reach_the_registration(docked: Made, qtbot: Any) -> None:
-    viewer, widget = docked
+def test_masks_are_found_by_their_names_and_reach_the_registration(bare: Made, qtbot: Any) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     fixed, moving = (widget.choices.layer(side) for side in ("fixed", "moving"))
     assert widget.choices.layer("fixed_mask") is None
@@ -546,8 +552,8 @@ def test_masks_are_found_by_their_names_and_reach_the_registration(docked: Made,
     assert moving is widget.choices.layer("fixed")
 
 
-def test_rigid_regions_and_a_saved_start_reach_the_registration(docked: Made, qtbot: Any, tmp_path: Path) -> None:
-    viewer, widget = docked
+def test_rigid_regions_and_a_saved_start_reach_the_registration(bare: Made, qtbot: Any, tmp_path: Path) -> None:
+    viewer, widget = bare
     add_pair(viewer)
     fixed = widget.choices.layer("fixed")
     values = np.zeros(fixed.data.shape, dtype=int)
@@ -569,9 +575,9 @@ def test_rigid_regions_and_a_saved_start_reach_the_registration(docked: Made, qt
     assert "Start from" in widget.message.text.text()
 
 
-def test_a_layer_that_was_moved_by_hand_is_registered_from_there(docked: Made, qtbot: Any) -> None:
+def test_a_layer_that_was_moved_by_hand_is_registered_from_there(bare: Made, qtbot: Any) -> None:
     """What napari's Transform mode does to a layer, its affine, is where the registration begins."""
-    viewer, widget = docked
+    viewer, widget = bare
     add_pair(viewer)
     moving = widget.choices.layer("moving")
     before = np.asarray(moving.affine.affine_matrix)

@@ -135,15 +135,15 @@ def test_sections_do_not_disturb_each_other(memory: Path) -> None:
     assert os.stat(memory).st_size < 200
 
 
-def test_the_register_widget_starts_with_what_was_used_last(widget_in: Any) -> None:
-    viewer, widget = widget_in()
+def test_the_register_widget_starts_with_what_was_used_last(widget_in: Any, viewer: Any) -> None:
+    _, widget = widget_in(viewer)
     widget.form.set(widget.form.get().replace(affine="rigid", spacing=2.0))
     widget.setup.result_boxes["difference"].setChecked(False)
     for name in ("fixed", "moving"):
         viewer.add_image(np.random.default_rng(0).random((24, 24)), name=name)
     widget.register()
     widget.worker.drop()
-    _, again = widget_in()
+    _, again = widget_in(viewer)
     assert again.form.get().affine == "rigid"
     assert again.form.get().spacing == 2.0
     assert "difference" not in again.setup.wanted_results()

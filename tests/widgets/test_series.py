@@ -11,18 +11,6 @@ from napari_ran import InputError
 from napari_ran.widgets._combos import LayerChoices
 
 
-@pytest.fixture
-def viewer(make_napari_viewer: Any) -> Any:
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def choices(viewer: Any) -> LayerChoices:
-    made = LayerChoices(viewer, viewer.window._qt_window)
-    made.follow_viewer(True)
-    return made
-
-
 def volume(*shape: int) -> Any:
     return np.random.default_rng(0).random(shape, dtype=np.float32)
 

@@ -158,10 +158,12 @@ def test_steps_can_be_skipped_and_gone_back_to_and_are_remembered(tour: Callable
     assert not widget.next_button.isHidden()
 
 
-@pytest.mark.parametrize("step", [-1, 99, "two", None, True, [1], 1.5])
-def test_a_step_that_cannot_be_is_the_first(step: Any, make_napari_viewer: Callable[..., Any]) -> None:
-    keep("tour", {"step": step})
-    assert WelcomeWidget(make_napari_viewer()).index == 0
+def test_a_step_that_cannot_be_is_the_first(viewer: Any) -> None:
+    keep("tour", {"step": 1})
+    assert WelcomeWidget(viewer).index == 1
+    for step in (-1, 99, "two", None, True, [1], 1.5):
+        keep("tour", {"step": step})
+        assert WelcomeWidget(viewer).index == 0, step
 
 
 def test_it_lies_at_the_bottom_and_forgets_when_asked(tour: Callable[[], Made], qtbot: Any, memory: Path) -> None:
@@ -177,7 +179,7 @@ def test_it_lies_at_the_bottom_and_forgets_when_asked(tour: Callable[[], Made], 
     assert widget.index == 0
 
 
-def test_an_error_is_shown_and_the_tour_goes_on(tour: Callable[[], Made], qtbot: Any, monkeypatch: Any) -> None:
+def test_an_error_is_shown_and_the_tour_goes_on(tour: Callable[[], Made], monkeypatch: Any) -> None:
     _, widget = tour()
     monkeypatch.setattr(type(widget.guide), "open_sample", lambda self: 1 / 0)
     click(widget.next_button)

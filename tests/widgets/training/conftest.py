@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.compat import isalive
 
 import napari_ran as ran
 from napari_ran.config import TrainConfig
@@ -82,20 +81,8 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def train_in(make_napari_viewer: Callable[..., Any]) -> Iterator[Callable[[], tuple[Any, TrainWidget]]]:
-    """Make a viewer with a Train widget; at the end all its trainings are killed."""
-    made: list[TrainWidget] = []
-
-    def make() -> tuple[Any, TrainWidget]:
-        viewer = make_napari_viewer()
-        widget = TrainWidget(viewer)
-        viewer.window.add_dock_widget(widget, name="Train (RAN)", area="right")
-        made.append(widget)
-        return viewer, widget
-
-    yield make
+def train_in(dock: Callable[..., tuple[Any, Any]]) -> Iterator[Callable[..., tuple[Any, TrainWidget]]]:
+    """Make a viewer, or take the given one, with a Train widget; at the end all its trainings are killed."""
+    yield lambda viewer=None: dock(TrainWidget, viewer)
     for folder in runs_folder().glob("*"):
         TrainingProcess(folder).kill()
-    for widget in made:
-        if isalive(widget):  # unless its viewer was closed
-            widget.shut()

@@ -33,15 +33,15 @@ def leave_run(settings: Any, name: str, *, failed: bool = True) -> Path:
 
 
 def test_a_failure_is_shown_once_and_can_be_deleted(
-    train_in: Callable[[], Made], settings: Any, said: Any, monkeypatch: pytest.MonkeyPatch, qtbot: Any
+    train_in: Callable[..., Made], viewer: Any, settings: Any, said: Any, monkeypatch: pytest.MonkeyPatch, qtbot: Any
 ) -> None:
     folder = leave_run(settings, "broken")
     assert open_runs() == [folder]
-    _, widget = train_in()
+    _, widget = train_in(viewer)
     qtbot.waitUntil(lambda: "The data are gone" in said(widget), timeout=5_000)
     widget.shut()
     assert open_runs() == []
-    _, widget = train_in()
+    _, widget = train_in(viewer)
     assert said(widget) == ""
     assert widget.run is None
     chooser = widget.page.runs
@@ -93,9 +93,9 @@ def test_points_of_a_pair_are_measured(train_in: Callable[[], Made], settings: A
 
 
 def test_points_that_are_missing_or_do_not_correspond_are_said(
-    train_in: Callable[[], Made], add_pair: Any, choose: Any, said: Any
+    train_in: Callable[..., Made], viewer: Any, add_pair: Any, choose: Any, said: Any
 ) -> None:
-    viewer, widget = train_in()
+    _, widget = train_in(viewer)
     add_pair(viewer, 2, points=True)
     choose(widget, "layers")
     moving = viewer.layers["moving points"]
@@ -116,9 +116,9 @@ def test_points_that_are_missing_or_do_not_correspond_are_said(
 
 
 def test_all_pairs_take_the_points_that_are_called_like_the_images(
-    train_in: Callable[[], Made], add_pair: Any, choose: Any
+    train_in: Callable[..., Made], viewer: Any, add_pair: Any, choose: Any
 ) -> None:
-    viewer, widget = train_in()
+    _, widget = train_in(viewer)
     add_pair(viewer, 2, points=True)
     choose(widget, "all")
     _, pairs, _ = widget.setup.get()
@@ -130,9 +130,9 @@ def test_all_pairs_take_the_points_that_are_called_like_the_images(
 
 
 def test_a_path_may_be_a_file_or_a_folder_as_the_source_wants(
-    train_in: Callable[[], Made], choose: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train_in: Callable[..., Made], viewer: Any, choose: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    _, widget = train_in()
+    _, widget = train_in(viewer)
     row = widget.setup.paths["data.path"]
     for source, file, folder in (("folder", False, True), ("dataset", True, True), ("pairs", True, False)):
         choose(widget, source)
@@ -155,8 +155,8 @@ def test_a_path_may_be_a_file_or_a_folder_as_the_source_wants(
     assert widget.setup.form.get().data.path == str(tmp_path)
 
 
-def test_what_is_left_out_is_empty_in_the_form(train_in: Callable[[], Made]) -> None:
-    _, widget = train_in()
+def test_what_is_left_out_is_empty_in_the_form(train_in: Callable[..., Made], viewer: Any) -> None:
+    _, widget = train_in(viewer)
     shape: Any = widget.setup.form.editors["data.shape"]
     assert shape.text() == ""
     assert shape.placeholderText() == "the images' own"
