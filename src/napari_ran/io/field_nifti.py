@@ -27,7 +27,7 @@ from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 from napari_ran.io.field_itk import from_vectors
 from napari_ran.io.geometry import lps
-from napari_ran.io.images import nifti_image, refuse_claim_of
+from napari_ran.io.images import nifti_image, refuse_claim_of, save_nifti
 
 LEARN2REG_UNIT = "displacement in voxels along the array axes ijk (Learn2Reg)"
 """What the header of a Learn2Reg field says of its numbers."""
@@ -70,9 +70,9 @@ def _write_world(field: DisplacementField, path: Path, sign: NDArray[np.float64]
 
 def write_learn2reg(field: DisplacementField, path: Path) -> None:
     """Write voxels of the field's grid."""
-    image = nifti_image(np.ascontiguousarray(field.tensor.movedim(0, -1).cpu().numpy()), field.grid)
+    image = nifti_image(field.tensor.movedim(0, -1).cpu().numpy(), field.grid)
     image.header["descrip"] = LEARN2REG_UNIT
-    nib.save(image, path)
+    save_nifti(image, path)
 
 
 def write_fsl(field: DisplacementField, path: Path, moving: Grid) -> None:
@@ -89,7 +89,7 @@ def write_fsl(field: DisplacementField, path: Path, moving: Grid) -> None:
 def _save(values: NDArray[Any], grid: Grid, path: Path, intent: str | int) -> None:
     image = nifti_image(np.ascontiguousarray(values, dtype=np.float32), grid)
     image.header.set_intent(intent, allow_unknown=isinstance(intent, int))
-    nib.save(image, path)
+    save_nifti(image, path)
 
 
 def read_ants(path: Path) -> DisplacementField:

@@ -24,6 +24,7 @@ from napari_ran.io.claims import PACKED, refuse_claim, refuse_type
 from napari_ran.io.damage import left_out
 from napari_ran.io.files import existing, reading, stem_of, suffix_of
 from napari_ran.io.geometry import affine_from_itk, array_from_itk, itk_image, quiet_itk, squeeze
+from napari_ran.io.gzip_writing import packing
 from napari_ran.io.itk_files import read_by_itk
 from napari_ran.io.tiff_images import SUFFIXES as TIFF_SUFFIXES
 from napari_ran.io.tiff_images import read_tiff
@@ -151,6 +152,15 @@ def nifti_image(values: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
     return image
 
 
+def save_nifti(image: nib.Nifti1Image, path: Path) -> None:
+    """Write a NIfTI image to ``.nii.gz`` or ``.nii``."""
+    if suffix_of(path) == ".nii.gz":
+        with packing(path) as stream:
+            image.to_stream(stream)
+    else:
+        nib.save(image, path)
+
+
 def write_array(values: NDArray[Any], grid: Grid, path: str | Path) -> Path:
     """Write an array (*S) in its own type, or (*S, *R) where the format has such axes; see `save_image`."""
     suffix = suffix_of(path)
@@ -158,7 +168,7 @@ def write_array(values: NDArray[Any], grid: Grid, path: str | Path) -> Path:
         raise InputError(str(path), f"cannot write a '{suffix}' file", f"Use one of {', '.join(WRITABLE_SUFFIXES)}")
     with replacing(path) as temporary:
         if suffix in NIBABEL_SUFFIXES:
-            nib.save(nifti_image(values, grid), temporary)
+            save_nifti(nifti_image(values, grid), temporary)
         else:
             image = itk_image(values, grid, vector=values.ndim > grid.ndim)
             sitk.WriteImage(image, str(temporary), useCompression=True)
