@@ -67,8 +67,13 @@ def scrolled(page: QWidget) -> QScrollArea:
 def row_of_widgets(*parts: QWidget) -> QWidget:
     """Return some widgets in a row; labels and check boxes keep their size."""
     row = QWidget()
+    fill_row(row, *parts)
+    return row
+
+
+def fill_row(row: QWidget, *parts: QWidget) -> None:
+    """Put widgets beside each other into another one; labels and check boxes keep their size."""
     layout = QHBoxLayout(row)
     layout.setContentsMargins(0, 0, 0, 0)
     for part in parts:
         layout.addWidget(part, 0 if isinstance(part, QLabel | QCheckBox) else 1)
-    return row

@@ -82,7 +82,9 @@ class RegisterWidget(DockedWidget):
         self.outcome.export_button.clicked.connect(self._ask_how_to_export)
         self.outcome.inspect_button.clicked.connect(self.inspect)
         self.setup.files.reset_button.clicked.connect(self.memory.reset)
-        self.setup.files.chosen_to_load.connect(self.load_settings)
+        self.setup.files.loaded.connect(self.message.hide)
+        self.setup.files.said.connect(self.progress.say)
+        self.setup.files.failed.connect(self._complain)
         self.setup.files.chosen_to_save.connect(self.save_settings)
         self.choices.changed.connect(self._images_changed)
         self.worker.stepped.connect(self._on_event)
@@ -205,16 +207,6 @@ class RegisterWidget(DockedWidget):
         self.progress.say(words)
         self.saver.start(work)
         self._offer_files()
-
-    def load_settings(self, path: str | Path) -> None:
-        """Show the settings of a YAML file."""
-        try:
-            self.form.set(ran.RegistrationConfig.from_yaml(path))
-        except ran.RanError as error:
-            self._complain(error)
-        else:
-            self.message.hide()
-            self.progress.say(f"Settings loaded from {path}.")
 
     def save_settings(self, path: str | Path) -> None:
         """Write the settings that the form shows to a YAML file."""

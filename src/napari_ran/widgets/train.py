@@ -116,7 +116,9 @@ class TrainWidget(DockedWidget):
         self.page.runs.deleted.connect(self._on_deleted)
         self.setup.at_close.activated.connect(self._tie)
         self.setup.files.reset_button.clicked.connect(self._reset)
-        self.setup.files.chosen_to_load.connect(self.load_settings)
+        self.setup.files.loaded.connect(self.message.hide)
+        self.setup.files.said.connect(self.progress.say)
+        self.setup.files.failed.connect(self._complain)
         self.setup.files.chosen_to_save.connect(self.save_settings)
         self.setup.preview_button.clicked.connect(self.preview)
         self.starter.finished.connect(self._on_started)
@@ -306,16 +308,6 @@ class TrainWidget(DockedWidget):
         """Show what the form showed at first, with a name that is free."""
         self.memory.reset()
         self.setup.offer_name()
-
-    def load_settings(self, path: str | Path) -> None:
-        """Show the settings of a YAML file."""
-        try:
-            self.setup.set(TrainConfig.from_yaml(path))
-        except ran.RanError as error:
-            self._complain(error)
-        else:
-            self.message.hide()
-            self.progress.say(f"Settings loaded from {path}.")
 
     def save_settings(self, path: str | Path) -> None:
         """Write the settings that the form shows to a YAML file, with the layers beside it."""

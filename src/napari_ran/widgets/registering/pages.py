@@ -89,9 +89,11 @@ class SetupPage(QWidget):
         groups = (self._images_group(), self._annotations_section(), self._method_group(), self._advanced_section())
         self.files = SettingsRow(
             "registration.yaml",
+            self.form.config,
             "Read the settings from a YAML file, as the command line's --config does",
             "Write these settings to a YAML file for here, Python or the command line",
         )
+        self.files.loaded.connect(self.form.set)
         page_column(self, *groups, self._results_section(), self.files)
         models.changed.connect(self.refresh_models)
 

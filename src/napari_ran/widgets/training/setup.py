@@ -117,13 +117,14 @@ class TrainSetup(QWidget):
         for value, (text, _) in SOURCES.items():
             self.source.addItem(text, value)
         groups = (self._data_group(), self._validation_section(), self._method_group(), self._budget_group())
-        column = page_column(self, *groups, self._advanced_section())
         self.files = SettingsRow(
             "training.yaml",
+            self.form.config,
             "Read the settings from a YAML file of 'napari-ran train'",
             "Write the YAML file that 'napari-ran train' takes, with the layers beside it",
         )
-        column.insertWidget(column.count() - 1, self.files)  # above what stays empty
+        self.files.loaded.connect(self.set)
+        page_column(self, *groups, self._advanced_section(), self.files)
         _align(self)
         self.source.currentIndexChanged.connect(self._show_source)
         self.form.editors["model.start"].currentIndexChanged.connect(self._show_start)
