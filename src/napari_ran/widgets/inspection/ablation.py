@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QProgres
 from superqt.utils import signals_blocked
 
 from napari_ran.config import RANConfig
-from napari_ran.errors import OutputError
 from napari_ran.introspect.ablation import Ablated, AblationStep
 from napari_ran.introspect.ablation_table import PARTS, AblationRow, AblationTable
 from napari_ran.models import Ablation
@@ -28,6 +27,7 @@ from napari_ran.widgets.inspection.ablation_work import (
     study_work,
     without,
 )
+from napari_ran.widgets.inspection.files import telling
 from napari_ran.widgets.inspection.parts import PartsMatrix, StudyTable
 from napari_ran.widgets.inspection.session import Session
 from napari_ran.writing import replacing
@@ -252,8 +252,5 @@ class AblationPage(QWidget):
         """Write the table as CSV."""
         if self.study is None:
             return
-        try:
-            with replacing(path, "the table") as part:
-                self.study.to_csv(part)
-        except OutputError as error:
-            self.failed.emit(error)
+        with telling(self.failed), replacing(path, "the table") as part:
+            self.study.to_csv(part)

@@ -12,7 +12,6 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 import napari_ran as ran
-from napari_ran.errors import OutputError
 from napari_ran.introspect.separability import Separability, SeparabilityDifference
 from napari_ran.introspect.study import stage_separability
 from napari_ran.transform import resample
@@ -20,7 +19,7 @@ from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._layers import Source
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.boundary import BoundaryGroup
-from napari_ran.widgets.inspection.files import save_figure
+from napari_ran.widgets.inspection.files import save_figure, telling
 from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.pdf_plot import PdfPlot, Range
 from napari_ran.widgets.inspection.session import Session
@@ -238,14 +237,12 @@ class SeparabilityPage(QWidget):
         if self.found is None:
             return
         shown = self.found if self.change is None else self.change
-        try:
+        with telling(self.failed):
             if Path(path).suffix.lower() == ".csv":
                 with replacing(path, "the table") as part:
                     shown.to_csv(part)
             else:
                 save_figure(self._figure(), path)
-        except OutputError as error:
-            self.failed.emit(error)
 
     def _figure(self) -> Any:
         """Draw what is shown for paper."""
