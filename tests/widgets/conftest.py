@@ -106,21 +106,22 @@ def inspect_in(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[C
     made = []
 
     def make(result: Any = None) -> tuple[Any, Any]:
+        from napari_ran.widgets._worker import Worker
         from napari_ran.widgets.inspect import InspectWidget
 
         viewer = make_napari_viewer()
         widget = InspectWidget(viewer)
         viewer.window.add_dock_widget(widget, name="Inspect (RAN)", area="right")
         widget.seen = lambda: seen(widget, qtbot)
-        made.append(widget)
+        made.append((widget, widget.findChildren(Worker)))
         if result is not None:
             widget.recent.put(result)
             widget.seen()
         return viewer, widget
 
     yield make
-    for widget in made:
-        tasks = [worker.current.task for worker in widget.all_workers()]
+    for widget, workers in made:
+        tasks = [worker.current.task for worker in workers]
         if isalive(widget):  # unless its viewer was closed
             widget.shut()
         for task in tasks:

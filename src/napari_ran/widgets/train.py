@@ -125,7 +125,6 @@ class TrainWidget(DockedWidget):
         self.saver.finished.connect(lambda path: self.progress.say(f"Settings written to {path}."))
         for worker in (self.starter, self.saver):
             worker.failed.connect(self._on_failed)
-        self._workers: list[Worker] = list(self.findChildren(Worker))
         self.destroyed.connect(self.leash.let_go)
         for part in (self.generated, self.page.replay, self.page.compare_button, self.page.runs):
             part.failed.connect(self._complain)
@@ -323,14 +322,11 @@ class TrainWidget(DockedWidget):
 
     def shut(self) -> None:
         """Stop listening; the training stops or goes on, as chosen."""
-        if not self._open:
-            return
-        self._timer.stop()
-        self.leash.let_go()
-        self.page.replay.shut()
-        for worker in self._workers:
-            worker.drop()
-        self._follow_viewer(False)
+        if self._open:
+            self._timer.stop()
+            self.leash.let_go()
+            self.page.replay.shut()
+            super().shut()
 
     def _follow_viewer(self, follow: bool) -> None:
         super()._follow_viewer(follow)
