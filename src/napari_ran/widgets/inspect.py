@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._layout import scrolled
+from napari_ran.widgets._layout import page_tabs
 from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Worker
@@ -31,14 +30,7 @@ from napari_ran.widgets.inspection.theory import TheoryPage
 from napari_ran.widgets.inspection.views import Choice, Picture
 
 WELCOME = "Register a pair with the Register widget, or choose a saved result."
-PAGES = {
-    "levels": "Step through the levels and choose what is shown of each",
-    "probe": "How the displacement of the voxel under the mouse came about",
-    "ablation": "Switch parts of the network off and see what changes",
-    "separability": "How often neighbouring points are moved differently, and across which boundary",
-    "design": "What the layout of the levels can and cannot reach",
-}
-"""What each page is for."""
+
 REST_MS = 120
 """Thumbnails and figures wait until the slider has rested for so long."""
 
@@ -89,16 +81,15 @@ class InspectWidget(DockedWidget):
     def _build(self) -> None:
         self.header = Header(WELCOME, self.export.button)
         self.title, self.note = self.header.title, self.header.note
-        self.tabs = QTabWidget()
-        for title, page in (
-            ("Levels", self.levels),
-            ("Probe", self.probe),
-            ("Ablation", self.ablation),
-            ("Separability", self.separability),
-            ("Design", self.theory),
-        ):
-            self.tabs.addTab(scrolled(page), title)
-        explain_tabs(self.tabs, "Pages of Inspect", **PAGES)
+        across = "How often neighbouring points are moved differently, and across which boundary"
+        pages = (
+            ("Levels", self.levels, "Step through the levels and choose what is shown of each"),
+            ("Probe", self.probe, "How the displacement of the voxel under the mouse came about"),
+            ("Ablation", self.ablation, "Switch parts of the network off and see what changes"),
+            ("Separability", self.separability, across),
+            ("Design", self.theory, "What the layout of the levels can and cannot reach"),
+        )
+        self.tabs = page_tabs("Pages of Inspect", pages)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.header)

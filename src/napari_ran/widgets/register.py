@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QTabWidget
+from qtpy.QtWidgets import QFileDialog
 
 import napari_ran as ran
-from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
-from napari_ran.widgets._layout import scrolled
+from napari_ran.widgets._layout import page_tabs
 from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._shortcuts import bind, bind_pages
@@ -64,10 +63,8 @@ class RegisterWidget(DockedWidget):
     # ---------------------------------------------------------------- layout
 
     def _build(self) -> None:
-        self.tabs = QTabWidget()
-        self.tabs.addTab(scrolled(self.setup), "Set up")
-        self.tabs.addTab(scrolled(self.outcome), "Result")
-        explain_tabs(self.tabs, "Pages of Register", set_up=SETUP_TIP, result=RESULT_TIP)
+        pages = (("Set up", self.setup, SETUP_TIP), ("Result", self.outcome, RESULT_TIP))
+        self.tabs = page_tabs("Pages of Register", pages)
         self.progress = ProgressPanel()
         tip = "Register the moving image to the fixed image with these settings"
         self.register_button = button("Register", tip, self.register)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QProgressBar
 
 import napari_ran as ran
 from napari_ran.config import TrainConfig
@@ -15,10 +15,9 @@ from napari_ran.train import TrainFailed, TrainFinished
 from napari_ran.train.checkpoint import has_checkpoint
 from napari_ran.train.process import TrainingProcess
 from napari_ran.train.wire import CONFIG
-from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
-from napari_ran.widgets._layout import scrolled
+from napari_ran.widgets._layout import page_tabs
 from napari_ran.widgets._models import models
 from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
@@ -79,16 +78,12 @@ class TrainWidget(DockedWidget):
     # ---------------------------------------------------------------- layout
 
     def _build(self) -> None:
-        self.tabs = QTabWidget()
-        for page, title in ((self.setup, "Set up"), (self.page, "Progress"), (self.models, "Models")):
-            self.tabs.addTab(scrolled(page), title)
-        explain_tabs(
-            self.tabs,
-            "Pages of Train",
-            set_up="What to learn from, how, and for how long",
-            progress="How the training goes, and those that went before",
-            models="Your models and the bundled ones, with their cards",
+        pages = (
+            ("Set up", self.setup, "What to learn from, how, and for how long"),
+            ("Progress", self.page, "How the training goes, and those that went before"),
+            ("Models", self.models, "Your models and the bundled ones, with their cards"),
         )
+        self.tabs = page_tabs("Pages of Train", pages)
         self.progress = ProgressPanel()
         self.bar: QProgressBar = self.progress.bar
         self.bar.setAccessibleName("Share of the budget that is used up")
@@ -97,16 +92,8 @@ class TrainWidget(DockedWidget):
         self.pause_button = button("Pause", "Let the training wait after its step, or go on", self.pause)
         self.stop_button = button("Stop", "End the training; the best weights so far become a model", self.stop)
         self.resume_button = button("Resume", "Let the training of this page go on from where it ended", self.resume)
-        row = QHBoxLayout()
-        row.addWidget(self.start_button, 2)
-        for part in (self.pause_button, self.stop_button, self.resume_button):
-            row.addWidget(part, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self.tabs, 1)
-        layout.addWidget(self.message)
-        layout.addWidget(self.progress)
-        layout.addLayout(row)
+        buttons = (self.start_button, self.pause_button, self.stop_button, self.resume_button)
+        self._lay_out(self.tabs, self.progress, *buttons)
         self.setMinimumWidth(340)
         bind(self, run=self.start_button, stop=self.stop_button)
         bind_pages(self, self.tabs)
