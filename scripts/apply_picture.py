@@ -5,11 +5,8 @@ On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python 
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-from photography import open_viewer, save_window, wait
+from photography import open_viewer, picture_arguments, save_window, wait
 
 import napari_ran as ran
 from napari_ran.io.layers import to_layer_data
@@ -18,11 +15,7 @@ from napari_ran.widgets.inspection.recent import recent_of
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path", type=Path, nargs="?", default=Path("docs/images/apply.png"))
-    parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
-    parser.add_argument("--theme", default="dark")
-    chosen = parser.parse_args()
+    chosen = picture_arguments(__doc__, "docs/images/apply.png")
     viewer = open_viewer(chosen.size, chosen.theme)
     pair = ran.phantom_2d()
     for value, name in ((pair.fixed, "fixed"), (pair.moving, "moving"), (pair.moving_labels, "moving organs")):

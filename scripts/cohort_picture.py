@@ -5,11 +5,10 @@ On a machine without a screen: ``xvfb-run -a -s '-screen 0 1600x1000x24' python 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
-from photography import open_viewer, save_window, wait
+from photography import open_viewer, picture_arguments, save_window, wait
 
 import napari_ran as ran
 from napari_ran.cases import Case
@@ -37,11 +36,7 @@ def make(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path", type=Path, nargs="?", default=Path("docs/images/cohort.png"))
-    parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
-    parser.add_argument("--theme", default="dark")
-    chosen = parser.parse_args()
+    chosen = picture_arguments(__doc__, "docs/images/cohort.png")
     viewer = open_viewer(chosen.size, chosen.theme)
     widget = CohortWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Cohort (RAN)", area="right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,15 @@ os.environ.setdefault("NAPARI_RAN_MEMORY", "")  # pictures show the defaults, wh
 
 COLOURS = 192
 """Colours of a saved window: of more, nobody sees any."""
+
+
+def picture_arguments(about: str, path: str) -> argparse.Namespace:
+    """Read from the command line where a picture goes, else to `path`, and the size and theme of its viewer."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("path", type=Path, nargs="?", default=Path(path))
+    parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
+    parser.add_argument("--theme", default="dark")
+    return parser.parse_args()
 
 
 def open_viewer(size: tuple[int, int], theme: str = "dark") -> napari.Viewer:

@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = SOURCE / "napari_ran"
 LAYERS = [  # a module imports from earlier lines only, or from its own sub-package
-    ["errors", "events", "types", "steps", "deprecation", "documentation", "_version"],
+    ["errors", "events", "types", "steps", "deprecation", "documentation", "cache", "_version"],
     ["parsing", "writing", "downloads"],
     ["owners"],
     ["config", "functional"],

@@ -22,7 +22,7 @@ from napari_ran.errors import InputError
 from napari_ran.io.volumes import as_type
 from napari_ran.io.zarr_images import Box, holds_zarr
 from napari_ran.io.zarr_writing import Layout, ZarrWriter, along_the_world, blocks_of
-from napari_ran.transform import as_double, check_dimension, compose_to, pull, slabs_of, warp_image, warp_labels
+from napari_ran.transform import as_double, check_dimension, compose_to, pull, voxel_slabs, warp_image, warp_labels
 from napari_ran.writing import replacing
 
 BOX_VOXELS = 1 << 23
@@ -172,7 +172,7 @@ def _box_of(source: Grid, field: DisplacementField, margin: int) -> Box | None:
     """Return the box of the source that the points of a field lie in, or None when all lie outside."""
     matrix = as_double(field.grid.voxel_map_to(source))
     low, high = np.full(source.ndim, np.inf), np.full(source.ndim, -np.inf)
-    for rows, voxels in slabs_of(field.grid):
+    for rows, voxels in voxel_slabs(field.grid):
         reached = F.mapped(matrix, voxels + field.tensor[:, rows]).flatten(1)
         low, high = np.minimum(low, reached.amin(1).numpy()), np.maximum(high, reached.amax(1).numpy())
     size = np.array(source.shape)

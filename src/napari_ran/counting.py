@@ -15,7 +15,7 @@ from napari_ran.footprint import Ledger, recorded, resident
 from napari_ran.instance import optimise_network
 from napari_ran.memory import has_glibc
 from napari_ran.models import Network, create_model
-from napari_ran.models.blocks import SLAB, slabs_of
+from napari_ran.models.blocks import slab_count, slabs_of
 from napari_ran.precision import autocast_to
 from napari_ran.steps import last
 
@@ -49,7 +49,7 @@ def pass_bytes(
         What it computes in.
     """
     padded = _padded(shape, model.multiple)
-    slabs = min(_MOST_SLABS, round(padded / SLAB)) if padded >= SLAB else 0
+    slabs = min(_MOST_SLABS, slab_count(padded))
     voxels, ledger = _record_of(_Structure(model), keep_levels, precision, both, slabs)
     return _scaled(ledger, padded / voxels, device)
 
@@ -87,7 +87,8 @@ def _record_of(structure: _Structure, keep_levels: bool, precision: str, both: b
     voxels = _padded(images[0].shape[2:], model.multiple)
 
     def compute() -> object:
-        with torch.no_grad(), autocast_to(precision, torch.device("cpu")), slabs_of(voxels // slabs if slabs else SLAB):
+        slab = voxels // slabs if slabs else voxels + 1
+        with torch.no_grad(), autocast_to(precision, torch.device("cpu")), slabs_of(slab):
             return model(*images, keep_levels=keep_levels, both=both)
 
     return voxels, recorded(compute)

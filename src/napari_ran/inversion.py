@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image
 from napari_ran.errors import InputError
-from napari_ran.transform import as_double, check_dimension, slabs_of
+from napari_ran.transform import as_double, check_dimension, voxel_slabs
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def invert_field(
     into, back = as_double(grid.voxel_map_to(field.grid)), as_double(field.grid.voxel_map_to(grid))
     way = _Way(field)
     found, residual = torch.empty((grid.ndim, *grid.shape)), torch.empty((1, *grid.shape))
-    for rows, voxels in slabs_of(grid):
+    for rows, voxels in voxel_slabs(grid):
         guess = None if start is None else start.map_points(grid.to_world(voxels.flatten(1).T.numpy()))
         x, away = way.back(F.mapped(into, voxels), guess, tolerance, iterations)
         found[:, rows] = (F.mapped(back, x) - voxels).float()

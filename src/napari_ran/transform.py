@@ -167,7 +167,7 @@ def _compose(
     back = as_double(working.grid.voxel_map_to(grid, after))
     source = working.tensor.cpu()[None]
     result = torch.empty((grid.ndim, *grid.shape))
-    for rows, voxels in slabs_of(grid):
+    for rows, voxels in voxel_slabs(grid):
         inside = F.mapped(into, voxels)
         displacement = F.sample(source, inside.float()[None], padding="border")[0]
         result[:, rows] = (F.mapped(back, inside + displacement) - voxels).float()
@@ -190,7 +190,7 @@ def pull(
     matrix = as_double(target.voxel_map_to(source, world))
     values = values.cpu()
     result = torch.empty((values.shape[0], *target.shape), dtype=values.dtype)
-    for rows, voxels in slabs_of(target):
+    for rows, voxels in voxel_slabs(target):
         moved = voxels if displacement is None else voxels + displacement[:, rows].cpu()
         coordinates = F.mapped(matrix, moved)
         result[:, rows] = _read(values, coordinates, interpolation, outside)
@@ -247,7 +247,7 @@ def _size_ratio(source: Grid, target: Grid, world: ArrayLike | None) -> NDArray[
     return np.asarray(np.sqrt((linear**2).sum(axis=1)))
 
 
-def slabs_of(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
+def voxel_slabs(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices along the first axis and the voxel coordinates (D, *T) in them, float64."""
     for rows in F.slabs(grid.shape, SLAB_VOXELS):
         yield rows, F.voxel_grid(grid.shape, torch.zeros(1, dtype=torch.float64), rows)[0]

@@ -15,10 +15,10 @@ import torch
 
 import napari_ran as ran
 from napari_ran import functional
+from napari_ran.cache import Cache
 from napari_ran.config import PRESETS, RANConfig
 from napari_ran.errors import InputError
 from napari_ran.introspect import QUANTITIES, Inspection, NetworkTrace, total_of_increments
-from napari_ran.introspect.cache import Cache
 from napari_ran.models import ModelOutput
 
 SHAPES = {2: (30, 21), 3: (14, 16, 11)}

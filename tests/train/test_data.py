@@ -115,7 +115,7 @@ def test_what_does_not_fit_into_memory_is_read_again(tmp_path: Path) -> None:
         for moving in range(6):
             if fixed != moving:
                 first[fixed, moving] = preparation.pair(fixed, moving)
-                assert preparation.held <= 2**20
+                assert preparation.kept.bytes <= 2**20
     again = preparation.pair(0, 5)
     assert torch.equal(again.fixed, first[0, 5].fixed)
     assert torch.equal(again.moving, first[0, 5].moving)

@@ -13,6 +13,7 @@ import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.io.layers import napari_affine, to_layer_data
 from napari_ran.widgets._layers import own_result
+from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.layers import PICTURES
 from napari_ran.widgets.inspection.space import PREFIX
 
@@ -273,7 +274,7 @@ def test_closing_the_dock_leaves_nothing_behind(
     viewer.window.remove_dock_widget(widget)
     assert shown(viewer) == []
     viewer.dims.set_point(0, 3)
-    assert all(worker.task is None for worker in widget.all_workers())
+    assert all(worker.task is None for worker in widget.findChildren(Worker))
 
 
 def test_the_directions_show_their_own_image(

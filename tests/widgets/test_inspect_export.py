@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import napari_ran as ran
+from napari_ran.widgets._worker import Worker
 
 Make = Callable[..., Any]
 
@@ -146,7 +147,7 @@ def test_work_that_the_closing_dock_stops_can_be_begun_again(measured: Any, qtbo
     buttons = (measured.ablation.study_button, measured.levels.filmstrip, measured.export.button)
     assert not any(button.isEnabled() for button in buttons)
     viewer.window.remove_dock_widget(measured)
-    assert all(worker.task is None for worker in measured.all_workers())
+    assert all(worker.task is None for worker in measured.findChildren(Worker))
     viewer.window.add_dock_widget(measured, name="Inspect (RAN) again", area="right")
     assert all(button.isEnabled() for button in buttons)
     assert measured.ablation.progress.isHidden()

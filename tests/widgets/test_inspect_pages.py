@@ -21,6 +21,7 @@ from napari_ran.io.checkpoints import ModelCard, save_weights
 from napari_ran.io.layers import napari_affine, to_layer_data
 from napari_ran.models import create_system
 from napari_ran.models.ablation import Ablation
+from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.inspection.foreign import FieldDialog, field_from_layer
 from napari_ran.widgets.registering.work import Finished
@@ -387,7 +388,7 @@ def test_closing_the_viewer_in_mid_run_hurts_nobody(inspect_in: Make, results: R
     widget.ablation.start_study()
     widget.ablation.switch(Ablation(levels=frozenset({3})))
     widget.levels.choose(quantity="field", style="contours", stage=1)
-    tasks = [worker.current.task for worker in widget.all_workers() if worker.task is not None]
+    tasks = [worker.current.task for worker in widget.findChildren(Worker) if worker.task is not None]
     assert len(tasks) > 1
     viewer.close()
     for task in tasks:

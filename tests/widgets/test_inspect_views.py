@@ -16,7 +16,7 @@ from napari_ran.introspect.lookup import Lookup, Where, everywhere
 from napari_ran.io.layers import deformed_grid_layer
 from napari_ran.widgets._round import round_above
 from napari_ran.widgets.inspection.limits import PERCENTILE, Limits, Shares, lengths_mm, sampled
-from napari_ran.widgets.inspection.session import Session, Shelf
+from napari_ran.widgets.inspection.session import Session
 from napari_ran.widgets.inspection.values import Resampled, Vectors
 from napari_ran.widgets.inspection.views import LINES, STYLES_OF_KIND, Choice, make_picture, thumbnail
 from napari_ran.widgets.inspection.volume import Volume
@@ -255,16 +255,15 @@ def test_what_needs_no_limits_makes_nothing_ready_that_does(inspection: Inspecti
     assert not session.ready(Choice("masks", 1, style="blend"))
 
 
-def test_the_shelf_keeps_what_was_seen_last(inspection: Inspection) -> None:
+def test_the_whole_views_seen_last_are_kept(inspection: Inspection) -> None:
     session = Session(inspection)
     choices = [Choice("field", stage, style="contours") for stage in (1, 2, 3)]
-    pictures = [session.picture(choice, whole=True) for choice in choices]
-    shelf = Shelf(room=2 * pictures[0].kept)
-    for found in pictures[:2]:
-        shelf.put(found)
-    assert shelf.get(choices[0]) is pictures[0]
-    shelf.put(pictures[2])
-    assert [shelf.get(choice) for choice in choices] == [pictures[0], None, pictures[2]]
+    first = session.picture(choices[0], whole=True)
+    session.shelf.budget = 2 * first.kept
+    session.picture(choices[1], whole=True)
+    assert session.picture(choices[0], whole=True) is first
+    session.picture(choices[2], whole=True)
+    assert [session.ready(choice, whole=True) for choice in choices] == [True, False, True]
 
 
 def test_no_step_makes_a_whole_volume_for_a_slice(inspect_in: Callable[..., Any], results: Results) -> None:

@@ -391,7 +391,10 @@ def test_settings_round_trip_through_a_file(bare: Made, tmp_path: Path) -> None:
     wanted = widget.form.get()
     assert ran.RegistrationConfig.from_yaml(tmp_path / "settings.yaml") == wanted
     widget.form.set(ran.RegistrationConfig())
-    widget.load_settings(tmp_path / "settings.yaml")
+    widget.message.show()
+    widget.setup.files.load(tmp_path / "settings.yaml")
+    assert widget.message.isHidden()
+    assert widget.progress.status.text() == f"Settings loaded from {tmp_path / 'settings.yaml'}."
     assert widget.form.get() == wanted
     assert wanted.spacing == 1.25
 
@@ -400,7 +403,7 @@ def test_a_bad_settings_file_is_refused_and_the_form_stays(bare: Made, tmp_path:
     _, widget = bare
     before = widget.form.get()
     (tmp_path / "bad.yaml").write_text("spacin: 2\n")
-    widget.load_settings(tmp_path / "bad.yaml")
+    widget.setup.files.load(tmp_path / "bad.yaml")
     assert "Did you mean" in widget.message.text.text()
     assert widget.form.get() == before
 

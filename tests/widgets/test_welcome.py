@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QDockWidget
 
 from napari_ran.widgets import _settings
 from napari_ran.widgets._remembered import keep, recall
+from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspect import InspectWidget
 from napari_ran.widgets.inspection.recent import recent_of
 from napari_ran.widgets.register import RegisterWidget
@@ -39,10 +40,7 @@ def tour(make_napari_viewer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     tasks = []
     for viewer in viewers:
         for widget in list(viewer.window.dock_widgets.values()):
-            workers = getattr(widget, "all_workers", lambda: [])()
-            tasks += [worker.current.task for worker in workers]
-            if isinstance(widget, RegisterWidget):
-                tasks.append(widget.worker.current.task)
+            tasks += [worker.current.task for worker in widget.findChildren(Worker)]
             if hasattr(widget, "shut"):
                 widget.shut()
     for task in tasks:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from napari_ran import functional as F
+from napari_ran.cache import Cache
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.introspect import storage
-from napari_ran.introspect.cache import Cache
 from napari_ran.introspect.metrics import stage_metrics
 from napari_ran.introspect.quantities import (
     DIRECTIONS,

@@ -59,9 +59,14 @@ def slabs_of(voxels: int) -> Iterator[None]:
         _slab.reset(token)
 
 
+def slab_count(voxels: int) -> int:
+    """Return in how many slabs a grid of so many voxels is computed, 0 where it is too small for parts."""
+    return round(voxels / _slab.get()) if voxels >= _slab.get() else 0
+
+
 def is_large(x: Tensor) -> bool:
     """Whether a grid (B, C, *S) has enough voxels for its parts to be computed one after another, which needs less."""
-    return not torch.is_grad_enabled() and x[0, 0].numel() >= _slab.get()
+    return not torch.is_grad_enabled() and slab_count(x[0, 0].numel()) > 0
 
 
 def in_slabs(function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int) -> Tensor:
@@ -83,7 +88,7 @@ def in_slabs(function: Callable[..., Tensor], tensors: Sequence[Tensor | None], 
     """
     axis = -ndim
     shape = next(tensor.shape[axis:] for tensor in tensors if tensor is not None)
-    count = min(round(shape.numel() / _slab.get()), shape[0] // (4 * reach))
+    count = min(slab_count(shape.numel()), shape[0] // (4 * reach))
     if torch.is_grad_enabled() or count < 2:
         return function(*tensors)
     made, ends = [], [shape[0] * number // count for number in range(count + 1)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_ran.cache import Cache
 from napari_ran.config.training import DataSettings
 from napari_ran.data import Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
@@ -62,9 +62,7 @@ class Preparation:
     def __init__(self, cohort: Cohort, settings: DataSettings, ndim: int) -> None:
         self.cohort, self.settings, self.ndim = cohort, settings, ndim
         self.notes: list[str] = []
-        self.held = 0
-        self._kept: OrderedDict[tuple[object, ...], Prepared] = OrderedDict()
-        self._open: OrderedDict[int, _Original] = OrderedDict()
+        self.kept, self._open = Cache(settings.cache * 2**20), Cache(_OPEN)
         self._grids: dict[int, Grid] = {}
         self._affine: dict[tuple[int, int], Matrix] = {}
         self._labels: tuple[str, frozenset[int]] | None = None
@@ -107,15 +105,7 @@ class Preparation:
 
     def _prepared(self, number: int, grid: Grid, matrix: Matrix | None = None) -> Prepared:
         key = (number, grid.shape, grid.affine.tobytes(), None if matrix is None else matrix.tobytes())
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        found = self._prepare(number, grid, matrix)
-        self._kept[key] = found
-        self.held += found.bytes
-        while self.held > self.settings.cache * 2**20 and self._kept:
-            self.held -= self._kept.popitem(last=False)[1].bytes
-        return found
+        return self.kept.get(key, lambda: self._prepare(number, grid, matrix), lambda found: found.bytes)
 
     def _prepare(self, number: int, grid: Grid, matrix: Matrix | None) -> Prepared:
         original = self._original(number)
@@ -155,9 +145,9 @@ class Preparation:
         return self._affine[fixed, moving]
 
     def _original(self, number: int) -> _Original:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
+        return self._open.get(number, lambda: self._opened(number), lambda _: 1)
+
+    def _opened(self, number: int) -> _Original:
         found = _read(self.cohort.subjects[number])
         ndim, channels = found.image.grid.ndim, found.image.tensor.shape[0]
         if ndim != self.ndim or channels != 1:
@@ -165,9 +155,6 @@ class Preparation:
             raise InputError(
                 f"data: {self.cohort.subjects[number].name}", problem, "Set model.ndim, or leave this image out"
             )
-        self._open[number] = found
-        if len(self._open) > _OPEN:
-            self._open.popitem(last=False)
         return found
 
     def _compare_labels(self, name: str, labels: Labels) -> None:

@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QScrollBar,
     QTabBar,
-    QTabWidget,
     QWidget,
 )
 
@@ -69,23 +68,6 @@ def tips_of(control: QWidget) -> list[str]:
     if isinstance(control, QTabBar):
         return [plain(control.tabToolTip(index)) for index in range(control.count())]
     return [plain(control.toolTip())]
-
-
-def explain_tabs(tabs: QTabWidget, name: str, **tips: str) -> None:
-    """Name a row of tabs, and say what each page is for.
-
-    Parameters
-    ----------
-    tabs : QTabWidget
-        With its pages.
-    name : str
-        What the row is called by screen readers.
-    **tips : str
-        By the page's title, in small letters, with underscores for spaces.
-    """
-    tabs.tabBar().setAccessibleName(name)
-    for index in range(tabs.count()):
-        tabs.setTabToolTip(index, f"<p>{tips[tabs.tabText(index).lower().replace(' ', '_')]}</p>")
 
 
 def explain_buttons(buttons: QDialogButtonBox, accept: str) -> None:

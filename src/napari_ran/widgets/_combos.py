@@ -6,12 +6,13 @@ from typing import Any
 
 from napari.layers import Image, Labels, Layer, Points
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel
+from qtpy.QtWidgets import QComboBox, QFormLayout
 from superqt.utils import signals_blocked
 
 import napari_ran as ran
 from napari_ran.widgets._forms import combo
 from napari_ran.widgets._layers import Look, Source, own_result
+from napari_ran.widgets._layout import add_captioned
 from napari_ran.widgets._series import axes_of_space
 
 NONE = "none"
@@ -95,10 +96,7 @@ class LayerChoices(QObject):
     def add_to(self, layout: QFormLayout, *roles: str) -> None:
         """Put the boxes of some roles into a form layout, with their captions."""
         for role in roles:
-            caption = QLabel(self.title(role))
-            caption.setBuddy(self.boxes[role])
-            caption.setToolTip(self.boxes[role].toolTip())
-            layout.addRow(caption, self.boxes[role])
+            add_captioned(layout, self.title(role), self.boxes[role])
 
     def sources(self) -> tuple[dict[str, Source], Look]:
         """Return what is chosen, ready to be converted, and how it looks; of a time series, what the viewer shows.

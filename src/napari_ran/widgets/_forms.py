@@ -29,6 +29,7 @@ from superqt.utils import signals_blocked
 from napari_ran.config import FrozenConfig
 from napari_ran.errors import InputError
 from napari_ran.widgets._fields import FINEST, Setting, settings_of
+from napari_ran.widgets._layout import add_captioned
 
 AUTOMATIC = "auto"
 """What an optional number shows when it is left to the program."""
@@ -100,11 +101,7 @@ class ConfigForm(QObject):
     def add_to(self, layout: QFormLayout, *paths: str) -> None:
         """Put the editors of some settings into a form layout, with their labels."""
         for path in paths:
-            editor = self.editors[path]
-            caption = self._captions[path] = QLabel(self.label(path))
-            caption.setToolTip(editor.toolTip())
-            caption.setBuddy(editor)
-            layout.addRow(caption, editor)
+            self._captions[path] = add_captioned(layout, self.label(path), self.editors[path])
 
     def rest(self, *used: str) -> list[str]:
         """Return the settings that are not among `used`, in the config's order."""

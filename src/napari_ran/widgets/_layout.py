@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QIcon
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QScrollArea,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 
@@ -33,25 +45,54 @@ class Section(QCollapsible):
         self.setText(f"{'▾' if expanded else '▸'}  {self._title}")
 
 
-def page_column(page: QWidget, *parts: QWidget) -> QVBoxLayout:
-    """Put parts below each other on a page that scrolls; what is left of the height stays empty below them."""
+def page_column(page: QWidget, *parts: QWidget | QLayout, spacing: int = -1) -> None:
+    """Put parts below each other on a page that scrolls; what is left of the height stays empty below them.
+
+    The space between them is in pixels, the style's own where it is negative.
+    """
     column = QVBoxLayout(page)
     column.setContentsMargins(4, 6, 8, 6)
-    column.setSpacing(8)
+    column.setSpacing(spacing)
     for part in parts:
-        column.addWidget(part)
+        (column.addLayout if isinstance(part, QLayout) else column.addWidget)(part)
     column.addStretch(1)
-    return column
 
 
-def form_layout(owner: QWidget) -> QFormLayout:
-    """Return a new form layout for a widget, as all our forms have."""
+def add_captioned(form: QFormLayout, title: str, editor: QWidget, row: QWidget | None = None) -> QLabel:
+    """Add an editor, or the row that it stands in, to a form, with a caption that explains it as the editor does."""
+    caption = QLabel(title)
+    caption.setBuddy(editor)
+    caption.setToolTip(editor.toolTip())
+    form.addRow(caption, editor if row is None else row)
+    return caption
+
+
+def form_layout(owner: QWidget | None = None) -> QFormLayout:
+    """Return a new form layout, as all our forms have: a widget's, or one to put into another layout."""
     form = QFormLayout(owner)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
-    form.setContentsMargins(6, 6, 6, 6)
+    if owner is not None:
+        form.setContentsMargins(6, 6, 6, 6)
     form.setVerticalSpacing(4)
     return form
+
+
+def page_tabs(name: str, pages: Iterable[tuple[str, QWidget, str]]) -> QTabWidget:
+    """Return pages that scroll, behind a row of tabs.
+
+    Parameters
+    ----------
+    name : str
+        What the row is called by screen readers.
+    pages : iterable
+        Of each page its title, itself, and what it is for.
+    """
+    tabs = QTabWidget()
+    tabs.tabBar().setAccessibleName(name)
+    for title, page, tip in pages:
+        tabs.setTabToolTip(tabs.addTab(scrolled(page), title), f"<p>{tip}</p>")
+    return tabs
 
 
 def scrolled(page: QWidget) -> QScrollArea:
@@ -67,8 +108,13 @@ def scrolled(page: QWidget) -> QScrollArea:
 def row_of_widgets(*parts: QWidget) -> QWidget:
     """Return some widgets in a row; labels and check boxes keep their size."""
     row = QWidget()
+    fill_row(row, *parts)
+    return row
+
+
+def fill_row(row: QWidget, *parts: QWidget) -> None:
+    """Put widgets beside each other into another one; labels and check boxes keep their size."""
     layout = QHBoxLayout(row)
     layout.setContentsMargins(0, 0, 0, 0)
     for part in parts:
         layout.addWidget(part, 0 if isinstance(part, QLabel | QCheckBox) else 1)
-    return row

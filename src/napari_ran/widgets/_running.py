@@ -46,7 +46,7 @@ class RunningWidget(DockedWidget):
     def _build(self, *parts: QWidget, verb: str, run: str, cancel: str) -> None:
         """Lay out a page of parts above the message, the progress and the buttons, whose tool tips are given."""
         page = QWidget()
-        page_column(page, *parts)
+        page_column(page, *parts, spacing=8)
         self.run_button, self.cancel_button = button(verb, run, self.run), button("Cancel", cancel, self.cancel)
         self._lay_out(scrolled(page), self.progress, self.run_button, self.cancel_button)
         bind(self, run=self.run_button, stop=self.cancel_button)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from napari.layers import Labels, Layer
-from qtpy.QtWidgets import QGroupBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGroupBox, QVBoxLayout, QWidget
 
 from napari_ran.carrying import CarryStep
 from napari_ran.io.layers import LayerData
 from napari_ran.widgets._forms import combo
-from napari_ran.widgets._layout import form_layout
+from napari_ran.widgets._layout import add_captioned, form_layout
 from napari_ran.widgets._progress import counted
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._running import RunningWidget
@@ -76,11 +76,8 @@ class ApplyWidget(RunningWidget):
             "jagged borders but needs longer.",
             [("nearest", "nearest"), ("gaussian", "smooth (Gaussian)")],
         )
-        for title, box in (("Direction", self.direction), ("Labels", self.labels)):
-            label = QLabel(title)
-            label.setBuddy(box)
-            label.setToolTip(box.toolTip())
-            form.addRow(label, box)
+        add_captioned(form, "Direction", self.direction)
+        add_captioned(form, "Labels", self.labels)
         self.choices.add_to(form, "grid")
         return group
 

@@ -64,6 +64,7 @@ class CohortWidget(DockedWidget):
         self.rows: list[dict[str, str]] = []
         self.opener = Worker(self)
         self._build()
+        self._connect()
         self._show_rows()
         self._follow_viewer(True)
 
@@ -71,14 +72,7 @@ class CohortWidget(DockedWidget):
         self.open_button = button("Open…", "The folder that napari-ran batch wrote its results to", self._ask)
         self.title = QLabel("Open the folder that 'napari-ran batch' wrote.")
         self.title.setWordWrap(True)
-        self.table = QTableWidget()
-        self.table.setAccessibleName("Pairs")
-        self.table.setToolTip("<p>The pairs of the cohort; choose one to see it, click a head to sort</p>")
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.verticalHeader().hide()
-        self.table.setSortingEnabled(True)
+        self.table = _pairs_table()
         above, below = ("The pair above in the table, as it is sorted", "The pair below in the table, as it is sorted")
         self.back_button = button("◀ Previous", above, lambda: self.step(-1))
         self.next_button = button("Next ▶", below, lambda: self.step(1))
@@ -98,6 +92,8 @@ class CohortWidget(DockedWidget):
         layout.addLayout(bottom)
         self.setMinimumWidth(360)
         bind(self, back=self.back_button, forward=self.next_button)
+
+    def _connect(self) -> None:
         self.table.itemSelectionChanged.connect(self._show_pair)
         self.opener.finished.connect(self._on_opened)
         self.opener.failed.connect(self._on_failed)
@@ -210,6 +206,19 @@ def _layer(name: str, layer: LayerData, look: Look, **style: Any) -> tuple[str, 
     """Return a layer with its mark, which is its name too."""
     mark = f"{PREFIX}{name}"
     return mark, placed(styled(layer, name=mark, **style), mark, look)
+
+
+def _pairs_table() -> QTableWidget:
+    """Return an empty table, of which one row can be chosen."""
+    table = QTableWidget()
+    table.setAccessibleName("Pairs")
+    table.setToolTip("<p>The pairs of the cohort; choose one to see it, click a head to sort</p>")
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.verticalHeader().hide()
+    table.setSortingEnabled(True)
+    return table
 
 
 def _cell(key: str, text: str) -> QTableWidgetItem:

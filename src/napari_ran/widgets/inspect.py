@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout
 
 import napari_ran as ran
 from napari_ran.introspect.inspection import Inspection
-from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
-from napari_ran.widgets._layout import scrolled
+from napari_ran.widgets._layout import page_tabs
 from napari_ran.widgets._shortcuts import bind, bind_pages
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Worker
@@ -31,14 +30,7 @@ from napari_ran.widgets.inspection.theory import TheoryPage
 from napari_ran.widgets.inspection.views import Choice, Picture
 
 WELCOME = "Register a pair with the Register widget, or choose a saved result."
-PAGES = {
-    "levels": "Step through the levels and choose what is shown of each",
-    "probe": "How the displacement of the voxel under the mouse came about",
-    "ablation": "Switch parts of the network off and see what changes",
-    "separability": "How often neighbouring points are moved differently, and across which boundary",
-    "design": "What the layout of the levels can and cannot reach",
-}
-"""What each page is for."""
+
 REST_MS = 120
 """Thumbnails and figures wait until the slider has rested for so long."""
 
@@ -89,16 +81,15 @@ class InspectWidget(DockedWidget):
     def _build(self) -> None:
         self.header = Header(WELCOME, self.export.button)
         self.title, self.note = self.header.title, self.header.note
-        self.tabs = QTabWidget()
-        for title, page in (
-            ("Levels", self.levels),
-            ("Probe", self.probe),
-            ("Ablation", self.ablation),
-            ("Separability", self.separability),
-            ("Design", self.theory),
-        ):
-            self.tabs.addTab(scrolled(page), title)
-        explain_tabs(self.tabs, "Pages of Inspect", **PAGES)
+        across = "How often neighbouring points are moved differently, and across which boundary"
+        pages = (
+            ("Levels", self.levels, "Step through the levels and choose what is shown of each"),
+            ("Probe", self.probe, "How the displacement of the voxel under the mouse came about"),
+            ("Ablation", self.ablation, "Switch parts of the network off and see what changes"),
+            ("Separability", self.separability, across),
+            ("Design", self.theory, "What the layout of the levels can and cannot reach"),
+        )
+        self.tabs = page_tabs("Pages of Inspect", pages)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.header)
@@ -127,11 +118,6 @@ class InspectWidget(DockedWidget):
             part.failed.connect(self.complain)
         for worker in (self.stepper, self.painter, self.measurer):
             worker.failed.connect(self.complain)
-        self._workers: list[Worker] = list(self.findChildren(Worker))
-
-    def all_workers(self) -> list[Worker]:
-        """Return everything that may be at work in the background, on every page."""
-        return self._workers
 
     # ---------------------------------------------------------------- what is inspected
 
@@ -227,35 +213,33 @@ class InspectWidget(DockedWidget):
         self.probe.show_choice(choice.stage, choice.direction)
         self.separability.show_direction(choice.direction)
         if allowed is None:
-            self._show_nothing(choice)
+            self._show_nothing(session, choice)
             return
         whole = not self.layers.flat()
         if session.ready(allowed, whole):
-            self._apply(session.picture(allowed))
+            self._apply(session, session.picture(allowed))
         missing = [c for c in (allowed, *session.neighbours(allowed)) if not session.ready(c, whole)]
         if missing:
             self.stepper.start(picture_work(session, missing, whole))
 
-    def _show_nothing(self, choice: Choice) -> None:
+    def _show_nothing(self, session: Session, choice: Choice) -> None:
         """Leave only the ground where the stage has no such quantity; the list's tool tip says why."""
-        assert self.session is not None
         self.layers.hide()
-        self.levels.nothing_to_show(f"{self.session.inspection.why_not(*choice.address)}.")
+        self.levels.nothing_to_show(f"{session.inspection.why_not(*choice.address)}.")
 
     def _on_picture(self, picture: Picture) -> None:
-        if picture.choice == self._wanted and self.layers.picture is not picture:
-            self._apply(picture)
+        if self.session is not None and picture.choice == self._wanted and self.layers.picture is not picture:
+            self._apply(self.session, picture)
 
-    def _apply(self, picture: Picture) -> None:
-        self._show_ground(picture.choice.direction)
+    def _apply(self, session: Session, picture: Picture) -> None:
+        self._show_ground(session, picture.choice.direction)
         self.layers.show(picture)
         self.levels.applied(picture)
 
-    def _show_ground(self, direction: str) -> None:
+    def _show_ground(self, session: Session, direction: str) -> None:
         """Show the image that the field lives on."""
-        assert self.session is not None
         if direction not in self._grounds:
-            image = self.session.inspection.image(direction)
+            image = session.inspection.image(direction)
             self._grounds[direction] = None if image is None else (image.array.T, image)
         if self._grounds[direction] is not None:
             array, image = self._grounds[direction]
@@ -328,10 +312,9 @@ class InspectWidget(DockedWidget):
             return
         self.levels.stop()
         self._drop_work()
-        self.loader.drop()
         for part in (self.ablation, self.separability, self.theory, self.export, self.filmer):
             part.stop()
-        self._follow_viewer(False)
+        super().shut()
         self.layers.remove()
 
     def _drop_work(self) -> None:

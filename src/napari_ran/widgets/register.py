@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QTabWidget
+from qtpy.QtWidgets import QFileDialog
 
 import napari_ran as ran
-from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
-from napari_ran.widgets._layout import scrolled
+from napari_ran.widgets._layout import page_tabs
 from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
 from napari_ran.widgets._shortcuts import bind, bind_pages
@@ -64,10 +63,8 @@ class RegisterWidget(DockedWidget):
     # ---------------------------------------------------------------- layout
 
     def _build(self) -> None:
-        self.tabs = QTabWidget()
-        self.tabs.addTab(scrolled(self.setup), "Set up")
-        self.tabs.addTab(scrolled(self.outcome), "Result")
-        explain_tabs(self.tabs, "Pages of Register", set_up=SETUP_TIP, result=RESULT_TIP)
+        pages = (("Set up", self.setup, SETUP_TIP), ("Result", self.outcome, RESULT_TIP))
+        self.tabs = page_tabs("Pages of Register", pages)
         self.progress = ProgressPanel()
         tip = "Register the moving image to the fixed image with these settings"
         self.register_button = button("Register", tip, self.register)
@@ -82,7 +79,9 @@ class RegisterWidget(DockedWidget):
         self.outcome.export_button.clicked.connect(self._ask_how_to_export)
         self.outcome.inspect_button.clicked.connect(self.inspect)
         self.setup.files.reset_button.clicked.connect(self.memory.reset)
-        self.setup.files.chosen_to_load.connect(self.load_settings)
+        self.setup.files.loaded.connect(self.message.hide)
+        self.setup.files.said.connect(self.progress.say)
+        self.setup.files.failed.connect(self._complain)
         self.setup.files.chosen_to_save.connect(self.save_settings)
         self.choices.changed.connect(self._images_changed)
         self.worker.stepped.connect(self._on_event)
@@ -205,16 +204,6 @@ class RegisterWidget(DockedWidget):
         self.progress.say(words)
         self.saver.start(work)
         self._offer_files()
-
-    def load_settings(self, path: str | Path) -> None:
-        """Show the settings of a YAML file."""
-        try:
-            self.form.set(ran.RegistrationConfig.from_yaml(path))
-        except ran.RanError as error:
-            self._complain(error)
-        else:
-            self.message.hide()
-            self.progress.say(f"Settings loaded from {path}.")
 
     def save_settings(self, path: str | Path) -> None:
         """Write the settings that the form shows to a YAML file."""

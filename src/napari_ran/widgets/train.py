@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QProgressBar
 
 import napari_ran as ran
 from napari_ran.config import TrainConfig
@@ -15,10 +15,9 @@ from napari_ran.train import TrainFailed, TrainFinished
 from napari_ran.train.checkpoint import has_checkpoint
 from napari_ran.train.process import TrainingProcess
 from napari_ran.train.wire import CONFIG
-from napari_ran.widgets._access import explain_tabs
 from napari_ran.widgets._docked import DockedWidget
 from napari_ran.widgets._forms import button
-from napari_ran.widgets._layout import scrolled
+from napari_ran.widgets._layout import page_tabs
 from napari_ran.widgets._models import models
 from napari_ran.widgets._progress import ProgressPanel
 from napari_ran.widgets._remembered import FormMemory
@@ -79,16 +78,12 @@ class TrainWidget(DockedWidget):
     # ---------------------------------------------------------------- layout
 
     def _build(self) -> None:
-        self.tabs = QTabWidget()
-        for page, title in ((self.setup, "Set up"), (self.page, "Progress"), (self.models, "Models")):
-            self.tabs.addTab(scrolled(page), title)
-        explain_tabs(
-            self.tabs,
-            "Pages of Train",
-            set_up="What to learn from, how, and for how long",
-            progress="How the training goes, and those that went before",
-            models="Your models and the bundled ones, with their cards",
+        pages = (
+            ("Set up", self.setup, "What to learn from, how, and for how long"),
+            ("Progress", self.page, "How the training goes, and those that went before"),
+            ("Models", self.models, "Your models and the bundled ones, with their cards"),
         )
+        self.tabs = page_tabs("Pages of Train", pages)
         self.progress = ProgressPanel()
         self.bar: QProgressBar = self.progress.bar
         self.bar.setAccessibleName("Share of the budget that is used up")
@@ -97,16 +92,8 @@ class TrainWidget(DockedWidget):
         self.pause_button = button("Pause", "Let the training wait after its step, or go on", self.pause)
         self.stop_button = button("Stop", "End the training; the best weights so far become a model", self.stop)
         self.resume_button = button("Resume", "Let the training of this page go on from where it ended", self.resume)
-        row = QHBoxLayout()
-        row.addWidget(self.start_button, 2)
-        for part in (self.pause_button, self.stop_button, self.resume_button):
-            row.addWidget(part, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self.tabs, 1)
-        layout.addWidget(self.message)
-        layout.addWidget(self.progress)
-        layout.addLayout(row)
+        buttons = (self.start_button, self.pause_button, self.stop_button, self.resume_button)
+        self._lay_out(self.tabs, self.progress, *buttons)
         self.setMinimumWidth(340)
         bind(self, run=self.start_button, stop=self.stop_button)
         bind_pages(self, self.tabs)
@@ -116,14 +103,15 @@ class TrainWidget(DockedWidget):
         self.page.runs.deleted.connect(self._on_deleted)
         self.setup.at_close.activated.connect(self._tie)
         self.setup.files.reset_button.clicked.connect(self._reset)
-        self.setup.files.chosen_to_load.connect(self.load_settings)
+        self.setup.files.loaded.connect(self.message.hide)
+        self.setup.files.said.connect(self.progress.say)
+        self.setup.files.failed.connect(self._complain)
         self.setup.files.chosen_to_save.connect(self.save_settings)
         self.setup.preview_button.clicked.connect(self.preview)
         self.starter.finished.connect(self._on_started)
         self.saver.finished.connect(lambda path: self.progress.say(f"Settings written to {path}."))
         for worker in (self.starter, self.saver):
             worker.failed.connect(self._on_failed)
-        self._workers: list[Worker] = list(self.findChildren(Worker))
         self.destroyed.connect(self.leash.let_go)
         for part in (self.generated, self.page.replay, self.page.compare_button, self.page.runs):
             part.failed.connect(self._complain)
@@ -307,16 +295,6 @@ class TrainWidget(DockedWidget):
         self.memory.reset()
         self.setup.offer_name()
 
-    def load_settings(self, path: str | Path) -> None:
-        """Show the settings of a YAML file."""
-        try:
-            self.setup.set(TrainConfig.from_yaml(path))
-        except ran.RanError as error:
-            self._complain(error)
-        else:
-            self.message.hide()
-            self.progress.say(f"Settings loaded from {path}.")
-
     def save_settings(self, path: str | Path) -> None:
         """Write the settings that the form shows to a YAML file, with the layers beside it."""
         self.message.hide()
@@ -331,14 +309,11 @@ class TrainWidget(DockedWidget):
 
     def shut(self) -> None:
         """Stop listening; the training stops or goes on, as chosen."""
-        if not self._open:
-            return
-        self._timer.stop()
-        self.leash.let_go()
-        self.page.replay.shut()
-        for worker in self._workers:
-            worker.drop()
-        self._follow_viewer(False)
+        if self._open:
+            self._timer.stop()
+            self.leash.let_go()
+            self.page.replay.shut()
+            super().shut()
 
     def _follow_viewer(self, follow: bool) -> None:
         super()._follow_viewer(follow)

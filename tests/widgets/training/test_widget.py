@@ -153,7 +153,7 @@ def test_settings_come_back_from_the_form(
         budget={"steps": 7, "minutes": 2.5},
     )
     config.to_yaml(tmp_path / "given.yaml")
-    widget.load_settings(tmp_path / "given.yaml")
+    widget.setup.files.load(tmp_path / "given.yaml")
     widget.save_settings(tmp_path / "back.yaml")
     qtbot.waitUntil((tmp_path / "back.yaml").exists, timeout=10_000)
     assert TrainConfig.from_yaml(tmp_path / "back.yaml") == config

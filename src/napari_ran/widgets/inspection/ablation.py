@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QProgressBar, QWidget
 from superqt.utils import signals_blocked
 
 from napari_ran.config import RANConfig
-from napari_ran.errors import OutputError
 from napari_ran.introspect.ablation import Ablated, AblationStep
 from napari_ran.introspect.ablation_table import PARTS, AblationRow, AblationTable
 from napari_ran.models import Ablation
 from napari_ran.widgets._forms import button, combo
+from napari_ran.widgets._layout import page_column
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Worker
 from napari_ran.widgets.inspection.ablation_work import (
@@ -28,6 +28,7 @@ from napari_ran.widgets.inspection.ablation_work import (
     study_work,
     without,
 )
+from napari_ran.widgets.inspection.files import telling
 from napari_ran.widgets.inspection.parts import PartsMatrix, StudyTable
 from napari_ran.widgets.inspection.session import Session
 from napari_ran.writing import replacing
@@ -90,23 +91,12 @@ class AblationPage(QWidget):
         self.outcome.setAccessibleName("What changed")
         self.note = QLabel()
         self.note.setWordWrap(True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        for part in (self.intro, self.matrix):
-            layout.addWidget(part)
-        layout.addLayout(row)
-        layout.addWidget(self.outcome)
-        layout.addLayout(self._study_row())
-        layout.addWidget(self.progress)
-        layout.addWidget(self.table)
-        layout.addWidget(self.export_button)
-        layout.addWidget(self.note)
-        layout.addStretch(1)
+        above = (self.intro, self.matrix, row, self.outcome)
+        page_column(self, *above, self._study_row(), self.progress, self.table, self.export_button, self.note)
 
     def _study_row(self) -> QHBoxLayout:
-        self.which = combo("Parts of the table", "What is switched off one by one for the table.")
-        for title, parts in (("Every head", ("head",)), ("Every level", ("level",)), ("Everything", PARTS)):
-            self.which.addItem(title, parts)
+        kinds = ((("head",), "Every head"), (("level",), "Every level"), (PARTS, "Everything"))
+        self.which = combo("Parts of the table", "What is switched off one by one for the table.", kinds)
         tip = "Switch each part off by itself, in the background, and list what changes"
         self.study_button = button("Make table", tip, self.start_study)
         self.cancel_button = button("Cancel", "Stop; the rows that are finished stay", self.cancel_study)
@@ -252,8 +242,5 @@ class AblationPage(QWidget):
         """Write the table as CSV."""
         if self.study is None:
             return
-        try:
-            with replacing(path, "the table") as part:
-                self.study.to_csv(part)
-        except OutputError as error:
-            self.failed.emit(error)
+        with telling(self.failed), replacing(path, "the table") as part:
+            self.study.to_csv(part)

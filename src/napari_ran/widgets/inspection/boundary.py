@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QLabel, QVBoxLayout
 
-from napari_ran.errors import InputError, OutputError
+from napari_ran.errors import InputError
 from napari_ran.introspect.boundary import BoundaryMotion, boundary_motion
 from napari_ran.introspect.study import stage_labels
 from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.drawn import Drawn, drawn
+from napari_ran.widgets.inspection.files import telling
 from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.session import Session
 from napari_ran.writing import replacing
@@ -157,11 +158,8 @@ class BoundaryGroup(QGroupBox):
         """Write one line per point of the boundary as CSV."""
         if self.motion is None:
             return
-        try:
-            with replacing(path, "the table") as part:
-                self.motion.to_csv(part)
-        except OutputError as error:
-            self.failed.emit(error)
+        with telling(self.failed), replacing(path, "the table") as part:
+            self.motion.to_csv(part)
 
 
 def boundary_work(session: Session, stage: int, direction: str, where: Between | Drawn) -> Work:

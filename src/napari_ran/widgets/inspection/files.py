@@ -1,12 +1,23 @@
-"""Figures that the pages of the Inspect widget write."""
+"""Files that the pages of the Inspect widget write."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from napari_ran.errors import OutputError
 from napari_ran.writing import replacing
+
+
+@contextmanager
+def telling(failed: Any) -> Iterator[None]:
+    """Let a signal tell what keeps a file from being written."""
+    try:
+        yield
+    except OutputError as error:
+        failed.emit(error)
 
 
 def save_figure(figure: Any, path: str | Path) -> None:

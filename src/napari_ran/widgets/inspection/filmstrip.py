@@ -14,11 +14,10 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from napari_ran.errors import OutputError
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.widgets._forms import button
 from napari_ran.widgets._worker import Task, Work, Worker
-from napari_ran.widgets.inspection.files import save_figure
+from napari_ran.widgets.inspection.files import save_figure, telling
 
 VIEWS = ("sagittal", "coronal", "axial")
 """Planes by the world axis that they are cut across."""
@@ -109,10 +108,8 @@ class FilmstripWindow(QDialog):
 
     def save(self, path: str | Path) -> None:
         """Write the figure; the name's ending decides the format."""
-        try:
+        with telling(self.failed):
             save_figure(self.strip.figure, path)
-        except OutputError as error:
-            self.failed.emit(error)
 
 
 class Filmstrip(QObject):

@@ -43,9 +43,8 @@ class FieldDialog(QDialog):
         self.setWindowTitle("Field of another tool")
         self.path: Path | None = None
         self.field_box = combo("Field", "An image layer of components, or a file.")
-        self.unit_box = combo("Measured in", "What the numbers of the layer are; files say it themselves.")
-        self.unit_box.addItem("voxels of the layer", "voxels")
-        self.unit_box.addItem("mm along the layer's axes", "mm")
+        kinds = [("voxels", "voxels of the layer"), ("mm", "mm along the layer's axes")]
+        self.unit_box = combo("Measured in", "What the numbers of the layer are; files say it themselves.", kinds)
         self.fixed_box = combo("Fixed image", "The image that stays; without it there is no difference image.")
         self.moving_box = combo("Moving image", "The image that is pulled; without it there is no warped image.")
         tip = "A transform or field of ITK, 3D Slicer, ANTs, FSL or Learn2Reg"

@@ -22,11 +22,11 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_ran.errors import OutputError
 from napari_ran.introspect.probe import Probe
 from napari_ran.introspect.quantities import Stage
 from napari_ran.widgets._forms import button
 from napari_ran.widgets.inspection.colours import head_colours
+from napari_ran.widgets.inspection.files import telling
 from napari_ran.widgets.inspection.stages import short_name
 from napari_ran.widgets.inspection.tables import WholeTable
 from napari_ran.writing import replacing
@@ -135,11 +135,8 @@ class KeptPoints(QWidget):
         """Write one line per point, stage and contribution."""
         if not self.points:
             return
-        try:
-            with replacing(path, "the table") as part:
-                write_points(self.points, part)
-        except OutputError as error:
-            self.failed.emit(error)
+        with telling(self.failed), replacing(path, "the table") as part:
+            write_points(self.points, part)
 
 
 def write_points(pins: list[Probe], path: Path) -> None:

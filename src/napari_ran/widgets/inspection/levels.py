@@ -23,6 +23,7 @@ from superqt.utils import signals_blocked
 
 from napari_ran.introspect.quantities import QUANTITIES, StageMetrics
 from napari_ran.widgets._forms import button, combo
+from napari_ran.widgets._layout import form_layout, page_column
 from napari_ran.widgets.inspection.legend import LegendWidget
 from napari_ran.widgets.inspection.quantity_list import QuantityList
 from napari_ran.widgets.inspection.session import Session
@@ -67,27 +68,18 @@ class LevelsPage(QWidget):
         self._play = QTimer(self)
         self._play.setInterval(PLAY_MS)
         self._play.timeout.connect(self._next)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        layout.setSpacing(6)
-        layout.addLayout(self._stage_row())
-        layout.addLayout(self._direction_row())
+        above = (self._stage_row(), self._direction_row())
         self.quantities = QuantityList()
         self.quantities.currentItemChanged.connect(self._changed)
-        layout.addWidget(self.quantities)
-        layout.addLayout(self._style_form())
-        self.legend = LegendWidget(viewer)
-        layout.addWidget(self.legend)
+        style, self.legend = self._style_form(), LegendWidget(viewer)
         self.metrics = QLabel()
         self.metrics.setTextFormat(Qt.TextFormat.RichText)
         self.metrics.setWordWrap(True)
         self.metrics.setAccessibleName("Figures of this stage")
         self.metrics.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        layout.addWidget(self.metrics)
         tip = "Every stage side by side at the current slice, to look at and to save"
         self.filmstrip = button("Filmstrip of all levels…", tip, self.filmstrip_wanted)
-        layout.addWidget(self.filmstrip)
-        layout.addStretch(1)
+        page_column(self, *above, self.quantities, style, self.legend, self.metrics, self.filmstrip, spacing=6)
         self.setEnabled(False)
 
     # ---------------------------------------------------------------- parts
@@ -140,9 +132,7 @@ class LevelsPage(QWidget):
         self.part_box = combo("Head or channel", "Which head's (or channel's) values are seen.")
         self.style_box.currentIndexChanged.connect(self._style_chosen)
         self.part_box.currentIndexChanged.connect(self._tell)
-        form = QFormLayout()
-        form.setVerticalSpacing(4)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout()
         form.addRow("Show as", self.style_box)
         self._part_label = QLabel("Head")
         form.addRow(self._part_label, self.part_box)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QWidget
 
 from napari_ran.introspect.probe import Probe, probe
 from napari_ran.widgets._forms import button
+from napari_ran.widgets._layout import page_column
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets.inspection.kept_points import KeptPoints, pin_colour
 from napari_ran.widgets.inspection.layers import InspectLayers
@@ -83,12 +84,7 @@ class ProbePage(QWidget):
         top = QHBoxLayout()
         top.addWidget(self.follow, 1)
         top.addWidget(self.pin_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        layout.addLayout(top)
-        layout.addWidget(self.plot)
-        layout.addWidget(self.kept)
-        layout.addStretch(1)
+        page_column(self, top, self.plot, self.kept)
 
     # ---------------------------------------------------------------- what is probed
 

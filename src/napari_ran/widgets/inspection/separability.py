@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels as LabelsLayer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
 
 import napari_ran as ran
-from napari_ran.errors import OutputError
 from napari_ran.introspect.separability import Separability, SeparabilityDifference
 from napari_ran.introspect.study import stage_separability
 from napari_ran.transform import resample
 from napari_ran.widgets._forms import button, combo
 from napari_ran.widgets._layers import Source
+from napari_ran.widgets._layout import form_layout, page_column
 from napari_ran.widgets._worker import Task, Work, Worker
 from napari_ran.widgets.inspection.boundary import BoundaryGroup
-from napari_ran.widgets.inspection.files import save_figure
+from napari_ran.widgets.inspection.files import save_figure, telling
 from napari_ran.widgets.inspection.layers import InspectLayers
 from napari_ran.widgets.inspection.pdf_plot import PdfPlot, Range
 from napari_ran.widgets.inspection.session import Session
@@ -72,12 +72,12 @@ class SeparabilityPage(QWidget):
         self.mask_box = combo(
             "Points", "Which points count as correctly registered: equal labels, or inside a labels layer of yours."
         )
-        self.by_box = combo("Probability", "Of a cell in the whole plane, as in the paper, or at each distance.")
-        self.by_box.addItem("of a pair (as in the paper)", "joint")
-        self.by_box.addItem("given the distance", "conditional")
-        form = QFormLayout()
-        form.setVerticalSpacing(4)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.by_box = combo(
+            "Probability",
+            "Of a cell in the whole plane, as in the paper, or at each distance.",
+            [("joint", "of a pair (as in the paper)"), ("conditional", "given the distance")],
+        )
+        form = form_layout()
         for title, box in (
             ("Field after", self.stage_box),
             ("Minus", self.other_box),
@@ -96,12 +96,7 @@ class SeparabilityPage(QWidget):
         self.text.setAccessibleName("What was measured")
         self.export_button = button("Export PDF…", "Write the table (CSV) or the figure (PNG, SVG)", self._ask_where)
         self.export_button.setEnabled(False)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        layout.addLayout(form)
-        for part in (self.plot, self.text, self.export_button, self.boundary):
-            layout.addWidget(part)
-        layout.addStretch(1)
+        page_column(self, form, self.plot, self.text, self.export_button, self.boundary)
 
     # ---------------------------------------------------------------- what is measured
 
@@ -238,14 +233,12 @@ class SeparabilityPage(QWidget):
         if self.found is None:
             return
         shown = self.found if self.change is None else self.change
-        try:
+        with telling(self.failed):
             if Path(path).suffix.lower() == ".csv":
                 with replacing(path, "the table") as part:
                     shown.to_csv(part)
             else:
                 save_figure(self._figure(), path)
-        except OutputError as error:
-            self.failed.emit(error)
 
     def _figure(self) -> Any:
         """Draw what is shown for paper."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import napari_ran as ran
+from napari_ran.cache import Cache
 from napari_ran.introspect.inspection import Inspection
 from napari_ran.introspect.lookup import Lookup
 from napari_ran.introspect.quantities import QUANTITIES, StageMetrics
@@ -26,32 +26,6 @@ ROOM = 512 * 2**20
 
 OF_CHANNELS = ("features", "refined")
 """Quantities with a part for each channel of the features; other parts are those of the heads."""
-
-
-class Shelf:
-    """Whole views by what they show; those not seen for longest go first. Safe to use from several threads."""
-
-    def __init__(self, room: int = ROOM) -> None:
-        self._room = room
-        self._views: OrderedDict[Choice, Picture] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, choice: Choice) -> Picture | None:
-        """Return a view, or None."""
-        with self._lock:
-            if choice in self._views:
-                self._views.move_to_end(choice)
-            return self._views.get(choice)
-
-    def put(self, picture: Picture) -> None:
-        """Keep a view; the latest one is kept whatever its size."""
-        with self._lock:
-            self._views[picture.choice] = picture
-            while len(self._views) > 1 and sum(view.kept for view in self._views.values()) > self._room:
-                self._views.popitem(last=False)
-
-    def __len__(self) -> int:
-        return len(self._views)
 
 
 class Session:
@@ -72,7 +46,7 @@ class Session:
         self.inspection = inspection
         self.limits = Limits(inspection) if limits is None else limits
         self.shares = Shares(inspection)
-        self.shelf = Shelf()
+        self.shelf = Cache(ROOM, least=1)  # whole views by what they show
         self.metrics: dict[tuple[int, str], StageMetrics] = {}
         self._prepared: set[tuple[Any, ...]] = set()
         self._one_at_a_time = threading.Lock()
@@ -93,7 +67,7 @@ class Session:
 
     def ready(self, choice: Choice, whole: bool = False) -> bool:
         """Whether a view (of a slice, or of the whole volume) is to be had without much computing."""
-        return self.shelf.get(choice) is not None or (not whole and self._needs(choice) in self._prepared)
+        return self.shelf.find(choice) is not None or (not whole and self._needs(choice) in self._prepared)
 
     def picture(self, choice: Choice, whole: bool = False) -> Picture:
         """Return a view; slow unless it is `ready`, and then not for the GUI thread.
@@ -103,11 +77,11 @@ class Session:
         InputError
             The stage has no such quantity.
         """
-        found = self.shelf.get(choice)
+        found: Picture | None = self.shelf.find(choice)
         if found is None and not whole and self.ready(choice):
             return self._made(choice)
         with self._one_at_a_time:
-            found = self.shelf.get(choice)
+            found = self.shelf.find(choice)
             if found is not None:
                 return found
             self.inspection.image(choice.direction)  # what it will be shown on, made here as well
@@ -117,7 +91,7 @@ class Session:
             self._prepared.add(self._needs(choice))
             if whole:
                 found.complete()
-                self.shelf.put(found)
+                self.shelf.put(choice, found, found.kept)
             return found
 
     def _made(self, choice: Choice) -> Picture:

@@ -11,14 +11,12 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QFormLayout,
     QHeaderView,
     QLabel,
     QLineEdit,
     QSizePolicy,
     QSpinBox,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -27,6 +25,7 @@ from napari_ran.config import PRESETS, RANConfig
 from napari_ran.models.cost import multiply_accumulates, parameters
 from napari_ran.theory import level_table, separability_area, separability_curve
 from napari_ran.widgets._forms import combo
+from napari_ran.widgets._layout import form_layout, page_column
 from napari_ran.widgets._plot import Axes, ThemedPlot, ticks
 from napari_ran.widgets._timers import single_shot
 from napari_ran.widgets._worker import Task, Work, Worker
@@ -75,11 +74,9 @@ class TheoryPage(QWidget):
         self.show_config(RANConfig.preset("RAN3"), "RAN3")
 
     def _build(self, viewer: Any) -> None:
-        self.preset_box = combo("Start from", "A preset to change.")
-        self.against_box = combo("Compared with", "A preset whose curve is drawn as well.")
-        for name in PRESETS:
-            self.preset_box.addItem(name, name)
-            self.against_box.addItem(name, name)
+        names = [(name, name) for name in PRESETS]
+        self.preset_box = combo("Start from", "A preset to change.", names)
+        self.against_box = combo("Compared with", "A preset whose curve is drawn as well.", names)
         self.against_box.setCurrentIndex(max(0, self.against_box.findData("RAN0")))
         self.preset_box.activated.connect(self._preset_chosen)
         self.against_box.activated.connect(self._changed)
@@ -87,9 +84,7 @@ class TheoryPage(QWidget):
         self.shape_edit.setAccessibleName("Image size")
         self.shape_edit.setToolTip("<p>Voxels of the image, for the multiply-accumulates</p>")
         self.shape_edit.textChanged.connect(self._changed)
-        form = QFormLayout()
-        form.setVerticalSpacing(4)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout()
         form.addRow("Start from", self.preset_box)
         form.addRow("Compared with", self.against_box)
         form.addRow("Image size", self.shape_edit)
@@ -113,12 +108,7 @@ class TheoryPage(QWidget):
         self.figures.setTextFormat(Qt.TextFormat.RichText)
         self.figures.setAccessibleName("Size of the network")
         self.plot = BoundPlot(viewer)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        layout.addLayout(form)
-        for part in (self.table, self.problem, self.plot, self.figures):
-            layout.addWidget(part)
-        layout.addStretch(1)
+        page_column(self, form, self.table, self.problem, self.plot, self.figures)
 
     def show_config(self, config: RANConfig, name: str = "") -> None:
         """Begin with a layout: a preset's, or that of the network that is inspected."""

@@ -18,7 +18,7 @@ from napari_ran.config import PRESETS
 from napari_ran.widgets._combos import NONE, RegistrationChoices
 from napari_ran.widgets._devices import device_choices
 from napari_ran.widgets._forms import ConfigForm, button
-from napari_ran.widgets._layout import Section, form_layout, page_column, row_of_widgets
+from napari_ran.widgets._layout import Section, add_captioned, form_layout, page_column, row_of_widgets
 from napari_ran.widgets._models import models
 from napari_ran.widgets._paths import PathRow
 from napari_ran.widgets._plot import MetricPlot
@@ -89,10 +89,12 @@ class SetupPage(QWidget):
         groups = (self._images_group(), self._annotations_section(), self._method_group(), self._advanced_section())
         self.files = SettingsRow(
             "registration.yaml",
+            self.form.config,
             "Read the settings from a YAML file, as the command line's --config does",
             "Write these settings to a YAML file for here, Python or the command line",
         )
-        page_column(self, *groups, self._results_section(), self.files)
+        self.files.loaded.connect(self.form.set)
+        page_column(self, *groups, self._results_section(), self.files, spacing=8)
         models.changed.connect(self.refresh_models)
 
     def refresh_models(self) -> None:
@@ -120,17 +122,13 @@ class SetupPage(QWidget):
         self.initial = QLineEdit()
         self.initial.setPlaceholderText(NONE)
         self.initial.setAccessibleName("Start from")
-        caption = QLabel("Start from")
-        caption.setBuddy(self.initial)
-        tip = (
+        self.initial.setToolTip(
             "<p>A transform to start from: the folder of a saved result, or a file of any tool (ITK, ANTs, 3D Slicer, "
             "FSL). An affine one is improved by the pre-alignment, or kept with pre-alignment none; a deformation is "
             "refined in the network's place. A layer that was moved by hand (napari's Transform mode) starts from "
             "there by itself.</p>"
         )
-        self.initial.setToolTip(tip)
-        caption.setToolTip(tip)
-        form.addRow(caption, PathRow(self.initial, "Start from", TRANSFORMS))
+        add_captioned(form, "Start from", self.initial, PathRow(self.initial, "Start from", TRANSFORMS))
         return self.annotations.fill(content)
 
     def _method_group(self) -> QWidget:
@@ -170,8 +168,6 @@ class ResultPage(QWidget):
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
         self.plot = MetricPlot(viewer)
         self.table = ResultTable()
         self.table.hide()
@@ -189,9 +185,7 @@ class ResultPage(QWidget):
         tip = "See what each level of the network did: displacements, heads, confidences, at any voxel"
         self.inspect_button = button("Inspect levels", tip)
         row = row_of_widgets(self.inspect_button, self.save_button, self.export_button)
-        for part in (self.plot, row, self.table, self.notes):
-            layout.addWidget(part)
-        layout.addStretch(1)
+        page_column(self, self.plot, row, self.table, self.notes)
 
     def show_report(self, report: Any) -> None:
         """Show the figures of a result and the choices that were made for it."""

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QMessageBox,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -23,6 +22,7 @@ import napari_ran as ran
 from napari_ran.io.checkpoints import ModelCard
 from napari_ran.io.own_models import export_model, own_models, remove_model, rename_model
 from napari_ran.widgets._forms import button
+from napari_ran.widgets._layout import page_column
 from napari_ran.widgets._models import models
 
 _FEWEST, _MOST = 4, 12
@@ -78,12 +78,7 @@ class ModelsPage(QWidget):
         row = QHBoxLayout()
         for part in (self.rename_button, self.export_button, self.remove_button):
             row.addWidget(part)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        layout.addWidget(self.list)
-        layout.addLayout(row)
-        layout.addWidget(self.card)
-        layout.addStretch(1)
+        page_column(self, self.list, row, self.card)
         self.list.currentItemChanged.connect(self._show_card)
         models.changed.connect(self.refresh)
         self.refresh()

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_ran.config import TrainConfig
 from napari_ran.train import TrainEvent, TrainNote, TrainStarted, TrainStep, Validated, Validation
+from napari_ran.widgets._layout import page_column
 from napari_ran.widgets.training.chooser import RunChooser
 from napari_ran.widgets.training.compare import CompareButton
 from napari_ran.widgets.training.curves import CurvePlot
@@ -50,11 +51,8 @@ class ProgressPage(QWidget):
         self.compare_button.found.connect(self._compared)
         for plot in (self.loss, self.figure):
             self.replay.turned_to.connect(plot.mark)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 6, 8, 6)
-        for part in (self.runs, self.loss, self.figure, self.figures, self.compare_button, self.replay, self.notes):
-            layout.addWidget(part)
-        layout.addStretch(1)
+        above = (self.runs, self.loss, self.figure, self.figures)
+        page_column(self, *above, self.compare_button, self.replay, self.notes)
         self.clear()
 
     def clear(self) -> None:

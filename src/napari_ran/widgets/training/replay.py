@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QLabel, QPushButto
 from superqt.utils import signals_blocked
 
 import napari_ran as ran
+from napari_ran.cache import Cache
 from napari_ran.train import Validated
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.keeping import kept_pair, snapshots
@@ -124,7 +124,7 @@ class ReplayPanel(QGroupBox):
         self._asked = Path()
         self._times: Mapping[int, Validated] = {}
         self._pair: tuple[PairBatch, ran.Grid] | None = None
-        self._kept: OrderedDict[tuple[int, int], Replayed] = OrderedDict()
+        self._kept = Cache(CACHE_BYTES, least=1)
         self._largest: dict[str, float] = {}
         self.shown: Replayed | None = None
         self._show_before, self._has_fixed = "", False
@@ -257,7 +257,7 @@ class ReplayPanel(QGroupBox):
         if not self.seen_box.isChecked() or step is None:
             return
         try:
-            known = self._kept.get(self._key(step))
+            known = self._kept.find(self._key(step))
         except OSError:  # given up in this moment
             known = None
         if known is None:
@@ -286,9 +286,7 @@ class ReplayPanel(QGroupBox):
     def _on_found(self, outcome: tuple[tuple[PairBatch, ran.Grid], Replayed]) -> None:
         self._pair, found = outcome
         with contextlib.suppress(KeyError, OSError):  # the run has given it up meanwhile
-            self._kept[self._key(found.step)] = found
-        while len(self._kept) > 1 and sum(one.bytes for one in self._kept.values()) > CACHE_BYTES:
-            self._kept.popitem(last=False)
+            self._kept.put(self._key(found.step), found, found.bytes)
         self._describe()
         self._show(found)
         if self.step != found.step:

@@ -113,17 +113,17 @@ class TrainSetup(QWidget):
         self._viewer = viewer
         self.pair, self.validation = PairChoices(viewer, self), ValidationChoices(viewer, self)
         self.form = ConfigForm(TrainConfig, _choices(), LABELS, self)
-        self.source = combo("Learn from", "Where the pairs come from that the network learns from.")
-        for value, (text, _) in SOURCES.items():
-            self.source.addItem(text, value)
+        kinds = ((value, text) for value, (text, _) in SOURCES.items())
+        self.source = combo("Learn from", "Where the pairs come from that the network learns from.", kinds)
         groups = (self._data_group(), self._validation_section(), self._method_group(), self._budget_group())
-        column = page_column(self, *groups, self._advanced_section())
         self.files = SettingsRow(
             "training.yaml",
+            self.form.config,
             "Read the settings from a YAML file of 'napari-ran train'",
             "Write the YAML file that 'napari-ran train' takes, with the layers beside it",
         )
-        column.insertWidget(column.count() - 1, self.files)  # above what stays empty
+        self.files.loaded.connect(self.set)
+        page_column(self, *groups, self._advanced_section(), self.files, spacing=8)
         _align(self)
         self.source.currentIndexChanged.connect(self._show_source)
         self.form.editors["model.start"].currentIndexChanged.connect(self._show_start)
@@ -240,9 +240,8 @@ class TrainSetup(QWidget):
             "When the viewer closes",
             "What becomes of the training when this widget or the viewer is closed; it can be changed at any time. One "
             "that goes on is found again when the widget is opened the next time, and one that stops can be resumed.",
+            AT_CLOSE.items(),
         )
-        for outlive, text in AT_CLOSE.items():
-            self.at_close.addItem(text, outlive)
         form.addRow("When closed", self.at_close)
         return group
 

@@ -18,11 +18,13 @@ class Cache:
     Parameters
     ----------
     budget : int
-        Most bytes that are kept; a value larger than this is handed out without being kept.
+        Most bytes that are kept, or what else sizes are told in.
+    least : int
+        Values that are kept even where they are larger than that; without any, such a value is only handed out.
     """
 
-    def __init__(self, budget: int) -> None:
-        self.budget, self.bytes = budget, 0
+    def __init__(self, budget: int, least: int = 0) -> None:
+        self.budget, self.least, self.bytes = budget, least, 0
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._making: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -39,26 +41,35 @@ class Cache:
                         kept: ValueT = self._kept[key][0]
                         return kept
                 value = make()
-                self._keep(key, value, size(value))
+                self.put(key, value, size(value))
             finally:
                 with self._lock:
                     self._making.pop(key, None)
         return value
+
+    def find(self, key: Hashable) -> Any:
+        """Return the value of a key, or None where it is not kept."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
+
+    def put(self, key: Hashable, value: Any, size: int) -> None:
+        """Keep a value of so many bytes."""
+        with self._lock:
+            if key in self._kept:
+                self.bytes -= self._kept.pop(key)[1]
+            if size > self.budget and not self.least:
+                return
+            self._kept[key] = (value, size)
+            self.bytes += size
+            while self.bytes > self.budget and len(self._kept) > self.least:
+                _, (_, freed) = self._kept.popitem(last=False)
+                self.bytes -= freed
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._kept.clear()
             self.bytes = 0
-
-    def _keep(self, key: Hashable, value: Any, size: int) -> None:
-        if size > self.budget:
-            return
-        with self._lock:
-            if key in self._kept:
-                self.bytes -= self._kept.pop(key)[1]
-            self._kept[key] = (value, size)
-            self.bytes += size
-            while self.bytes > self.budget:
-                _, (_, freed) = self._kept.popitem(last=False)
-                self.bytes -= freed
