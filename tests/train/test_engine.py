@@ -30,7 +30,7 @@ from napari_ran.train import (
 )
 from napari_ran.train.checkpoint import read_checkpoint
 from napari_ran.train.engine import _clock_for
-from napari_ran.train.keeping import kept_pair, snapshots
+from napari_ran.train.keeping import card_of, kept_pair, snapshots
 from napari_ran.train.launch import network_for
 from napari_ran.train.optimisation import learning_rate
 from napari_ran.train.sources import find_sources
@@ -273,6 +273,23 @@ def test_trained_weights_are_measured_before_they_are_changed(tmp_path: Path, se
     kept, given = load_weights(tmp_path / "second" / "best.safetensors"), load_weights(start)
     assert all(torch.equal(value, given.state_dict()[name]) for name, value in kept.state_dict().items())
     assert [row["step"] for row in rows_of(tmp_path / "second" / "validation.csv")] == ["0", "0", "3", "6"]
+
+
+def test_what_was_trained_on_many_resolutions_looks_coarsely_and_what_starts_from_it(
+    tmp_path: Path, settings: Settings
+) -> None:
+    generated = settings()
+    found = of(Validated, list(fit(generated, tmp_path)))[0].validation
+    real = generated.replace(data={"source": "folder", "path": "images"})
+    from_generated = load_weights(tmp_path / "best.safetensors")
+    assert from_generated.card.coarse_looks
+    for network, config, expected in (
+        (tiny(settings), generated, True),
+        (tiny(settings), real, False),
+        (from_generated, real, True),
+        (load_network("hippocampus"), real, False),
+    ):
+        assert card_of(network, config, 1, 1.0, found).coarse_looks == expected
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

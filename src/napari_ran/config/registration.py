@@ -40,7 +40,8 @@ class RegistrationConfig(FrozenConfig):
     coarse_looks : {"auto", "on", "off"}
         Whether the network first looks at the whole image on coarser grids, each of a quarter of the voxels of the
         next, and each time at what is left: that finds motion that is too large for it on finer grids. ``auto`` does
-        with weights that were trained on generated pairs, whose resolutions differ. Not for ``instance="network"``.
+        with weights that were trained on generated pairs, whose resolutions differ, or that started from such. Not for
+        ``instance="network"``.
     tiles : {"auto", "on", "off"}
         Whether the network, after a look at the whole image on the grid of `network_voxels`, looks again at the working
         grid tile by tile, each of at most so many voxels. ``auto`` does where the field is not refined afterwards. Not

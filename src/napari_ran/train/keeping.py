@@ -114,6 +114,7 @@ def kept_pair(folder: Path) -> tuple[PairBatch, Grid]:
 def card_of(network: Network, config: TrainConfig, step: int, seconds: float, found: Validation) -> ModelCard:
     """Return the card of a network that was trained so far."""
     figures = {name: round(float(value), 4) for name, value in found.to_dict().items() if value is not None}
+    start: ModelCard | None = getattr(network, "card", None)  # of the weights that the training started from
     return ModelCard(
         name=config.name,
         preset=preset_of(network) if isinstance(network, RAN) else network.system,
@@ -128,7 +129,7 @@ def card_of(network: Network, config: TrainConfig, step: int, seconds: float, fo
         limits="Measured on its own validation pairs only; see the figures.",
         version=__version__,
         recipe=config.to_dict(),
-        coarse_looks=config.data.source == "generated",
+        coarse_looks=config.data.source == "generated" or (start is not None and start.coarse_looks),
     )
 
 
