@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ALONE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+ALONE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 _WARM = 3
 """Steps of a training that are not counted."""
 
