@@ -22,15 +22,15 @@ class InstanceStep:
     level : int
         Level of the pyramid, 0 is the coarsest; -1 during the preparation and the discrete search.
     similarity : float
-        One minus the dissimilarity at the last check, larger is better: the mean squared local NCC, or one minus the
-        mean squared difference of intensities or MIND descriptors. NaN until it is decided what is compared.
+        One minus the dissimilarity of the best field so far, larger is better: the mean squared local NCC, or one minus
+        the mean squared difference of intensities or MIND descriptors. NaN until it is decided what is compared.
     loss : float
-        What is minimised, at the last check: the logarithm of the dissimilarity plus the weighted roughness.
-        Infinite until then.
+        What is minimised, for the best field so far: the logarithm of the dissimilarity plus the weighted roughness.
+        Infinite until then. The fit of the network tells of the last step instead.
     message : str
         What is being done.
     measures : dict of str to float
-        How well the field obeys each guide, at the last check.
+        How well that field obeys each guide.
     best_field : callable
         Returns the best field so far, (1, D, *S) in voxels of the working grid.
     """

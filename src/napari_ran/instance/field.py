@@ -94,25 +94,24 @@ class _Run:
     """The state that the events of one optimisation share."""
 
     def __init__(self, pyramid: Pyramid, start: Candidate, total: int, decided: bool) -> None:
-        self.pyramid, self.best, self.now, self.total = pyramid, start, start, total
+        self.pyramid, self.best, self.total = pyramid, start, total
         self.step, self.decided = 0, decided
 
     def consider(self, candidate: Candidate) -> None:
-        self.now = candidate
         if candidate.loss < self.best.loss:
             self.best = candidate
 
     def event(self, level: int, message: str) -> InstanceStep:
-        best = self.best.control
+        best = self.best
 
         def best_field() -> Tensor:
             with torch.no_grad():
-                return self.pyramid.field_at_full_resolution(best)
+                return self.pyramid.field_at_full_resolution(best.control)
 
         # values by another measure than the last one would not compare with those that follow
-        similarity, loss = (self.now.similarity, self.now.loss) if self.decided else (math.nan, math.inf)
+        similarity, loss = (best.similarity, best.loss) if self.decided else (math.nan, math.inf)
         return InstanceStep(
-            min(self.step, self.total), self.total, level, similarity, loss, message, best_field, self.now.measures
+            min(self.step, self.total), self.total, level, similarity, loss, message, best_field, best.measures
         )
 
 
@@ -177,7 +176,6 @@ def optimise_field(
     run.consider(before)
     if initial is not None:
         run.consider(judge(zero))
-    run.now = run.best
     yield run.event(-1, "comparing first guesses")
     if config.search:
         yield from _search(run, judge)
@@ -190,14 +188,14 @@ def optimise_field(
             term = pyramid.term(pyramid.shape)
             judge = Judge(pyramid, term)
             before = judge(guess)
-            run.now = run.best = judge(run.best.control)
+            run.best = judge(run.best.control)
             run.decided = True
     if masks[1] is not None:
         pyramid.follow(run.best.control)
         term = pyramid.term(pyramid.shape)
         judge = Judge(pyramid, term)
         before = judge(guess)
-        run.now = run.best = judge(run.best.control)
+        run.best = judge(run.best.control)
     pyramid.release()
     for guide in guides:
         run.consider(judge(guide.drawn(run.best.control)))
@@ -263,7 +261,6 @@ def _search(run: _Run, judge: Judge) -> Generator[InstanceStep, None, None]:
                 yield run.event(-1, "searching displacements")
         update = consistent(found[0], found[1])
         run.consider(judge(pyramid.to_mm(functional.compose(current, update), shape)))
-        run.now = run.best  # a proposal that is not taken is no progress to be shown
         yield run.event(-1, "searching displacements")
 
 
