@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from napari_ran import functional as F
 from napari_ran.models import Network
 from napari_ran.models.outputs import LevelStep
+from napari_ran.steps import relay
 
 OVERLAP = 0.25
 """Share of a tile's side that it has in common with its neighbour, at least."""
@@ -128,17 +130,11 @@ def refine_in_tiles(
         place: tuple[slice, ...] = (slice(None), slice(None), *box)
         seen = F.sample(moving, _coordinates(box, forward) + forward[place], padding="border")
         steps = model.iterate(seen, fixed[place].contiguous(), both=back is not None)
-        while True:
-            try:
-                step: LevelStep = next(steps)
-            except StopIteration as stop:
-                output = stop.value
-                break
-            yield TileStep(number, len(boxes), step.level, step.total)
+        output = yield from relay(steps, partial(_tile_step, number, len(boxes)))
         weight = window(box, shape, forward)
         total[place] += weight
         there[place] += weight * output.field
-        if back is not None:
+        if back is not None and output.inverse_field is not None:
             back[place] += weight * output.inverse_field
     there /= total
     forward = F.compose(forward, there)
@@ -146,6 +142,10 @@ def refine_in_tiles(
         return forward, None
     back /= total
     return forward, F.compose(back, backward)
+
+
+def _tile_step(tile: int, tiles: int, step: LevelStep) -> TileStep:
+    return TileStep(tile, tiles, step.level, step.total)
 
 
 def _coordinates(box: Box, like: Tensor) -> Tensor:

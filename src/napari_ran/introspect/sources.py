@@ -158,7 +158,7 @@ class TraceSource:
         else:
             padded = [n * stage.pool_size for n in field.shape[1:]]
             own = F.cropped(F.resize_field(field[None], padded)[0], shape)
-        return own if self.is_whole(stage, direction) else own + self.started(own, 1)
+        return own if self.is_whole(stage, direction) else self.trace.on_start(own[None])[0]
 
     def transform(self, stage: Stage, direction: str) -> DisplacementField:
         """Return the map from fixed to moving world, or from the aligned moving image's world to the fixed one."""
