@@ -32,9 +32,8 @@ from napari_ran.config import InstanceConfig, RegistrationConfig
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.instance import optimise_field
 from napari_ran.instance.pyramid import Pyramid
+from napari_ran.looks import look_at_whole, look_grids, network_grid
 from napari_ran.models import Network
-from napari_ran.passes import look_at_whole, look_grids
-from napari_ran.preprocess import network_grid
 from napari_ran.steps import last
 from napari_ran.transform import compose_to
 from napari_ran.working import looks_coarsely

@@ -19,6 +19,7 @@ LAYERS = [  # a module imports from earlier lines only, or from its own sub-pack
     ["data", "theory", "device", "measure", "footprint"],
     ["losses", "transform", "report", "memory"],
     ["preprocess", "models", "synthetic", "evaluate", "inversion"],
+    ["looks"],
     ["io"],
     ["chunked"],
     ["applying"],

@@ -12,8 +12,8 @@ import napari_ran as ran
 from napari_ran import functional as F
 from napari_ran.introspect import Inspection
 from napari_ran.io.checkpoints import default_weights, load_network
+from napari_ran.looks import network_grid
 from napari_ran.models import create_system
-from napari_ran.preprocess import network_grid
 from napari_ran.steps import last
 from napari_ran.synthetic import PairConfig, generate_batch
 from napari_ran.tiling import overlap_of, refine_in_tiles, tile_boxes, tile_shape, window

@@ -184,6 +184,11 @@ def resize(image: Tensor, shape: Sequence[int]) -> Tensor:
     return F.interpolate(image, size=tuple(shape), mode=_MODES[image.ndim - 2], align_corners=False)
 
 
+def resize_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
+    """Resize label maps (B, C, *S) to another shape over the same box; every voxel takes the nearest one's label."""
+    return F.interpolate(labels.float(), size=tuple(shape), mode="nearest-exact").to(labels.dtype)
+
+
 def resize_field(field: Tensor, shape: Sequence[int]) -> Tensor:
     """Resize a field (B, D, *S) to another grid over the same box; displacements follow the voxel size."""
     ratio = [new / old for new, old in zip(shape, field.shape[2:], strict=True)]

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from napari_ran import functional as F
-from napari_ran.data import Grid
 from napari_ran.data.grid import shape_text
 from napari_ran.events import Event
 from napari_ran.instance.search import pool_to
-from napari_ran.models import Levelled, LevelStep, ModelOutput, Network
+from napari_ran.looks import LookStep, look_at_whole, look_grids
+from napari_ran.models import Levelled, Network
 from napari_ran.precision import inference
-from napari_ran.preprocess import network_grid
 from napari_ran.preprocess.grids import LEAST_SIDE
 from napari_ran.steps import relay
 from napari_ran.tiling import TileStep, refine_in_tiles, tile_boxes, tile_shape
 from napari_ran.working import Working
-
-COARSER = 4
-"""By how many times fewer voxels each look sees the pair than the one after it."""
-
-COARSEST = 20
-"""Voxels along a side of a cube: a look sees at least as many as that has, if it is not the last."""
 
 
 @dataclass(frozen=True)
@@ -50,98 +42,6 @@ class Look:
     coarse: bool
     tiled: bool
     precision: str
-
-
-@dataclass(frozen=True)
-class LookStep:
-    """A level of a look at the whole pair is done: `look` and `level` count from 0."""
-
-    look: int
-    looks: int
-    level: int
-    levels: int
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What the looks at the whole pair found, in voxels of the last one's grid.
-
-    Attributes
-    ----------
-    fixed, moving : (1, 1, *S) tensor
-        Both images there; the network saw the moving one as `start` warps it.
-    start : (1, D, *S) tensor or None
-        What the coarser looks had found before; None where there was none.
-    output : ModelOutput
-        Of the last look: what was left.
-    forward, backward : (1, D, *S) tensor
-        Both directions as all looks together found them; the latter may be missing.
-    """
-
-    fixed: Tensor
-    moving: Tensor
-    start: Tensor | None
-    output: ModelOutput
-    forward: Tensor
-    backward: Tensor | None
-
-
-def look_grids(working: Grid, voxels: int, multiple: int, coarse: bool) -> tuple[Grid, ...]:
-    """Return the grids on which a network sees a whole pair, coarse to fine.
-
-    Parameters
-    ----------
-    working : Grid
-        The working grid.
-    voxels : int
-        Most voxels of the last grid; the ones before have `COARSER` times fewer each.
-    multiple : int
-        What the network pads images to.
-    coarse : bool
-        Whether there are any before the last.
-    """
-    grids = [network_grid(working, voxels, multiple)]
-    while coarse and (voxels := voxels // COARSER) >= COARSEST**working.ndim:
-        grid = network_grid(working, voxels, multiple)
-        if math.prod(grid.shape) < math.prod(grids[0].shape):
-            grids.insert(0, grid)
-    return tuple(grids)
-
-
-def look_at_whole(
-    model: Network, fixed: Tensor, moving: Tensor, grids: Sequence[Grid], keep_levels: bool = False
-) -> Generator[LookStep, None, Found]:
-    """Look at a pair on one grid after the other, each time at what the looks before left.
-
-    A network reaches so many voxels far, whatever their size: coarse grids are for large motion, fine ones for the
-    rest. Of several looks, all but the first see the moving image as the field so far warps it.
-
-    Parameters
-    ----------
-    model : RAN or PairNetwork
-        On the images' device.
-    fixed, moving : (1, 1, *S) tensor
-        Intensities in [0, 1] on the working grid.
-    grids : sequence of Grid
-        From `look_grids`.
-    keep_levels : bool
-        Keep the levels of the last look.
-    """
-    found: Found | None = None
-    for number, grid in enumerate(grids):
-        own, other = F.resize(fixed, grid.shape), F.resize(moving, grid.shape)
-        start = None if found is None else F.resize_field(found.forward, grid.shape)
-        back = None if found is None or found.backward is None else F.resize_field(found.backward, grid.shape)
-        seen = other if start is None else F.warp(other, start, padding="border")
-        steps = model.iterate(seen, own, keep_levels=keep_levels and number == len(grids) - 1)
-        output = yield from relay(steps, partial(_look_step, number, len(grids)))
-        forward, backward = output.field, output.inverse_field
-        forward = forward if start is None else F.compose(start, forward)
-        backward = backward if backward is None or back is None else F.compose(backward, back)
-        found = Found(own, other, start, output, forward, backward)
-    if found is None:
-        raise ValueError("there is no grid to look at")
-    return found
 
 
 def network_pass(
@@ -208,10 +108,6 @@ def on_coarser_grid(found: Working, voxels: int) -> None:
     for name in ("forward", "backward"):
         field = getattr(found, name)
         setattr(found, name, None if field is None else F.resize_field(field, grid.shape))
-
-
-def _look_step(look: int, looks: int, step: LevelStep) -> LookStep:
-    return LookStep(look, looks, step.level, step.total)
 
 
 def _look_event(tiles: int, step: LookStep) -> Event:

@@ -14,9 +14,10 @@ from napari_ran.data import Grid
 from napari_ran.data.grid import shape_text
 from napari_ran.device import describe_device, free_memory, resolve_device
 from napari_ran.errors import NotEnoughMemoryError
+from napari_ran.looks import network_grid
 from napari_ran.memory import FIELD_BYTES, LEFT_OVER, POINT_BYTES, TILED_BYTES, whole_bytes
 from napari_ran.models import Network
-from napari_ran.preprocess import VOXEL_BUDGET, network_grid, working_grid
+from napari_ran.preprocess import VOXEL_BUDGET, working_grid
 from napari_ran.tiling import tile_shape
 
 USED = 0.9

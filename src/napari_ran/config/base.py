@@ -105,3 +105,8 @@ def _keys_at(config: type[BaseModel], location: tuple[int | str, ...]) -> list[s
             return []
         fields = annotation.model_fields
     return list(fields)
+
+
+def on_or_off(value: Any) -> Any:
+    """Return ``on`` and ``off`` for YAML's words for them, which it reads as true and false; all else as it is."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from napari_ran.config.base import FrozenConfig
+from napari_ran.config.base import FrozenConfig, on_or_off
 from napari_ran.config.instance import InstanceConfig
 from napari_ran.config.model import RANConfig
 from napari_ran.types import AffineMode, CoarseLooks, Intensity, Tiles
@@ -78,10 +78,7 @@ class RegistrationConfig(FrozenConfig):
     def _usual_if_left_open(cls, value: Any) -> Any:
         return cls.model_fields["network_voxels"].default if value is None else value  # older settings leave it open
 
-    @field_validator("coarse_looks", "tiles", mode="before")
-    @classmethod
-    def _on_or_off(cls, value: Any) -> Any:
-        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML's words for these
+    _on_or_off = field_validator("coarse_looks", "tiles", mode="before")(on_or_off)
 
     @field_validator("instance", mode="before")
     @classmethod

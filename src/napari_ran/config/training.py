@@ -8,13 +8,21 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
-from napari_ran.config.base import FrozenConfig
+from napari_ran.config.base import FrozenConfig, on_or_off
 from napari_ran.config.generated import PairConfig
 from napari_ran.config.model import OTHER_SYSTEMS, PRESETS, RANConfig
 from napari_ran.errors import InputError
-from napari_ran.types import Intensity
+from napari_ran.types import CoarseLooks, Intensity
 
 VERSION = 1
 """Version of these settings; it goes up when a file of the version before would be misread."""
@@ -48,6 +56,10 @@ class ModelSettings(FrozenConfig):
         How many levels are trained, from the coarsest on; the later ones are left out and held, and the field of the
         last one that is left, repeated to the images' grid, is what is judged. For the first part of a training: where
         the last level reaches every displacement, the coarse ones learn nothing beside it.
+    coarse_looks : {"auto", "on", "off"}
+        Whether the network is trained as it looks at a pair from coarse to fine: on grids of a quarter of the voxels
+        each first, each time at what is left (see `RegistrationConfig.coarse_looks`). ``auto`` does as the weights do
+        that it starts from, and does not from scratch.
     """
 
     preset: str = "RAN3"
@@ -56,6 +68,9 @@ class ModelSettings(FrozenConfig):
     start: str = "scratch"
     hold: tuple[str, ...] = ("displacement",)
     levels: PositiveInt | None = None
+    coarse_looks: CoarseLooks = "auto"
+
+    _on_or_off = field_validator("coarse_looks", mode="before")(on_or_off)
 
     @model_validator(mode="after")
     def _known(self) -> Self:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from napari_ran import functional, losses
 
@@ -66,6 +65,6 @@ class LabelGuide:
     def _at(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Return both maps on another grid over the same box, by the nearest voxel."""
         if shape not in self._resized:
-            first, second = (F.interpolate(one.float(), size=shape, mode="nearest-exact").long() for one in self._maps)
+            first, second = (functional.resize_labels(one, shape).long() for one in self._maps)
             self._resized[shape] = (first, second)
         return self._resized[shape]

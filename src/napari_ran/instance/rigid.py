@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from napari_ran import functional
 from napari_ran.losses import box_mean
@@ -161,7 +160,7 @@ class RigidGuide:
         """
         if shape not in self._places:
             whole = self._regions.shape[2:]
-            small = F.interpolate(self._regions.float(), size=shape, mode="nearest-exact").long().flatten()
+            small = functional.resize_labels(self._regions, shape).long().flatten()
             ratio = torch.tensor([n / k for n, k in zip(whole, shape, strict=True)], dtype=torch.float64)
             grid = functional.voxel_grid(shape, torch.zeros((), dtype=torch.float64))[0].flatten(1)
             places = (grid + 0.5) * ratio[:, None] - 0.5

@@ -1,7 +1,7 @@
 """Preparation of a pair: intensities, working grid and affine pre-alignment."""
 
 from napari_ran.preprocess.affine import AffineResult, AffineStep, align
-from napari_ran.preprocess.grids import VOXEL_BUDGET, network_grid, overlap, working_grid
+from napari_ran.preprocess.grids import VOXEL_BUDGET, overlap, working_grid
 from napari_ran.preprocess.initial import Initial
 from napari_ran.preprocess.intensity import CT_WINDOWS, IntensityChoice, Window, choose_intensity
 from napari_ran.preprocess.metric import MutualInformation
@@ -22,7 +22,6 @@ __all__ = [
     "align",
     "check_pair",
     "choose_intensity",
-    "network_grid",
     "overlap",
     "prepare_pair",
     "working_grid",

@@ -15,9 +15,6 @@ VOXEL_BUDGET = 4_000_000
 TOLERATED = 1.2
 """A grid that exceeds the budget by no more than this factor is kept: a coarsening so slight would only blur."""
 
-MOST_PADDING = 0.5
-"""Share of voxels that the network may add to an image before the image is rather resized."""
-
 LEAST_SIDE = 4
 """Fewest voxels along an axis that a working spacing may leave, unless the image has fewer itself."""
 
@@ -83,20 +80,6 @@ def at_least(grid: Grid, pitch: float) -> tuple[int, ...]:
         max(min(n, LEAST_SIDE), round(length / size))
         for n, length, size in zip(grid.shape, grid.extent, wanted, strict=True)
     )
-
-
-def network_grid(grid: Grid, voxels: int, multiple: int) -> Grid:
-    """Return the grid for the network: the working grid, coarsened alike along all axes if it has more than `voxels`.
-
-    The network pads images to a multiple of `multiple` voxels along every axis. On small images that can cost three
-    times the time, so where it would add more than `MOST_PADDING` the box is divided into the nearest multiple.
-    """
-    factor = (np.prod(grid.shape) / voxels) ** (1 / grid.ndim)
-    grid = grid if factor <= 1 else grid.with_spacing(grid.spacing * factor)
-    parts = np.asarray(grid.shape) / multiple
-    if np.prod(np.ceil(parts)) <= (1 + MOST_PADDING) * np.prod(parts):
-        return grid
-    return grid.with_shape(tuple(int(n) * multiple for n in np.maximum(np.round(parts), 1)))
 
 
 def overlap(fixed: Grid, moving: Grid, world: ArrayLike) -> float:

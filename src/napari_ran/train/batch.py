@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from napari_ran import functional as F
 from napari_ran.data.grid import shape_text
 from napari_ran.errors import InputError
 
@@ -67,6 +69,21 @@ class PairBatch:
         parts = {name: change(value) for name, value in self.volumes.items()}
         points = {name: tuple(change(one) for one in getattr(self, name)) for name in _POINTS}
         return replace(self, **parts, **points)  # type: ignore[arg-type]
+
+    def resized(self, shape: Sequence[int]) -> PairBatch:
+        """Return the batch on a grid of another shape over the same box."""
+        if tuple(shape) == self.shape:
+            return self
+        factors = [new / old for new, old in zip(shape, self.shape, strict=True)]
+        parts: dict[str, Any] = {name: F.resize(getattr(self, name), shape) for name in ("fixed", "moving")}
+        for name in ("fixed_labels", "moving_labels"):
+            labels = getattr(self, name)
+            parts[name] = None if labels is None else F.resize_labels(labels, shape)
+        parts["truth"] = None if self.truth is None else F.resize_field(self.truth, shape)
+        for name in _POINTS:  # the box begins half a voxel before the first voxel's middle
+            parts[name] = tuple((one + 0.5) * one.new_tensor(factors) - 0.5 for one in getattr(self, name))
+        spacing = tuple(side / factor for side, factor in zip(self.spacing, factors, strict=True))
+        return PairBatch(spacing=spacing, **parts)
 
     def swapped(self) -> PairBatch:
         """Return the batch with fixed and moving exchanged; a true field is dropped, since it has one direction."""

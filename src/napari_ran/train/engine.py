@@ -26,8 +26,9 @@ from napari_ran.owners import locked
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, refuse_begun, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
 from napari_ran.train.keeping import best_name, keep_pair, keep_snapshot, save_best
-from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, network_for, parts_to_hold
+from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, looks_coarsely, network_for, parts_to_hold
 from napari_ran.train.log import TrainLog
+from napari_ran.train.looking import multiple_of
 from napari_ran.train.objective import Trained, check_objective
 from napari_ran.train.optimisation import Optimisation, learning_rate
 from napari_ran.train.sources import Batches, Sources, find_sources
@@ -139,7 +140,9 @@ class _Run:
         self.notes = sources.notes
         self.options, left_out = first_levels(network, config.model.levels)
         laid_out(held(network, (*parts_to_hold(network, config.model), *left_out)), config.compute.channels_last)
-        self.optimisation = Optimisation(fabric, Trained(network, config.objective, self.options), config)
+        self.coarse = looks_coarsely(network, config.model)
+        trained = Trained(network, config.objective, self.options, self.coarse)
+        self.optimisation = Optimisation(fabric, trained, config)
         self.step, self.seconds, self.skipped, self.bad = 0, 0.0, 0, 0
         self.lowest, self.stale, self.saved = math.inf, 0, -1
         self._uncounted = 0.0
@@ -269,7 +272,15 @@ class _Run:
     def _measured(self, network: nn.Module | None) -> Validation:
         with self.fabric.autocast():
             called = None if network is None else partial(network, **self.options)
-            return validate(called, self.held_out, self.config.objective, self.fabric.device, self.optimisation.add)
+            return validate(
+                called,
+                self.held_out,
+                self.config.objective,
+                self.fabric.device,
+                self.optimisation.add,
+                self.coarse,
+                multiple_of(self.network),
+            )
 
     def _keep_start(self) -> None:
         """Keep what the course of the run is looked at with: a validation pair, and the weights of the start."""

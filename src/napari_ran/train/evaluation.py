@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +14,12 @@ from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran.config import PairConfig
+from napari_ran.config.training import ModelSettings
 from napari_ran.models import RAN
 from napari_ran.synthetic.generator import GeneratedPair, generate_batch
+from napari_ran.train.batch import PairBatch
+from napari_ran.train.launch import looks_coarsely
+from napari_ran.train.looking import looks
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,17 @@ class HeldOut:
 def evaluate_model(model: RAN, config: PairConfig, seed: int, pairs: int) -> HeldOut:
     """Measure a network on the first `pairs` pairs of the sequence that `seed` names; its mode is left as it was.
 
-    The seed must differ from the training's.
+    It looks at each pair as a registration with its weights does. The seed must differ from the training's.
     """
     device = next(model.parameters()).device
+    coarse = looks_coarsely(model, ModelSettings())
     rows = []
     with _evaluating(model), torch.no_grad():
         for index in range(pairs):
             pair = generate_batch(config, seed, index).to(device)
-            rows.append(_measure(pair, model(pair.moving, pair.fixed, both=False).field))
+            batch = PairBatch(pair.fixed, pair.moving, (1.0,) * model.config.ndim)
+            *_, (_, start, output) = looks(partial(model, both=False), batch, coarse, model.multiple)
+            rows.append(_measure(pair, output.field if start is None else start.with_rest(output).forward))
     means = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
     return HeldOut(pairs=pairs, better=sum(row["epe"] < row["epe_identity"] for row in rows), **means)
 

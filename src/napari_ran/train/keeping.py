@@ -19,6 +19,7 @@ from napari_ran.models import RAN, Network, PairNetwork
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.checkpoint import write_state
 from napari_ran.train.events import Validation
+from napari_ran.train.launch import looks_coarsely
 from napari_ran.train.objective import TERMS
 from napari_ran.writing import replacing
 
@@ -60,6 +61,7 @@ def keep_snapshot(network: nn.Module, folder: Path, config: TrainConfig, step: i
         ndim=network.config.ndim,
         steps=step,
         minutes=round(seconds / 60, 2),
+        coarse_looks=_coarse(network, config),
     )
     save_weights(network, folder / SNAPSHOTS / f"{step:07d}{SUFFIX}", card)
     files = list(snapshots(folder).values())
@@ -114,7 +116,6 @@ def kept_pair(folder: Path) -> tuple[PairBatch, Grid]:
 def card_of(network: Network, config: TrainConfig, step: int, seconds: float, found: Validation) -> ModelCard:
     """Return the card of a network that was trained so far."""
     figures = {name: round(float(value), 4) for name, value in found.to_dict().items() if value is not None}
-    start: ModelCard | None = getattr(network, "card", None)  # of the weights that the training started from
     return ModelCard(
         name=config.name,
         preset=preset_of(network) if isinstance(network, RAN) else network.system,
@@ -129,8 +130,17 @@ def card_of(network: Network, config: TrainConfig, step: int, seconds: float, fo
         limits="Measured on its own validation pairs only; see the figures.",
         version=__version__,
         recipe=config.to_dict(),
-        coarse_looks=config.data.source == "generated" or (start is not None and start.coarse_looks),
+        coarse_looks=_coarse(network, config),
     )
+
+
+def _coarse(network: nn.Module, config: TrainConfig) -> bool:
+    """Return whether a registration with these weights looks at coarser grids first.
+
+    It does as the training did; and after generated pairs, which have many resolutions, even if the training did not.
+    """
+    generated = config.data.source == "generated" and config.model.coarse_looks == "auto"
+    return generated or looks_coarsely(network, config.model)
 
 
 def _known(network: nn.Module) -> TypeGuard[Network]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +18,10 @@ from napari_ran import functional as F
 from napari_ran import losses
 from napari_ran.config.training import ObjectiveSettings
 from napari_ran.errors import InputError
+from napari_ran.looks import Start
 from napari_ran.models import LevelOutput, ModelOutput
 from napari_ran.train.batch import PairBatch
+from napari_ran.train.looking import looks, multiple_of
 
 TERMS = ("similarity", "smooth", "field", "dice", "landmarks", "inverse", "folding")
 """Names of the terms, which are the names of their weights."""
@@ -26,11 +29,20 @@ TERMS = ("similarity", "smooth", "field", "dice", "landmarks", "inverse", "foldi
 
 @dataclass(frozen=True, eq=False)
 class _Direction:
-    """One direction of a batch: its images, its field in voxels, and its levels' fields with their pool sizes."""
+    """One direction of a batch: its images, its field in voxels, and its levels' fields with their pool sizes.
+
+    Where the network saw what a field before it had left, `field` is both together, and `start` is that before.
+    """
 
     batch: PairBatch
     field: Tensor
     levels: tuple[tuple[int, Tensor], ...]
+    start: Tensor | None = None
+
+    def at_level(self, pool: int, field: Tensor) -> Tensor:
+        """Return the field of a level on the images' grid."""
+        there = F.cropped(F.upsample_field(field, pool), self.field.shape[2:])
+        return there if self.start is None else F.compose(self.start, there)
 
 
 class Opaque:
@@ -51,22 +63,31 @@ class Trained(nn.Module):
         The objective.
     options : mapping, optional
         What else the network is called with.
+    coarse : bool
+        Whether it looks at coarser grids first, as a registration with it does: each look is judged, by what is left
+        to it together with what the looks before found.
     """
 
     def __init__(
-        self, network: nn.Module, settings: ObjectiveSettings, options: Mapping[str, Any] | None = None
+        self,
+        network: nn.Module,
+        settings: ObjectiveSettings,
+        options: Mapping[str, Any] | None = None,
+        coarse: bool = False,
     ) -> None:
         super().__init__()
-        self.network, self.settings, self.options = network, settings, dict(options or {})
+        self.network, self.settings, self.options, self.coarse = network, settings, dict(options or {}), coarse
 
     def forward(self, held: Opaque) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch (a scalar) and the terms without their weights, detached."""
-        batch, wanted = held.batch, self.settings
-        both = wanted.both or wanted.inverse > 0
-        keep = wanted.levels > 0
-        output: ModelOutput = self.network(batch.moving, batch.fixed, keep_levels=keep, both=both, **self.options)
-        with torch.autocast(batch.fixed.device.type, enabled=False):
-            return objective(output, batch, wanted)
+        """Return the loss of a batch (a scalar, the mean over the looks) and the last look's terms, detached."""
+        wanted = self.settings
+        asked = {"keep_levels": wanted.levels > 0, "both": wanted.both or wanted.inverse > 0}
+        network = partial(self.network, **asked, **self.options)
+        found = []
+        for batch, start, output in looks(network, held.batch, self.coarse, multiple_of(self.network)):
+            with torch.autocast(batch.fixed.device.type, enabled=False):
+                found.append(objective(output, batch, wanted, start))
+        return torch.stack([loss for loss, _ in found]).mean(), found[-1][1]
 
 
 def check_objective(settings: ObjectiveSettings, batch: PairBatch) -> None:
@@ -87,23 +108,30 @@ def check_objective(settings: ObjectiveSettings, batch: PairBatch) -> None:
             raise InputError(f"objective.{name}", f"the data have no {what}", f"{cure}, or set the weight to 0")
 
 
-def objective(output: ModelOutput, batch: PairBatch, settings: ObjectiveSettings) -> tuple[Tensor, dict[str, Tensor]]:
+def objective(
+    output: ModelOutput, batch: PairBatch, settings: ObjectiveSettings, start: Start | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of what a network found for a batch, and its terms without their weights, detached.
 
-    A term that the batch has nothing for (labels, landmarks, a true field) is left out.
+    A term that the batch has nothing for (labels, landmarks, a true field) is left out. Where the network saw the
+    moving images as `start` warps them, both together are judged.
     """
-    field = output.field.float()
-    directions = [_Direction(batch, field, _fields(output.levels, "forward"))]
-    if settings.both and output.inverse_field is not None:
-        levels = _fields(output.levels, "inverse")
-        directions.append(_Direction(batch.swapped(), output.inverse_field.float(), levels))
+    back = None if output.inverse_field is None else output.inverse_field.float()
+    whole = Start(output.field.float(), back)
+    if start is not None:
+        whole = start.with_rest(ModelOutput(whole.forward, whole.backward))
+    field, inverse = whole.forward, whole.backward
+    before = (None, None) if start is None else (start.forward, start.backward)
+    directions = [_Direction(batch, field, _fields(output.levels, "forward"), before[0])]
+    if settings.both and inverse is not None:
+        directions.append(_Direction(batch.swapped(), inverse, _fields(output.levels, "inverse"), before[1]))
     terms: dict[str, Tensor] = {}
     for name in TERMS:
         if not getattr(settings, name):
             continue
         if name == "inverse":
-            if output.inverse_field is not None:
-                terms[name] = losses.inverse_consistency(field, output.inverse_field.float())
+            if inverse is not None:
+                terms[name] = losses.inverse_consistency(field, inverse)
             continue
         found = [value for one in directions if (value := _COMPUTE[name](one, settings)) is not None]
         if found:
@@ -130,8 +158,7 @@ def _shared(one: _Direction, share: float, term: Callable[[Tensor], Tensor]) -> 
     final = term(one.field)
     if not share or not one.levels:
         return final
-    shape = one.field.shape[2:]
-    coarse = [term(F.cropped(F.upsample_field(field, pool), shape)) for pool, field in one.levels]
+    coarse = [term(one.at_level(pool, field)) for pool, field in one.levels]
     return (1 - share) * final + share * torch.stack(coarse).mean()
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran.config.training import ObjectiveSettings
+from napari_ran.looks import Start
 from napari_ran.models import ModelOutput
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.evaluation import end_point_error, mean_dice
 from napari_ran.train.events import Validation
+from napari_ran.train.looking import looks
 from napari_ran.train.objective import objective, similarity_of
 
 _FIGURES = ("loss", "similarity", "dice", "tre_mm", "epe", "folding_percent")
@@ -26,6 +29,8 @@ def validate(
     settings: ObjectiveSettings,
     device: torch.device,
     add: Callable[[Tensor], Tensor] = lambda sums: sums,
+    coarse: bool = False,
+    multiple: int = 1,
 ) -> Validation:
     """Measure a network.
 
@@ -41,13 +46,23 @@ def validate(
         Where to compute.
     add : callable
         Returns the sum of a tensor over all processes.
+    coarse : bool
+        Whether the network looks at coarser grids first.
+    multiple : int
+        What it pads images to.
     """
     settings = settings.replace(levels=0.0, both=False)
     sums = torch.zeros(len(_FIGURES) + 1, 2, dtype=torch.float64)
     with torch.no_grad():
         for pair in pairs:
             there = pair.to(device)
-            figures = _measured(_output(network, there, settings), there, settings)
+            if network is None:
+                still = there.fixed.new_zeros(1, len(there.shape), *there.shape)
+                output, start = ModelOutput(still, still), None
+            else:
+                asked = partial(network, keep_levels=False, both=settings.inverse > 0)
+                *_, (_, start, output) = looks(asked, there, coarse, multiple)
+            figures = _measured(output, start, there, settings)
             for row, name in enumerate(_FIGURES):
                 if (value := figures[name]) is not None:
                     sums[row] += torch.tensor([value, 1.0], dtype=torch.float64)
@@ -68,18 +83,13 @@ def figure_of(validation: Validation, wanted: str) -> tuple[str, float]:
     return name, -value if name in _LARGER else value
 
 
-def _output(network: Callable[..., ModelOutput] | None, pair: PairBatch, settings: ObjectiveSettings) -> ModelOutput:
-    if network is None:
-        still = pair.fixed.new_zeros(1, len(pair.shape), *pair.shape)
-        return ModelOutput(still, still)
-    output = network(pair.moving, pair.fixed, keep_levels=False, both=settings.inverse > 0)
-    return output.map(Tensor.float)
-
-
-def _measured(output: ModelOutput, pair: PairBatch, settings: ObjectiveSettings) -> dict[str, float | None]:
-    field = output.field
-    with torch.autocast(field.device.type, enabled=False):
-        loss, terms = objective(output, pair, settings)
+def _measured(
+    output: ModelOutput, start: Start | None, pair: PairBatch, settings: ObjectiveSettings
+) -> dict[str, float | None]:
+    output = output.map(Tensor.float)
+    with torch.autocast(pair.fixed.device.type, enabled=False):
+        field = output.field if start is None else start.with_rest(output).forward
+        loss, terms = objective(output, pair, settings, start)
         similarity = terms.get("similarity")
         if similarity is None:
             similarity = similarity_of(field, pair, settings)

@@ -15,7 +15,8 @@ from torch import Tensor
 import napari_ran as ran
 from napari_ran import functional as F
 from napari_ran.figures.colours import head_colour
-from napari_ran.introspect.trace import level_grid
+from napari_ran.introspect.sources import TraceSource
+from napari_ran.introspect.trace import NetworkTrace, level_grid
 from napari_ran.io.checkpoints import load_weights
 from napari_ran.io.layers import (
     KEY,
@@ -25,9 +26,11 @@ from napari_ran.io.layers import (
     napari_affine,
     to_layer_data,
 )
-from napari_ran.models import LevelOutput, ModelOutput
+from napari_ran.looks import Found, look_at_whole
+from napari_ran.models import RAN, LevelOutput
 from napari_ran.steps import relay
 from napari_ran.train.batch import PairBatch
+from napari_ran.train.looking import look_shapes
 from napari_ran.widgets._layers import LIMITS, OWNER, line_distance
 from napari_ran.widgets.inspection.colours import head_colours
 
@@ -100,26 +103,32 @@ class Replayed:
 
 def replaying(path: Path, pair: PairBatch, grid: ran.Grid, step: int) -> Generator[None, None, Replayed]:
     """Run a snapshot on a pair, yielding after each level; the generator returns what it does."""
-    levels = load_weights(path).iterate(pair.moving, pair.fixed, keep_levels=True, both=False)
-    output = yield from relay(levels, lambda _: None, torch.no_grad)
-    return replayed(output, pair, grid, step)
+    network = load_weights(path)
+    shapes = look_shapes(pair, network.card.coarse_looks, network.multiple)
+    grids = [grid.with_shape(shape) for shape in shapes]
+    steps = look_at_whole(network, pair.fixed, pair.moving, grids, keep_levels=True, both=False)
+    found = yield from relay(steps, lambda _: None, torch.no_grad)
+    return replayed(network, found, grid, step)
 
 
-def replayed(output: ModelOutput, pair: PairBatch, grid: ran.Grid, step: int) -> Replayed:
-    """Return what is kept of a network's output for a pair on `grid`."""
-    warped = F.warp(pair.moving, output.field, padding="border")[0]
-    levels = tuple(_level(level, grid) for level in output.levels)
-    field = ran.DisplacementField(output.field[0], grid, "fixed", "moving")
+def replayed(network: RAN, found: Found, grid: ran.Grid, step: int) -> Replayed:
+    """Return what is kept of a network's looks at a pair on `grid`."""
+    warped = F.warp(found.moving, found.forward, padding="border")[0]
+    trace = NetworkTrace(network, "", grid, np.eye(grid.ndim + 1), found.fixed, found.moving, found.output, found.start)
+    source = TraceSource(trace)
+    levels = tuple(_level(level, grid, source) for level in found.output.levels)
+    field = ran.DisplacementField(found.forward[0], grid, "fixed", "moving")
     lines = deformed_grid_layer(field, line_distance(grid))
-    return Replayed(step, pair.fixed[0], warped, field, lines, levels)
+    return Replayed(step, found.fixed[0], warped, field, lines, levels)
 
 
-def _level(level: LevelOutput, grid: ran.Grid) -> ReplayedLevel:
+def _level(level: LevelOutput, grid: ran.Grid, source: TraceSource) -> ReplayedLevel:
     """Return a level without what its grid has beyond the image."""
     own = level_grid(grid, level.pool_size)
     inside = (slice(None), *(slice(n) for n in own.shape))
     found = level.forward
-    return ReplayedLevel(own, found.field[0][inside].clone(), found.masks[0][inside].clone())
+    field = found.field[0] + source.started(found.field[0], level.pool_size)
+    return ReplayedLevel(own, field[inside].clone(), found.masks[0][inside].clone())
 
 
 def replay_layers(
