@@ -4,7 +4,9 @@ Three passes through the same weights take turns in one process: ours, the convo
 real pass: shapes, strides, dilations, precision and layout), which is the machine's ceiling for this network, and a
 plain port: each image and each direction by itself, the components of the displacement side by side, PyTorch's default
 layout. Medians of ratios between neighbours, so that a machine whose speed drifts does not matter; then the peak memory
-of both passes, each in a process of its own. ``--sizes`` prints how time grows with the number of voxels instead.
+of both passes, each in a process of its own. With ``--precision auto`` ours is as a registration without refinement
+computes it on this machine, and the plain port in single precision. ``--sizes`` prints how time grows with the number of
+voxels instead.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from training import Recorder
 
+from napari_ran.config import RegistrationConfig
+from napari_ran.data import Grid
 from napari_ran.memory import keeping_freed_memory
 from napari_ran.models import RAN, create_system
 from napari_ran.models.aligner import Carried
-from napari_ran.precision import autocast_to
+from napari_ran.precision import autocast_to, precisions_for
 
 SIZES = ((48, 48, 48), (64, 64, 64), (96, 80, 128), (128, 128, 128), (160, 128, 160), (192, 160, 192))
 
@@ -73,7 +77,15 @@ def _default_layout(layer: Any) -> Callable[[Tensor], Tensor]:
     return lambda x: layer._conv_forward(x.contiguous(), layer.weight, layer.bias).contiguous()
 
 
-def passes(name: str, shape: tuple[int, ...], precision: str) -> dict[str, Callable[[], Any]]:
+def chosen(asked: str, shape: tuple[int, ...]) -> tuple[str, str]:
+    """Return the precisions of ours and of the plain port."""
+    if asked != "auto":
+        return asked, asked
+    usual = RegistrationConfig(instance={"mode": "none"})
+    return precisions_for(usual, Grid.from_spacing(shape), torch.device("cpu"))[0][0], "fp32"
+
+
+def passes(name: str, shape: tuple[int, ...], precision: str, plain_precision: str) -> dict[str, Callable[[], Any]]:
     """Return the pass, its convolutions alone, and the plain port of a system."""
     images = torch.rand(2, 1, 1, *shape, generator=torch.Generator().manual_seed(0))
     network, plain = create_system(name, 3).eval(), Plain(create_system(name, 3).eval())
@@ -83,7 +95,7 @@ def passes(name: str, shape: tuple[int, ...], precision: str) -> dict[str, Calla
             return network(*images)
 
     def port() -> Any:
-        with torch.no_grad(), autocast_to(precision, torch.device("cpu")):
+        with torch.no_grad(), autocast_to(plain_precision, torch.device("cpu")):
             return plain(*images)
 
     with Recorder() as recorder:
@@ -96,7 +108,7 @@ def passes(name: str, shape: tuple[int, ...], precision: str) -> dict[str, Calla
             for call in calls:
                 call()
 
-    if precision == "fp32":
+    if plain_precision == "fp32":
         ways = zip(port(), (ours().field, ours().inverse_field), strict=True)
         gap = max(float((a - b).abs().max()) for a, b in ways)
         print(f"{name}: the plain port's fields differ from ours by at most {gap:.1e} voxels")
@@ -129,8 +141,9 @@ def made(name: str, plain: bool, precision: str) -> Callable[..., Any]:
     return run
 
 
-def compare(name: str, shape: tuple[int, ...], threads: int, rounds: int, precision: str) -> None:
-    functions = passes(name, shape, precision)
+def compare(name: str, shape: tuple[int, ...], threads: int, rounds: int, asked: str) -> None:
+    precision, plain_precision = chosen(asked, shape)
+    functions = passes(name, shape, precision, plain_precision)
     took = seconds(functions, rounds)
 
     def ratio(one: str, other: str) -> str:
@@ -140,9 +153,10 @@ def compare(name: str, shape: tuple[int, ...], threads: int, rounds: int, precis
     middle = {key: statistics.median(values) for key, values in took.items()}
     rate = functions["convolutions"].work / middle["convolutions"] / 1e9  # type: ignore[attr-defined]
     print(f"{name}, {precision}: {middle['ours']:.2f} s; convolutions alone {middle['convolutions']:.2f} s", end=" ")
-    print(f"({rate:.0f} GMAC/s); plain port {middle['plain']:.2f} s")
+    print(f"({rate:.0f} GMAC/s); plain port in {plain_precision} {middle['plain']:.2f} s")
     print(f"  share of the ceiling {ratio('convolutions', 'ours')}, times faster than plain {ratio('plain', 'ours')}")
-    memory = [peak_bytes(made, (name, plain, precision), shape, threads) for plain in (False, True)]
+    ways = ((False, precision), (True, plain_precision))
+    memory = [peak_bytes(made, (name, *way), shape, threads) for way in ways]
     each = [bytes_ / math.prod(shape) for bytes_ in memory]
     print(f"  peak {memory[0] / 2**30:.2f} GiB ({each[0]:.0f} B a voxel), plain {memory[1] / 2**30:.2f} GiB", end="")
     print(f" ({each[1]:.0f} B): {memory[0] / memory[1]:.2f} of it", flush=True)
@@ -173,7 +187,7 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(96, 80, 128))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), action="append", help="fp32 when left out")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), action="append", help="fp32 when left out")
     parser.add_argument("--sizes", action="store_true", help="growth with the number of voxels instead")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -182,7 +196,7 @@ def main() -> None:
         for precision in args.precision or ["fp32"]:
             with keeping_freed_memory():
                 if args.sizes:
-                    growth(name, args.rounds, precision)
+                    growth(name, args.rounds, chosen(precision, tuple(args.shape))[0])
                 else:
                     compare(name, tuple(args.shape), args.threads, args.rounds, precision)
 

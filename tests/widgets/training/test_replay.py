@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -14,13 +15,19 @@ import torch
 
 import napari_ran as ran
 from napari_ran import functional as F
+from napari_ran.io.checkpoints import save_weights
 from napari_ran.io.layers import napari_affine
+from napari_ran.looks import look_at_whole, look_grids
+from napari_ran.steps import last
+from napari_ran.synthetic import PairConfig, generate_batch
 from napari_ran.train import fit
+from napari_ran.train.batch import PairBatch
 from napari_ran.train.keeping import PAIR, SNAPSHOTS, kept_pair, snapshots
 from napari_ran.train.wire import EVENTS, encode
 from napari_ran.widgets._layers import own_result
 from napari_ran.widgets.train import TrainWidget
 from napari_ran.widgets.training.replay import ReplayPanel
+from napari_ran.widgets.training.replay_work import replaying
 
 Made = tuple[Any, TrainWidget]
 START_MS, SHOWN_MS = 90_000, 20_000
@@ -238,3 +245,29 @@ def test_instance_optimisation_is_a_line_in_the_curves(folder: Path, train_in: C
     goal = page.figure.goal
     widget.attach(folder)
     assert page.figure.goal == goal  # kept with the training
+
+
+def test_a_replay_looks_from_coarse_to_fine_where_the_weights_do(tmp_path: Path) -> None:
+    """What the coarser looks found is in the field of every level: before the first one, too."""
+    shape = (40, 48, 32)
+    made = generate_batch(PairConfig(shapes=(shape,), peak=(0.2, 0.22), sliding=0.0, still=0.0), 77, 0)
+    grid, pair = ran.Grid.from_spacing(shape, 2.0), PairBatch(made.fixed, made.moving, (2.0,) * 3)
+    network = ran.load_weights("general-3d")
+    found = last(replaying(save_weights(network, tmp_path / "snapshot.safetensors", network.card), pair, grid, 3))
+    grids = look_grids(grid, math.prod(shape), network.multiple, coarse=True)
+    with torch.no_grad():
+        expected = last(look_at_whole(network, made.fixed, made.moving, grids, keep_levels=True))
+        alone = network(made.moving, made.fixed).field
+    torch.testing.assert_close(found.field.tensor, expected.forward[0], atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(found.field.tensor, alone[0], atol=0.1)
+    warped = F.warp(made.moving, expected.forward, padding="border")
+    torch.testing.assert_close(found.warped, warped[0], atol=1e-3, rtol=1e-3)
+    assert expected.start is not None
+    before, after = (float(one.norm(dim=0).mean()) for one in (expected.start[0], found.field.tensor))
+    for level, output in zip(found.levels, expected.output.levels, strict=True):
+        whole = float(level.field.norm(dim=0).mean()) * output.pool_size
+        own = float(output.forward.field.norm(dim=1).mean()) * output.pool_size
+        assert own < 0.5 * whole
+        assert whole == pytest.approx((before + after) / 2, rel=0.15)
+    last_level = F.resize_field(found.levels[-1].field[None], shape)[0]
+    torch.testing.assert_close(last_level, found.field.tensor, atol=0.3, rtol=0.0)
