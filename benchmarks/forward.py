@@ -5,8 +5,8 @@ real pass: shapes, strides, dilations, precision and layout), which is the machi
 plain port: each image and each direction by itself, the components of the displacement side by side, PyTorch's default
 layout. Medians of ratios between neighbours, so that a machine whose speed drifts does not matter; then the peak memory
 of both passes, each in a process of its own. With ``--precision auto`` ours is as a registration without refinement
-computes it on this machine, and the plain port in single precision. ``--sizes`` prints how time grows with the number of
-voxels instead.
+computes it on this machine, and the plain port in single precision. ``--sizes`` prints how time grows with the number
+of voxels instead.
 """
 
 from __future__ import annotations
