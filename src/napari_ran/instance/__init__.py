@@ -1,9 +1,9 @@
 """Instance optimisation: fit the displacement field, or the network, to one pair."""
 
 from napari_ran.instance.events import InstanceResult, InstanceStep
-from napari_ran.instance.field import optimise_field
 from napari_ran.instance.guide import Guide, LandmarkGuide
 from napari_ran.instance.network import optimise_network
+from napari_ran.instance.octaves import optimise_field
 from napari_ran.instance.overlap import LabelGuide
 from napari_ran.instance.rigid import RigidGuide, RigidMotion
 from napari_ran.instance.similarity import choose_similarity

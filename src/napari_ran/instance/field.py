@@ -115,7 +115,7 @@ class _Run:
         )
 
 
-def optimise_field(
+def optimise_at_once(
     fixed: Tensor,
     moving: Tensor,
     initial: Tensor | None,
@@ -123,11 +123,12 @@ def optimise_field(
     spacing: Sequence[float],
     guides: tuple[Guide, ...] = (),
     masks: tuple[Tensor | None, Tensor | None] = (None, None),
+    proposal: Tensor | None = None,
 ) -> Generator[InstanceStep, None, InstanceResult]:
     """Fit a displacement field to one pair.
 
-    A discrete search proposes a field, the best of zero, `initial` and the proposal is refined by Adam from coarse to
-    fine, and what still folds is smoothed. The same input gives the same field; the global random state is not used.
+    A discrete search proposes a field, the best of it and of the first guesses is refined by Adam from coarse to fine,
+    and what still folds is smoothed. The same input gives the same field; the global random state is not used.
 
     Parameters
     ----------
@@ -143,6 +144,8 @@ def optimise_field(
         What leads the fit beside the images.
     masks : pair of (1, 1, *S) tensor or None
         Where the fixed and the moving image count: 1, elsewhere 0.
+    proposal : (1, D, *S) tensor, optional
+        Another first guess in voxels, known to be better than zero, which is not tried then.
 
     Yields
     ------
@@ -163,6 +166,7 @@ def optimise_field(
     factors = _factors(pyramid)
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
     guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
+    other = None if proposal is None else pyramid.to_mm(proposal.detach(), pyramid.shape)
     total, decided = SEARCH_STEPS + len(factors) * pyramid.steps, config.similarity != "auto"
     run = _Run(pyramid, Candidate(guess, math.nan, math.inf), total, decided)
 
@@ -173,9 +177,10 @@ def optimise_field(
     yield run.event(-1, "preparing the comparison")
     judge = Judge(pyramid, term)
     before = judge(guess)
-    run.consider(before)
-    if initial is not None:
-        run.consider(judge(zero))
+    if initial is not None or other is None:
+        run.consider(before)
+    if initial is not None or other is not None:
+        run.consider(judge(zero if other is None else other))
     yield run.event(-1, "comparing first guesses")
     if config.search:
         yield from _search(run, judge)
