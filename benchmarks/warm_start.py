@@ -1,11 +1,12 @@
 """Print how many steps of instance optimisation a network saves: ``python benchmarks/warm_start.py WEIGHTS``.
 
 Each pair of the families of `networks.py` is optimised from zero, from the network's field with as many steps, and
-from the network's field with half of the steps, all by the same measure and from coarse to fine. Printed are
+from the network's field with half of the steps that it took from zero to the lowest loss, all by the same measure and
+from coarse to fine. Printed are
 
 - the loss at the start and the lowest one, and the steps until 90 % of the way from zero and until within 0.001 of the
-  lowest loss from zero, looked at every ten steps. The rate falls to a tenth over the steps that a run has, so that a
-  run of half of the steps is not the first half of a longer one;
+  lowest loss from zero, looked at every ten steps and at the end. The rate falls to a tenth over the steps that a run
+  has, so that a run of half of the steps is not the first half of a longer one;
 - the figure of each field: Dice, landmark error or end-point error.
 
 Without ``--search`` all go without the discrete search, which finds large motion before the first step; ``--levels 1``
@@ -85,7 +86,7 @@ def network_field(network: Network, images: tuple[Tensor, Tensor], grid: Grid) -
 def compare(
     pair: Pair, network: Network, search: bool, levels: int | None, zero_levels: int | None
 ) -> tuple[Course, Course, Course]:
-    """Return the courses from zero, from the network's field, and from there with half of the steps."""
+    """Return the courses from zero, from the network's field, and from there with half of the steps that zero took."""
     grid = network_grid(pair.fixed.grid, VOXELS, 16)
     images = network_images(pair, grid)
     start = network_field(network, images, grid)
@@ -93,9 +94,10 @@ def compare(
     steps = 3 * Pyramid(*images, [float(side) for side in grid.spacing], "ncc", config).steps
     config = config.replace(search=config.search if search else 0, levels=levels or config.levels)
     zero_levels = zero_levels or config.levels
-    zero = config.replace(levels=zero_levels, steps=steps // zero_levels)
-    whole, half = (config.replace(steps=number // config.levels) for number in (steps, steps // 2))
-    return course(pair, grid, images, None, zero), *(course(pair, grid, images, start, one) for one in (whole, half))
+    zero = course(pair, grid, images, None, config.replace(levels=zero_levels, steps=steps // zero_levels))
+    taken = zero.needed(zero.losses[-1][1]) or steps
+    whole, half = (config.replace(steps=number // config.levels) for number in (steps, taken // 2))
+    return zero, *(course(pair, grid, images, start, one) for one in (whole, half))
 
 
 def main() -> None:
