@@ -33,11 +33,11 @@ from napari_ran.config import InstanceConfig, RegistrationConfig
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.instance import optimise_field
 from napari_ran.instance.pyramid import Pyramid
+from napari_ran.io.checkpoints import looks_coarsely
 from napari_ran.looks import look_at_whole, look_grids, network_grid
 from napari_ran.models import Network
 from napari_ran.steps import last
 from napari_ran.transform import compose_to
-from napari_ran.working import looks_coarsely
 
 VOXELS = 1_000_000
 """Most voxels of the grid that is optimised."""
@@ -79,7 +79,7 @@ def course(
 def network_field(network: Network, images: tuple[Tensor, Tensor], grid: Grid) -> Tensor:
     """Return the network's field on `grid`, as a registration has it before the refinement."""
     usual = RegistrationConfig()
-    grids = look_grids(grid, usual.network_voxels, network.multiple, looks_coarsely(network, usual))
+    grids = look_grids(grid, usual.network_voxels, network.multiple, looks_coarsely(network, usual.coarse_looks))
     return functional.resize_field(last(look_at_whole(network, *images, grids)).forward, grid.shape)
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import napari_ran as ran
 from napari_ran.config import RegistrationConfig
-from napari_ran.io.checkpoints import load_network
+from napari_ran.io.checkpoints import load_network, looks_coarsely
 from napari_ran.models import create_model
-from napari_ran.working import looks_coarsely
 
 SHAPE = (40, 48, 32)
 
 
 def test_whether_it_looks_coarsely_is_up_to_the_weights_unless_asked() -> None:
     network, special = load_network("general-3d"), load_network("hippocampus")
-    auto, on, off = (RegistrationConfig(coarse_looks=word) for word in ("auto", "on", "off"))
+    auto, on, off = (RegistrationConfig(coarse_looks=word).coarse_looks for word in ("auto", "on", "off"))
     assert looks_coarsely(network, auto)
     assert not looks_coarsely(special, auto)
     assert not looks_coarsely(create_model("RAN0"), auto)

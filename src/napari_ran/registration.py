@@ -24,6 +24,7 @@ from napari_ran.exchange import Transform
 from napari_ran.guidance import check_guidance, guides_for, masks_for, rigid_messages
 from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
+from napari_ran.io.checkpoints import looks_coarsely
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import keeping_freed_memory, out_of_memory, ran_out
 from napari_ran.models import Levelled, create_model
@@ -34,7 +35,7 @@ from napari_ran.preprocess import STEPS, PrepareStep, prepare_pair, working_grid
 from napari_ran.results import GIVEN, Registration
 from napari_ran.steps import last, relay
 from napari_ran.transform import compose_inverse, compose_to
-from napari_ran.working import Working, looks_coarsely, network_for
+from napari_ran.working import Working, network_for
 
 
 def register(
@@ -301,7 +302,7 @@ class Run:
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
-        coarse = looks_coarsely(model, self.config)
+        coarse = looks_coarsely(model, self.config.coarse_looks)
         look = Look(self._voxels, coarse, bool(self._plan.tile), self._plan.precision)
         yield from network_pass(model, self._found, look, self.config.keep_levels, self.device)
 

@@ -163,14 +163,6 @@ def network_for(ndim: int, config: RegistrationConfig) -> tuple[Network | None, 
     return model.eval(), f"Network weights: {name}"
 
 
-def looks_coarsely(model: Network, config: RegistrationConfig) -> bool:
-    """Return whether a network looks at coarser grids first: as asked for, or as its weights were trained for."""
-    if config.coarse_looks != "auto":
-        return config.coarse_looks == "on"
-    card: ModelCard | None = getattr(model, "card", None)
-    return card is not None and card.coarse_looks
-
-
 def name_of(model: Network) -> str:
     """Return what a network's weights are called."""
     card: ModelCard | None = getattr(model, "card", None)

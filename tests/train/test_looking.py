@@ -13,7 +13,7 @@ from napari_ran.config.generated import PairConfig
 from napari_ran.config.training import ModelSettings, ObjectiveSettings, TrainConfig
 from napari_ran.data import Grid
 from napari_ran.functional import warp
-from napari_ran.io.checkpoints import TrainedRAN, load_network
+from napari_ran.io.checkpoints import TrainedRAN, load_network, looks_coarsely
 from napari_ran.looks import Start, look_at_whole, look_grids
 from napari_ran.models import ModelOutput, create_model
 from napari_ran.steps import last
@@ -21,7 +21,6 @@ from napari_ran.synthetic import generate_batch
 from napari_ran.train import Validated, evaluate_model, fit
 from napari_ran.train.batch import PairBatch, stack
 from napari_ran.train.evaluation import end_point_error
-from napari_ran.train.launch import looks_coarsely
 from napari_ran.train.looking import look_shapes, looks
 from napari_ran.train.objective import Opaque, Trained, objective
 from napari_ran.train.sources import GeneratedSource
@@ -168,7 +167,7 @@ def test_validation_is_of_all_looks(network: TrainedRAN) -> None:
 
 def test_it_looks_as_the_weights_do_that_it_starts_from_unless_told(network: TrainedRAN) -> None:
     def decided(model: Any, **options: Any) -> bool:
-        return looks_coarsely(model, ModelSettings(**options))
+        return looks_coarsely(model, ModelSettings(**options).coarse_looks)
 
     assert decided(network)
     assert not decided(load_network("hippocampus"))

@@ -15,11 +15,13 @@ from platformdirs import user_data_dir
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from napari_ran.config import FrozenConfig, RANConfig
 from napari_ran.errors import InputError, brief
 from napari_ran.models import RAN, Network, PairNetwork, create_system
 from napari_ran.parsing import parse_json
+from napari_ran.types import CoarseLooks
 from napari_ran.writing import replacing
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
@@ -103,6 +105,14 @@ def weights_in(folder: Path) -> dict[str, Path]:
 def known_weights() -> dict[str, Path]:
     """Return all files of weights by name; a user's takes the place of a bundled one of the same name."""
     return weights_in(BUNDLED) | weights_in(user_weights())
+
+
+def looks_coarsely(network: nn.Module, wanted: CoarseLooks = "auto") -> bool:
+    """Return whether a network looks at coarser grids first: as wanted, or as the card of its weights says."""
+    if wanted != "auto":
+        return wanted == "on"
+    card: ModelCard | None = getattr(network, "card", None)
+    return card is not None and card.coarse_looks
 
 
 def save_weights(model: Network, path: str | Path, card: ModelCard) -> Path:

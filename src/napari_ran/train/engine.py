@@ -22,11 +22,12 @@ from torch import nn
 from napari_ran.config import TrainConfig
 from napari_ran.config.training import BudgetSettings
 from napari_ran.errors import InputError, OutputError, brief
+from napari_ran.io.checkpoints import looks_coarsely
 from napari_ran.owners import locked
 from napari_ran.train.checkpoint import LAST, State, has_checkpoint, newest_checkpoint, refuse_begun, write_checkpoint
 from napari_ran.train.events import TrainEvent, TrainFinished, TrainNote, TrainStarted, TrainStep, Validated, Validation
 from napari_ran.train.keeping import best_name, keep_pair, keep_snapshot, save_best
-from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, looks_coarsely, network_for, parts_to_hold
+from napari_ran.train.launch import fabric_for, first_levels, held, laid_out, network_for, parts_to_hold
 from napari_ran.train.log import TrainLog
 from napari_ran.train.looking import multiple_of
 from napari_ran.train.objective import Trained, check_objective
@@ -140,7 +141,7 @@ class _Run:
         self.notes = sources.notes
         self.options, left_out = first_levels(network, config.model.levels)
         laid_out(held(network, (*parts_to_hold(network, config.model), *left_out)), config.compute.channels_last)
-        self.coarse = looks_coarsely(network, config.model)
+        self.coarse = looks_coarsely(network, config.model.coarse_looks)
         trained = Trained(network, config.objective, self.options, self.coarse)
         self.optimisation = Optimisation(fabric, trained, config)
         self.step, self.seconds, self.skipped, self.bad = 0, 0.0, 0, 0

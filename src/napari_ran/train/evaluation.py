@@ -14,11 +14,10 @@ from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran.config import PairConfig
-from napari_ran.config.training import ModelSettings
+from napari_ran.io.checkpoints import looks_coarsely
 from napari_ran.models import RAN
 from napari_ran.synthetic.generator import GeneratedPair, generate_batch
 from napari_ran.train.batch import PairBatch
-from napari_ran.train.launch import looks_coarsely
 from napari_ran.train.looking import looks
 
 
@@ -63,7 +62,7 @@ def evaluate_model(model: RAN, config: PairConfig, seed: int, pairs: int) -> Hel
     It looks at each pair as a registration with its weights does. The seed must differ from the training's.
     """
     device = next(model.parameters()).device
-    coarse = looks_coarsely(model, ModelSettings())
+    coarse = looks_coarsely(model)
     rows = []
     with _evaluating(model), torch.no_grad():
         for index in range(pairs):

@@ -14,12 +14,11 @@ from napari_ran._version import __version__
 from napari_ran.config import PRESETS, RANConfig, TrainConfig
 from napari_ran.data import Grid
 from napari_ran.errors import InputError
-from napari_ran.io.checkpoints import SUFFIX, ModelCard, save_weights
+from napari_ran.io.checkpoints import SUFFIX, ModelCard, looks_coarsely, save_weights
 from napari_ran.models import RAN, Network, PairNetwork
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.checkpoint import write_state
 from napari_ran.train.events import Validation
-from napari_ran.train.launch import looks_coarsely
 from napari_ran.train.objective import TERMS
 from napari_ran.writing import replacing
 
@@ -140,7 +139,7 @@ def _coarse(network: nn.Module, config: TrainConfig) -> bool:
     It does as the training did; and after generated pairs, which have many resolutions, even if the training did not.
     """
     generated = config.data.source == "generated" and config.model.coarse_looks == "auto"
-    return generated or looks_coarsely(network, config.model)
+    return generated or looks_coarsely(network, config.model.coarse_looks)
 
 
 def _known(network: nn.Module) -> TypeGuard[Network]:

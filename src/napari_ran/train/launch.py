@@ -13,7 +13,7 @@ from torch import nn
 from napari_ran.config.training import PREVIOUS, ComputeSettings, ModelSettings
 from napari_ran.device import resolve_device
 from napari_ran.errors import InputError
-from napari_ran.io.checkpoints import ModelCard, default_weights, load_network
+from napari_ran.io.checkpoints import default_weights, load_network
 from napari_ran.models import RAN, SYSTEMS, Ablation, Network, create_model, create_system
 
 if TYPE_CHECKING:
@@ -82,14 +82,6 @@ def first_levels(network: nn.Module, levels: int | None) -> tuple[dict[str, Abla
         raise InputError("model.levels", f"the network has {there}, got {levels}", "Give fewer or leave it empty")
     off = [f"{part}.{level}." for level in range(levels, there) for part in ("decoders", "aligners")]
     return {"ablation": Ablation.after(levels, there)}, (*off, "displacement")
-
-
-def looks_coarsely(network: nn.Module, settings: ModelSettings) -> bool:
-    """Return whether a network looks at coarser grids first: as the settings say, or as its weights did before."""
-    if settings.coarse_looks != "auto":
-        return settings.coarse_looks == "on"
-    card: ModelCard | None = getattr(network, "card", None)
-    return card is not None and card.coarse_looks
 
 
 def laid_out(network: nn.Module, channels_last: bool) -> nn.Module:
