@@ -122,3 +122,18 @@ def test_usual_working_grids_are_refined_at_once() -> None:
     """Of four million voxels and a fifth more at most; slices of a phone's camera are not."""
     assert LARGEST_SIDE**3 > 1.2 * 4_000_000
     assert LARGEST_SIDE**2 < 512 * 512
+
+
+def test_what_a_coarser_grid_proposes_is_left_where_a_search_from_zero_finds_better() -> None:
+    pair, spacing = slices((112, 80))
+    fixed, moving = pair.fixed.tensor[None], pair.moving.tensor[None]
+    wrong = -3 * pair.truth.tensor[None]
+
+    def error(proposal: torch.Tensor) -> float:
+        given = (fixed, moving, None, InstanceConfig(steps=20), (spacing, spacing))
+        field = last(optimise_at_once(*given, proposal=proposal)).field
+        return pair.slip(DisplacementField(field[0], pair.fixed.grid)).epe_voxels
+
+    assert pair.slip(DisplacementField(wrong[0], pair.fixed.grid)).epe_voxels > 10
+    assert error(wrong) < 1
+    assert error(0.9 * pair.truth.tensor[None]) < 1

@@ -145,7 +145,7 @@ def optimise_at_once(
     masks : pair of (1, 1, *S) tensor or None
         Where the fixed and the moving image count: 1, elsewhere 0.
     proposal : (1, D, *S) tensor, optional
-        Another first guess in voxels, known to be better than zero, which is not tried then.
+        Another first guess in voxels, from a coarser grid. What a search finds from zero is tried beside it.
 
     Yields
     ------
@@ -182,6 +182,12 @@ def optimise_at_once(
     if initial is not None or other is not None:
         run.consider(judge(zero if other is None else other))
     yield run.event(-1, "comparing first guesses")
+    rival: Candidate | None = None
+    if config.search and other is not None:
+        scout = _Run(pyramid, judge(zero), total, decided)
+        for step in _search(scout, judge):
+            yield run.event(-1, step.message)
+        rival = scout.best
     if config.search:
         yield from _search(run, judge)
     if config.similarity == "auto":
@@ -202,6 +208,8 @@ def optimise_at_once(
         before = judge(guess)
         run.best = judge(run.best.control)
     pyramid.release()
+    if rival is not None:  # only now it is decided by what to compare
+        run.consider(judge(rival.control))
     for guide in guides:
         run.consider(judge(guide.drawn(run.best.control)))
     run.step = SEARCH_STEPS
