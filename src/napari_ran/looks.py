@@ -21,7 +21,6 @@ COARSER = 4
 COARSEST = 20
 """Voxels along a side of a cube: a look sees at least as many as that has, if it is not the last."""
 
-
 MOST_PADDING = 0.5
 """Share of voxels that the network may add to an image before the image is rather resized."""
 
@@ -66,6 +65,11 @@ class Start:
         if backward is not None and self.backward is not None:
             backward = F.compose(self.backward, backward)
         return Start(F.compose(self.forward, output.field), backward)
+
+
+def together(start: Start | None, output: ModelOutput) -> Start:
+    """Return both directions as a look and the ones before it, if any, found them."""
+    return Start(output.field, output.inverse_field) if start is None else start.with_rest(output)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +166,7 @@ def look_at_whole(
         seen = other if start is None else start.seen(other)
         steps = model.iterate(seen, own, keep_levels=keep_levels and number == len(grids) - 1, both=both)
         output = yield from relay(steps, partial(_look_step, number, len(grids)))
-        so_far = Start(output.field, output.inverse_field) if start is None else start.with_rest(output)
+        so_far = together(start, output)
         before = None if start is None else start.forward
         found = Found(own, other, before, output, so_far.forward, so_far.backward)
     if found is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from napari_ran.errors import InputError, brief
 from napari_ran.parsing import TextError, parse_yaml
@@ -107,6 +107,10 @@ def _keys_at(config: type[BaseModel], location: tuple[int | str, ...]) -> list[s
     return list(fields)
 
 
-def on_or_off(value: Any) -> Any:
+def _on_or_off(value: Any) -> Any:
     """Return ``on`` and ``off`` for YAML's words for them, which it reads as true and false; all else as it is."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+SWITCH = BeforeValidator(_on_or_off)
+"""Lets a setting that has the values ``on`` and ``off`` be read from YAML."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from napari_ran.config.base import FrozenConfig, on_or_off
+from napari_ran.config.base import SWITCH, FrozenConfig
 from napari_ran.config.instance import InstanceConfig
 from napari_ran.config.model import RANConfig
 from napari_ran.types import AffineMode, CoarseLooks, Intensity, Tiles
@@ -62,8 +62,8 @@ class RegistrationConfig(FrozenConfig):
     spacing: PositiveFloat | None = None
     instance: InstanceConfig = Field(default_factory=InstanceConfig)
     network_voxels: PositiveInt = 512**2
-    coarse_looks: CoarseLooks = "auto"
-    tiles: Tiles = "auto"
+    coarse_looks: Annotated[CoarseLooks, SWITCH] = "auto"
+    tiles: Annotated[Tiles, SWITCH] = "auto"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     keep_levels: bool = False
 
@@ -77,8 +77,6 @@ class RegistrationConfig(FrozenConfig):
     @classmethod
     def _usual_if_left_open(cls, value: Any) -> Any:
         return cls.model_fields["network_voxels"].default if value is None else value  # older settings leave it open
-
-    _on_or_off = field_validator("coarse_looks", "tiles", mode="before")(on_or_off)
 
     @field_validator("instance", mode="before")
     @classmethod

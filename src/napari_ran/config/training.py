@@ -6,19 +6,11 @@ Lengths are in voxels of the network's grid unless a unit is named; array axes a
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from napari_ran.config.base import FrozenConfig, on_or_off
+from napari_ran.config.base import SWITCH, FrozenConfig
 from napari_ran.config.generated import PairConfig
 from napari_ran.config.model import OTHER_SYSTEMS, PRESETS, RANConfig
 from napari_ran.errors import InputError
@@ -68,9 +60,7 @@ class ModelSettings(FrozenConfig):
     start: str = "scratch"
     hold: tuple[str, ...] = ("displacement",)
     levels: PositiveInt | None = None
-    coarse_looks: CoarseLooks = "auto"
-
-    _on_or_off = field_validator("coarse_looks", mode="before")(on_or_off)
+    coarse_looks: Annotated[CoarseLooks, SWITCH] = "auto"
 
     @model_validator(mode="after")
     def _known(self) -> Self:

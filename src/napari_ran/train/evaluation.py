@@ -15,6 +15,7 @@ from torch import Tensor
 from napari_ran import functional as F
 from napari_ran.config import PairConfig
 from napari_ran.io.checkpoints import looks_coarsely
+from napari_ran.looks import together
 from napari_ran.models import RAN
 from napari_ran.synthetic.generator import GeneratedPair, generate_batch
 from napari_ran.train.batch import PairBatch
@@ -69,7 +70,7 @@ def evaluate_model(model: RAN, config: PairConfig, seed: int, pairs: int) -> Hel
             pair = generate_batch(config, seed, index).to(device)
             batch = PairBatch(pair.fixed, pair.moving, (1.0,) * model.config.ndim)
             *_, (_, start, output) = looks(partial(model, both=False), batch, coarse, model.multiple)
-            rows.append(_measure(pair, output.field if start is None else start.with_rest(output).forward))
+            rows.append(_measure(pair, together(start, output).forward))
     means = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
     return HeldOut(pairs=pairs, better=sum(row["epe"] < row["epe_identity"] for row in rows), **means)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_ran.data import Grid
-from napari_ran.looks import Start, look_grids
+from napari_ran.looks import Start, look_grids, together
 from napari_ran.models import ModelOutput
 from napari_ran.train.batch import PairBatch
 
@@ -50,7 +50,7 @@ def looks(
         yield here, start, output
         with torch.no_grad(), torch.autocast(seen.device.type, enabled=False):
             found = ModelOutput(output.field, output.inverse_field).map(lambda field: field.detach().float())
-            so_far = Start(found.field, found.inverse_field) if start is None else start.with_rest(found)
+            so_far = together(start, found)
 
 
 def look_shapes(batch: PairBatch, coarse: bool, multiple: int) -> tuple[tuple[int, ...], ...]:

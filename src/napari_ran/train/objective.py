@@ -18,7 +18,7 @@ from napari_ran import functional as F
 from napari_ran import losses
 from napari_ran.config.training import ObjectiveSettings
 from napari_ran.errors import InputError
-from napari_ran.looks import Start
+from napari_ran.looks import Start, together
 from napari_ran.models import LevelOutput, ModelOutput
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.looking import looks, multiple_of
@@ -116,10 +116,7 @@ def objective(
     A term that the batch has nothing for (labels, landmarks, a true field) is left out. Where the network saw the
     moving images as `start` warps them, both together are judged.
     """
-    back = None if output.inverse_field is None else output.inverse_field.float()
-    whole = Start(output.field.float(), back)
-    if start is not None:
-        whole = start.with_rest(ModelOutput(whole.forward, whole.backward))
+    whole = together(start, ModelOutput(output.field, output.inverse_field).map(Tensor.float))
     field, inverse = whole.forward, whole.backward
     before = (None, None) if start is None else (start.forward, start.backward)
     directions = [_Direction(batch, field, _fields(output.levels, "forward"), before[0])]

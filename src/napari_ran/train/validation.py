@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_ran import functional as F
 from napari_ran.config.training import ObjectiveSettings
-from napari_ran.looks import Start
+from napari_ran.looks import Start, together
 from napari_ran.models import ModelOutput
 from napari_ran.train.batch import PairBatch
 from napari_ran.train.evaluation import end_point_error, mean_dice
@@ -88,7 +88,7 @@ def _measured(
 ) -> dict[str, float | None]:
     output = output.map(Tensor.float)
     with torch.autocast(pair.fixed.device.type, enabled=False):
-        field = output.field if start is None else start.with_rest(output).forward
+        field = together(start, output).forward
         loss, terms = objective(output, pair, settings, start)
         similarity = terms.get("similarity")
         if similarity is None:
