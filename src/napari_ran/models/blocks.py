@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
 from napari_ran.config import RANConfig
+from napari_ran.models import processor
 
 _POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -104,7 +105,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C', *S) of (B, C, *S)."""
-        return channels_last(super().forward(channels_last(x)))
+        return _convolved(self, x)
 
 
 class Conv3d(nn.Conv3d):
@@ -112,7 +113,18 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C', *S) of (B, C, *S)."""
-        return channels_last(super().forward(channels_last(x)))
+        return _convolved(self, x)
+
+
+def _convolved(layer: Conv2d | Conv3d, x: Tensor) -> Tensor:
+    """Apply a convolution whose padding keeps the shape, its outputs in blocks as a processor likes them."""
+    x, weight, bias = channels_last(x), layer.weight, layer.bias
+    thin = processor.leftover(layer.out_channels, layer.kernel_size[0]) if layer.stride[0] == 1 else 0
+    if not thin or bias is None or not processor.suits(x):
+        return channels_last(layer._conv_forward(x, weight, bias))
+    blocks, dilation = layer.out_channels - thin, layer.dilation[0]
+    last = processor.thin_convolution(x, weight[blocks:], bias[blocks:], dilation)
+    return joined([layer._conv_forward(x, weight[:blocks], bias[:blocks]), last]) if blocks else channels_last(last)
 
 
 def convolution(
@@ -177,6 +189,8 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, *S) with zero mean and unit variance before gain and bias."""
         channels = x.shape[1]
+        if self.groups == 1 and not torch.is_grad_enabled() and processor.suits(x):
+            return processor.normalised(x, self.weight, self.bias, 1e-6)
         return F.group_norm(x, self.groups, self.weight.expand(channels), self.bias.expand(channels), eps=1e-6)
 
 
