@@ -149,3 +149,41 @@ def test_bad_label_maps_are_refused() -> None:
         draw_pair(config(2), generator, label_maps=[torch.zeros(1, 1, 30, 30, dtype=torch.int32)])
     with pytest.raises(InputError, match="label map 0 is wanted, and 0 are given"):
         render_pair(drawn(2))
+
+
+@by_dimension
+def test_a_share_of_the_pairs_shows_label_maps(ndim: int) -> None:
+    mapped = [drawn(ndim, seed, mapped=0.5).placing is not None for seed in range(40)]
+    assert 10 < sum(mapped) < 30
+    assert drawn(ndim, 3, mapped=1.0) == drawn(ndim, 3)  # what is certain changes no pair
+    nothing = drawn(ndim, 3, mapped=0.0)
+    assert nothing.placing is None
+    assert nothing.objects
+
+
+@by_dimension
+def test_images_show_something_of_their_own_in_a_share_of_the_body(ndim: int) -> None:
+    found: dict[str, list[float]] = {"fixed": [], "moving": []}
+    for seed in range(4):
+        plain = drawn(ndim, seed, mapped=0.0, body=1.0, **CLEAN)
+        without, pair = render_pair(plain), render_pair(replace(plain, unlike=((0.2, 3.0), (0.4, 3.0))))
+        assert torch.equal(pair.truth, without.truth)
+        for name, shares in found.items():
+            labels = vars(pair)[f"{name}_labels"]
+            assert torch.equal(labels, vars(without)[f"{name}_labels"])
+            changed = (vars(pair)[name] - vars(without)[name]).abs() > 0.03
+            shares.append(float(changed[labels > 0].float().mean()))
+            outside = F.gaussian_smooth((labels > 0).float(), 1.0) == 0  # farther away than the edges are soft
+            assert not bool(changed[outside].any())
+    assert 0.12 < sum(found["fixed"]) / 4 < 0.28
+    assert 0.28 < sum(found["moving"]) / 4 < 0.52
+
+
+def test_what_an_image_has_of_its_own_is_drawn_for_each_and_only_where_asked_for() -> None:
+    record = drawn(3, 5, unlike=(0.1, 0.3))
+    assert len(record.unlike) == 2
+    assert record.unlike[0] != record.unlike[1]
+    assert all(0.1 <= share <= 0.3 for share, _ in record.unlike)
+    assert replace(record, unlike=()) == drawn(3, 5)  # older seeds keep their pairs
+    assert same(render_pair(record, [organs(3)]), render_pair(record, [organs(3)]))
+    assert without_motion(record).unlike == ()

@@ -59,7 +59,7 @@ class PairConfig(FrozenConfig):
     regions : (int, int)
         Number of background regions.
     objects : (int, int)
-        Number of objects (ellipsoids with a core); with label maps, of organs that may move on their own.
+        Number of objects (ellipsoids with a core); in label maps, of organs that may move on their own.
     cavities : (int, int)
         Number of walled cavities whose content slides as a whole along the wall.
     sliding : float
@@ -69,6 +69,8 @@ class PairConfig(FrozenConfig):
         moves as a whole over what lies behind it.
     slip : (float, float)
         Length of an own motion as a share of the mean side (geometric).
+    mapped : float
+        With label maps: probability that a pair shows one; the others show random anatomy.
     groups : tuple of tuples of int
         With label maps: labels that move together. Each label moves by itself when empty.
     body : float
@@ -87,6 +89,9 @@ class PairConfig(FrozenConfig):
         Standard deviation of the blur in voxels, common to both images.
     thickness : (float, float)
         Width of the acquired voxels along one axis, drawn for each image, in voxels of the image; 1 changes nothing.
+    unlike : (float, float)
+        Share of each image's voxels inside the body that show something of their own, to which nothing in the other
+        image corresponds, as between two subjects. The displacement there is that of the tissue around.
     """
 
     shapes: tuple[tuple[int, ...], ...] = ((40, 48, 40),)
@@ -100,6 +105,7 @@ class PairConfig(FrozenConfig):
     sliding: float = 0.35
     along: float = 0.0
     slip: tuple[float, float] = (0.02, 0.1)
+    mapped: float = 1.0
     groups: tuple[tuple[int, ...], ...] = ()
     body: float = 0.5
     surround: float = 1.0
@@ -111,3 +117,4 @@ class PairConfig(FrozenConfig):
     noise: tuple[float, float] = (0.0, 0.03)
     blur: tuple[float, float] = (0.4, 0.9)
     thickness: tuple[float, float] = (1.0, 1.0)
+    unlike: tuple[float, float] = (0.0, 0.0)

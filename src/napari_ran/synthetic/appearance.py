@@ -1,4 +1,4 @@
-"""From label maps to images: levels, texture, blur, bias field, thick slices, noise."""
+"""From label maps to images: levels, texture, blur, what has no counterpart, bias field, thick slices, noise."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ def paint(record: PairRecord, labels: Tensor, texture: Tensor, levels: tuple[flo
     level = torch.tensor((_AIR, *levels[1:]) if empty else levels)
     grain = torch.tensor((0.0, *record.texture[1:]) if empty else record.texture)
     return F.gaussian_smooth(level[labels] + grain[labels] * texture, record.blur)
+
+
+def with_own(image: Tensor, inside: Tensor, share: float, spacing: float, generator: torch.Generator) -> Tensor:
+    """Put places that show an intensity of their own on an image (1, 1, *S): a share of the mask `inside`.
+
+    Both the places and their intensity are smooth random volumes, the former with control points `spacing` voxels
+    apart, the latter with twice that distance.
+    """
+    where = spline_noise(image.shape[2:], spacing, 1, generator)
+    level = (0.5 + 0.25 * spline_noise(image.shape[2:], 2 * spacing, 1, generator)).clamp(0.05, 0.95)
+    limit = torch.special.ndtri(torch.tensor(1 - share))
+    opacity = F.gaussian_smooth(((where > limit) & inside).float(), 0.5)
+    return torch.lerp(image, level, opacity)
 
 
 def acquire(

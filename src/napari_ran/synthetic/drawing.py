@@ -74,7 +74,7 @@ def draw_pair(
     turn = 1.0 if ndim == 2 else 0.6
     angles = tuple(dice.uniform(-turn, turn) * 2 * peak / side for _ in range(2 * ndim - 3))
     translation = dice.vector(ndim, dice.uniform(0, 0.6) * peak)
-    placing = _placing(config, dice, shape, label_maps) if len(label_maps) else None
+    placing = _placing(config, dice, shape, label_maps) if len(label_maps) and dice.chance(config.mapped) else None
     objects = () if placing else _objects(config, dice, shape, still)
     objects += _cavities(config, dice, shape, still)
     regions = dice.integer(*config.regions)
@@ -108,6 +108,9 @@ def draw_pair(
     if max(config.thickness) > 1:
         drawn = tuple((dice.integer(0, ndim - 1), dice.uniform(*config.thickness)) for _ in range(2))
         record = replace(record, thickness=drawn)
+    if max(config.unlike) > 0:
+        own = tuple((dice.uniform(*config.unlike), dice.uniform(1.5, 5.0)) for _ in range(2))
+        record = replace(record, unlike=own)
     return record
 
 

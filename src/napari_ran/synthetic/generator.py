@@ -10,8 +10,8 @@ canvas[x + u(x)]``. A smooth deformation moves everything; then
 * loose objects move as a whole: ``u = u_background + motion_j`` inside object ``j``; where an object of the moving
   image hides the background, the field is still the background's.
 
-The pull-back field ``u`` is therefore exact by construction, also at borders and across discontinuities. Bias field,
-thick slices and noise come last, image by image.
+The pull-back field ``u`` is therefore exact by construction, also at borders and across discontinuities. What one image
+shows and the other does not, bias field, thick slices and noise come last, image by image.
 
 Random numbers are drawn in one place, `draw_pair`, and applied in another, `render_pair`: the record reproduces its
 pair exactly, and the global random state is never touched. Contrasts are random per label as in SynthMorph (Hoffmann et
@@ -30,7 +30,7 @@ from napari_ran import functional as F
 from napari_ran.config import PairConfig
 from napari_ran.errors import InputError
 from napari_ran.synthetic import anatomy
-from napari_ran.synthetic.appearance import acquire, paint
+from napari_ran.synthetic.appearance import acquire, paint, with_own
 from napari_ran.synthetic.deformations import column, smooth_field, spline_noise
 from napari_ran.synthetic.drawing import draw_pair
 from napari_ran.synthetic.records import GeneratedPair, ObjectRecord, OrganRecord, PairRecord, PlacingRecord
@@ -90,15 +90,17 @@ def render_pair(record: PairRecord, label_maps: Sequence[Tensor] = ()) -> Genera
     truth, fixed_labels, visible, moving_labels = _where_from(canvas, record, here, field)
     fixed = _fixed_image(canvas, record, texture, here + field)
     moving = _middle(paint(record, moving_labels, texture, record.moving_levels), record.margin)
+    moving_labels = _middle(moving_labels, record.margin)
+    images = [fixed, moving]
+    for i, (share, spacing) in enumerate(record.unlike):
+        images[i] = with_own(images[i], (fixed_labels, moving_labels)[i] > 0, share, spacing, generator)
     thick = record.thickness or (None, None)
-    images = [
-        acquire(image, record.bias[i], record.noise[i], generator, thick[i]) for i, image in enumerate((fixed, moving))
-    ]
+    images = [acquire(image, record.bias[i], record.noise[i], generator, thick[i]) for i, image in enumerate(images)]
     return GeneratedPair(
         fixed=images[0],
         moving=images[1],
         fixed_labels=_named(fixed_labels, record),
-        moving_labels=_named(_middle(moving_labels, record.margin), record),
+        moving_labels=_named(moving_labels, record),
         truth=truth.contiguous(),
         visible=visible,
     )
@@ -125,7 +127,7 @@ def without_motion(record: PairRecord) -> PairRecord:
     still = (0.0,) * record.ndim
     objects = tuple(replace(item, motion=still) for item in record.objects)
     organs = tuple(replace(item, motion=still) for item in record.organs)
-    return replace(record, peak=0.0, stage_one=None, objects=objects, organs=organs)
+    return replace(record, peak=0.0, stage_one=None, objects=objects, organs=organs, unlike=())
 
 
 def _place(canvas: _Canvas, record: PairRecord, placing: PlacingRecord, label_maps: Sequence[Tensor]) -> None:

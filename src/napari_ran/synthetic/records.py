@@ -112,6 +112,9 @@ class PairRecord:
         Which of its labels move on their own.
     thickness : tuple of (int, float)
         Axis and width of the thick slices of the fixed and of the moving image; empty for none.
+    unlike : tuple of (float, float)
+        Share of the voxels of the fixed and of the moving image that show something of their own, and distance of the
+        control points of such places; empty for none.
     """
 
     shape: tuple[int, ...]
@@ -136,6 +139,7 @@ class PairRecord:
     placing: PlacingRecord | None = None
     organs: tuple[OrganRecord, ...] = ()
     thickness: tuple[tuple[int, float], ...] = ()
+    unlike: tuple[tuple[float, float], ...] = ()
 
     @property
     def ndim(self) -> int:
