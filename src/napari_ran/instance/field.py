@@ -165,10 +165,12 @@ def optimise_at_once(
     pyramid.look_only(*masks)
     factors = _factors(pyramid)
     zero = fixed.new_zeros((1, pyramid.ndim, *pyramid.control_shape(1)))
-    guess = zero if initial is None else pyramid.to_mm(initial.detach(), pyramid.shape)
-    other = None if proposal is None else pyramid.to_mm(proposal.detach(), pyramid.shape)
+    guesses = [pyramid.to_mm(known.detach(), pyramid.shape) for known in (initial, proposal) if known is not None]
+    start = zero if initial is None else guesses[0]
+    if proposal is None:
+        guesses.append(zero)
     total, decided = SEARCH_STEPS + len(factors) * pyramid.steps, config.similarity != "auto"
-    run = _Run(pyramid, Candidate(guess, math.nan, math.inf), total, decided)
+    run = _Run(pyramid, Candidate(start, math.nan, math.inf), total, decided)
 
     if config.search or measure == "mind":
         for message in pyramid.describe():
@@ -176,14 +178,12 @@ def optimise_at_once(
     term = pyramid.term(pyramid.shape)
     yield run.event(-1, "preparing the comparison")
     judge = Judge(pyramid, term)
-    before = judge(guess)
-    if initial is not None or other is None:
-        run.consider(before)
-    if initial is not None or other is not None:
-        run.consider(judge(zero if other is None else other))
+    before = judge(start)
+    for guess in guesses:
+        run.consider(before if guess is start else judge(guess))
     yield run.event(-1, "comparing first guesses")
     rival: Candidate | None = None
-    if config.search and other is not None:
+    if config.search and proposal is not None:
         scout = _Run(pyramid, judge(zero), total, decided)
         for step in _search(scout, judge):
             yield run.event(-1, step.message)
@@ -198,14 +198,14 @@ def optimise_at_once(
             pyramid.compare_by(measure, config.resolved(similarity=measure))
             term = pyramid.term(pyramid.shape)
             judge = Judge(pyramid, term)
-            before = judge(guess)
+            before = judge(start)
             run.best = judge(run.best.control)
             run.decided = True
     if masks[1] is not None:
         pyramid.follow(run.best.control)
         term = pyramid.term(pyramid.shape)
         judge = Judge(pyramid, term)
-        before = judge(guess)
+        before = judge(start)
         run.best = judge(run.best.control)
     pyramid.release()
     if rival is not None:  # only now it is decided by what to compare
