@@ -19,9 +19,9 @@ from torch.nn.utils import skip_init
 
 from napari_ran.config import RANConfig
 from napari_ran.models import processor
+from napari_ran.models.processor import CHANNELS_LAST
 
 _POOL = {2: F.avg_pool2d, 3: F.avg_pool3d}
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 SLAB = 2**18
 """Voxels that a part of the network computes at a time where it need not compute all at once."""
 
@@ -32,7 +32,7 @@ _TRUNCATED_STD = 0.87962566  # standard deviation of a unit normal cut off at tw
 
 def channels_last(x: Tensor) -> Tensor:
     """Return (B, C, *S) with the channels innermost in memory on a CPU, where convolutions then take half the time."""
-    return x.contiguous(memory_format=_CHANNELS_LAST[x.ndim - 2]) if x.device.type == "cpu" else x
+    return x.contiguous(memory_format=CHANNELS_LAST[x.ndim - 2]) if x.device.type == "cpu" else x
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
@@ -41,7 +41,7 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     if torch.is_grad_enabled() or first.device.type != "cpu":
         return channels_last(torch.cat(list(parts), dim=1))
     shape = (first.shape[0], sum(part.shape[1] for part in parts), *first.shape[2:])
-    whole = torch.empty(shape, dtype=first.dtype, memory_format=_CHANNELS_LAST[first.ndim - 2])
+    whole = torch.empty(shape, dtype=first.dtype, memory_format=CHANNELS_LAST[first.ndim - 2])
     return torch.cat(list(parts), dim=1, out=whole)  # in one go, where `cat` alone would leave the layout to be changed
 
 

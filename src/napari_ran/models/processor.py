@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""The layout in memory with the channels innermost, by the number of axes."""
+
 _CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
 
 BLOCK = 16
@@ -31,8 +33,8 @@ def suits(x: Tensor) -> bool:
     """Whether a tensor (B, C, *S) is on a processor, its channels innermost, and large enough."""
     return (
         x.device.type == "cpu"
-        and x[0, 0].numel() >= _WORTHWHILE
-        and x.is_contiguous(memory_format=_CHANNELS_LAST[x.ndim - 2])
+        and x.shape[2:].numel() >= _WORTHWHILE
+        and x.is_contiguous(memory_format=CHANNELS_LAST[x.ndim - 2])
     )
 
 
@@ -51,7 +53,7 @@ def thin_convolution(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> 
     The taps along the first axis become channels of a convolution without that axis, and are added up afterwards.
     """
     ndim, outputs = x.ndim - 2, weight.shape[0]
-    taps = weight.movedim(2, 0).flatten(0, 1)[:, :, None].contiguous(memory_format=_CHANNELS_LAST[ndim])
+    taps = weight.movedim(2, 0).flatten(0, 1)[:, :, None].contiguous(memory_format=CHANNELS_LAST[ndim])
     offsets = torch.cat([torch.zeros_like(bias), bias, torch.zeros_like(bias)])
     padding, dilations = [0, *[dilation] * (ndim - 1)], [1, *[dilation] * (ndim - 1)]
     parts = _CONVOLUTIONS[ndim](x, taps, offsets, padding=padding, dilation=dilations).movedim(1, -1).contiguous()
@@ -90,9 +92,10 @@ def _moments(sample: Tensor) -> tuple[float, float]:
     whole = len(values) - len(values) % _ROW
     total = square = 0.0
     for rows in (values[:whole].view(-1, _ROW), values[whole:][None]):
-        means, variances = _moments_of_rows(rows)
-        total += float(means.sum()) * rows.shape[1]
-        square += float((variances + means.square()).sum()) * rows.shape[1]
+        if rows.numel():
+            means, variances = _moments_of_rows(rows)
+            total += float(means.sum()) * rows.shape[1]
+            square += float((variances + means.square()).sum()) * rows.shape[1]
     mean = total / len(values)
     return mean, max(square / len(values) - mean * mean, 0.0)
 
@@ -100,8 +103,6 @@ def _moments(sample: Tensor) -> tuple[float, float]:
 def _moments_of_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance of each row of (R, N) in double precision, from sums in single or in the rows' own."""
     size = rows.shape[1]
-    if rows.numel() == 0:
-        return (rows.new_zeros(0, dtype=torch.float64),) * 2
     if rows.dtype in (torch.bfloat16, torch.float16):  # where sums would round, or copy: of a normalisation the moments
         kept = torch.ones(size), torch.zeros(size)
         _, means, inverse = torch.native_layer_norm(rows, [size], *kept, _LEAST_VARIANCE)
