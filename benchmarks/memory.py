@@ -1,16 +1,19 @@
 """Predicted against measured memory of whole registrations, each in a process of its own, and the fit of the constants.
 
 ``python benchmarks/memory.py`` prints a line for each run that nothing was fitted to: what its plan predicted, how far
-the process grew beyond what it held before, and their ratio. ``--fit`` measures the runs of the fit and prints the
-constants of `napari_ran.memory` that they give, as JSON; ``--json`` prints the table so. ``--one SYSTEM SHAPE MODE``
-does a single run, such as ``--one RAN4+ 96x96x112 none``; SYSTEM may be ``none`` or ``bundled``.
+the process grew beyond what it held before (median and range of three processes), and the ratio of the first two.
+``--fit`` measures the runs of the fit and prints the constants of `napari_ran.memory` that they give, as JSON;
+``--json`` prints the table so. ``--one SYSTEM SHAPE MODE`` does a single run, such as ``--one RAN4+ 96x96x112 none``;
+SYSTEM may be ``none`` or ``bundled``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,8 +25,10 @@ import psutil
 import torch
 
 import napari_ran as ran
-from napari_ran.io.checkpoints import ModelCard, save_weights
-from napari_ran.memory import SLAB
+from napari_ran.counting import pass_bytes
+from napari_ran.instance.pyramid import control_factor
+from napari_ran.io.checkpoints import ModelCard, load_network, save_weights
+from napari_ran.memory import SLAB, give_back_freed_memory
 from napari_ran.models import create_system
 
 HELD_OUT = (
@@ -37,20 +42,35 @@ HELD_OUT = (
     ("RAN3", "1024x896", "none"),
     ("VM2", "960x1024", "none"),
     ("RAN3", "128x112x128", "tiles"),
+    ("bundled", "96x96x96", "field"),
     ("bundled", "160x128x128", "field"),
+    ("bundled", "160x128x160", "field"),
     ("bundled", "1400x1200", "field"),
     ("RAN3", "64x64x64", "network"),
     ("VM1", "64x64x80", "network"),
 )
 """Runs that nothing was fitted to: system, shape, what follows the network."""
 
-WHOLE_FIT = (("200x200x200", "200x200x200"), ("256x256x300", "128x128x128"), ("128x128x128", "256x256x300"))
+WHOLE_FIT = (
+    *((shape, shape) for shape in ("200x200x200", "160x160x176", "128x128x128", "96x96x96", "2000x1600", "1000x900")),
+    ("256x256x300", "128x128x128"),
+    ("128x128x128", "256x256x300"),
+)
 """Fixed and moving shapes of the runs that give `WHOLE_BYTES`."""
 
-FIELD_FIT = {2: ("512x512", "1000x800", "1600x1300"), 3: ("64x64x64", "96x80x128", "128x128x160")}
-"""Shapes of the runs that give `FIELD_BYTES` and `POINT_BYTES`, each with two numbers of points."""
+FIELD_FIT = {
+    2: ("512x512", "1000x800", "1200x1000", "1600x1300"),
+    3: ("64x64x64", "96x80x128", "112x112x112", "128x128x160", "160x160x144"),
+}
+"""Shapes of the runs that give `FIELD_BYTES`, `CONTROL_BYTES` and `POINT_BYTES`, each with two numbers of points."""
 
 POINTS = (20_000, 100_000)
+
+TILED_FIT = {2: ("900x800", "1600x1300"), 3: ("112x112x112", "128x128x160", "160x160x160")}
+"""Shapes of the runs that give `TILED_BYTES`."""
+
+REPEATS = 3
+"""Runs of each: where blocks come to lie in the heap is chance, and the same run takes up to a fifth more or less."""
 
 
 def image(shape: tuple[int, ...], seed: int = 0) -> ran.Image:
@@ -73,12 +93,17 @@ def weights_of(system: str, ndim: int, folder: Path) -> str:
 def measured(fixed: ran.Image, moving: ran.Image, **settings: Any) -> dict[str, Any]:
     """Register, and return the predicted and the measured growth in bytes: of the run, and stage by stage."""
     run = ran.start(fixed, moving, affine="none", device="cpu", **settings)
+    give_back_freed_memory()
     start = psutil.Process().memory_info().rss
     for _ in run:
         pass
     stages = {stage.name: stage.peak_bytes - start for stage in run.result().report.stages}
-    predicted = {need.name: need.bytes for need in run.plan.needs}
+    plan, tile = run.plan, 0
+    if plan.tile:
+        tile = pass_bytes(load_network(settings["weights"]), plan.tile, plan.device, precision=plan.precision)
+    predicted = {need.name: need.bytes for need in plan.needs}
     return {
+        "tile": tile,
         "predicted": max(predicted.values()),
         "measured": max(stages.values()),
         "stages": {name: [predicted.get(name, 0), size] for name, size in stages.items()},
@@ -88,7 +113,7 @@ def measured(fixed: ran.Image, moving: ran.Image, **settings: Any) -> dict[str, 
 def one(system: str, shape: str, mode: str) -> dict[str, Any]:
     """Do one run of the table in this process."""
     sizes = tuple(map(int, shape.split("x")))
-    voxels = math.prod(sizes)
+    voxels = voxels_of(shape)
     settings: dict[str, Any] = {
         "none": {"instance": "none", "network_voxels": voxels},
         "tiles": {"instance": "none", "network_voxels": voxels // 4},
@@ -123,23 +148,33 @@ def in_a_process(kind: str, *arguments: str) -> dict[str, Any]:
 def fit() -> dict[str, Any]:
     """Measure the runs of the fit and return the constants by least squares, none below zero."""
     rows, stages = [], dict[str, list[int]]()
-    for pair in WHOLE_FIT:
-        f, m = (math.prod(map(int, shape.split("x"))) for shape in pair)
+    for pair in WHOLE_FIT * REPEATS:
+        f, m = map(voxels_of, pair)
         rows.append([min(max(f, m), SLAB), f, m])
         for name, (_, size) in in_a_process("whole", *pair)["stages"].items():
             stages.setdefault(name, []).append(size)
     names = ("preprocess", "transform", "evaluate")
     constants: dict[str, Any] = {"WHOLE_BYTES": {name: solved(rows, stages[name]) for name in names}}
-    constants |= {"FIELD_BYTES": {}, "POINT_BYTES": {}}
+    fields = ("FIELD_BYTES", "CONTROL_BYTES", "POINT_BYTES")
+    constants |= {name: {} for name in (*fields, "TILED_BYTES")}
     for ndim, shapes in FIELD_FIT.items():
         rows, sizes = [], []
-        for shape in shapes:
-            for points in POINTS:
-                voxels = math.prod(map(int, shape.split("x")))
-                rows.append([voxels, min(voxels, points)])
-                sizes.append(in_a_process("field", shape, str(points))["stages"]["instance"][1])
-        constants["FIELD_BYTES"][ndim], constants["POINT_BYTES"][ndim] = solved(rows, sizes)
+        for shape, points in itertools.product(shapes * REPEATS, POINTS):
+            voxels = voxels_of(shape)
+            rows.append([voxels, voxels // control_factor(voxels) ** ndim, min(voxels, points)])
+            sizes.append(in_a_process("field", shape, str(points))["stages"]["instance"][1])
+        for name, value in zip(fields, solved(rows, sizes), strict=True):
+            constants[name][ndim] = value
+    for ndim, shapes in TILED_FIT.items():
+        found = [in_a_process("one", "RAN3", shape, "tiles") for shape in shapes * REPEATS]
+        sizes = [run["stages"]["network"][1] - run["tile"] for run in found]
+        constants["TILED_BYTES"][ndim] = solved([[voxels_of(shape)] for shape in shapes * REPEATS], sizes)[0]
     return constants
+
+
+def voxels_of(shape: str) -> int:
+    """Return the voxels of a shape such as 64x64x80."""
+    return math.prod(map(int, shape.split("x")))
 
 
 def solved(rows: list[list[int]], sizes: list[int]) -> list[float]:
@@ -150,10 +185,13 @@ def solved(rows: list[list[int]], sizes: list[int]) -> list[float]:
     return [round(float(x), 1) for x in nnls(np.asarray(rows) * weight[:, None], np.ones(len(sizes)))[0]]
 
 
-def line(case: tuple[str, ...], found: dict[str, Any]) -> str:
-    """Return a row of the table."""
-    sizes = [found[name] / 2**20 for name in ("predicted", "measured")]
-    return f"{' '.join(case):32} {sizes[0]:9.0f} {sizes[1]:9.0f} {sizes[0] / sizes[1]:6.2f}"
+def line(case: tuple[str, ...], runs: list[dict[str, Any]]) -> str:
+    """Return a row of the table: prediction, median and range of what was measured, and the first two's ratio."""
+    predicted = runs[0]["predicted"] / 2**20
+    sizes = sorted(run["measured"] / 2**20 for run in runs)
+    middle = statistics.median(sizes)
+    spread = f"{sizes[0]:.0f} to {sizes[-1]:.0f}"
+    return f"{' '.join(case):32} {predicted:9.0f} {middle:9.0f} {spread:>13} {predicted / middle:6.2f}"
 
 
 def main() -> None:
@@ -170,13 +208,13 @@ def main() -> None:
     for name, work in (("one", one), ("whole", whole), ("field", field)):
         if case := getattr(chosen, name):
             found = work(*case)
-            print(json.dumps(found) if chosen.json else line(case, found))
+            print(json.dumps(found) if chosen.json else line(case, [found]))
             return
     if not chosen.json:
-        print(f"{'run':32} {'predicted':>9} {'measured':>9} {'ratio':>6}   (MiB)")
+        print(f"{'run':32} {'predicted':>9} {'median':>9} {'range':>13} {'ratio':>6}   (MiB, {REPEATS} runs of each)")
     table = {}
     for case in HELD_OUT:
-        table[" ".join(case)] = in_a_process("one", *case)
+        table[" ".join(case)] = [in_a_process("one", *case) for _ in range(REPEATS)]
         if not chosen.json:
             print(line(case, table[" ".join(case)]), flush=True)
     if chosen.json:

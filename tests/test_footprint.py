@@ -44,13 +44,16 @@ def test_gradients_are_counted() -> None:
 
 
 def test_a_process_holds_the_holes_too() -> None:
-    blocks = [Block(0, 10, True), Block(1, 10, True), Block(0, 10, False), Block(2, 15, True)]
-    assert resident(blocks, largest=100) == 35  # 15 do not fit into the hole of 10
-    assert resident(blocks, largest=0) == 25  # given by the system, which takes back what is freed
-    assert resident([*blocks, Block(3, 8, True)], largest=100) == 35  # 8 do
-    assert resident(blocks, 2.0, largest=100) == 70
-    joined = [Block(0, 10, True), Block(1, 10, True), Block(0, 10, False), Block(1, 10, False), Block(2, 20, True)]
-    assert resident(joined, largest=100) == 20
+    blocks = [Block(0, 1_000, True), Block(1, 1_000, True), Block(0, 1_000, False), Block(2, 1_500, True)]
+    header = 16  # before each block
+    assert resident(blocks, largest=9_999) == 3_500 + 3 * header  # 1500 do not fit into the hole of 1000
+    assert resident(blocks, largest=0) == 2_500  # given by the system, which takes back what is freed
+    assert resident([*blocks, Block(3, 800, True)], largest=9_999) == 3_500 + 3 * header  # 800 do
+    assert resident([*blocks, Block(3, 1_000, True)], largest=9_999) == 4_500 + 4 * header  # no room to align it
+    assert resident(blocks, 2.0, largest=9_999) == 7_000 + 3 * header
+    joined = [Block(0, 1_000, True), Block(1, 1_000, True), Block(2, 9, True)]
+    joined += [Block(0, 1_000, False), Block(1, 1_000, False), Block(3, 1_900, True)]
+    assert resident(joined, largest=9_999) == 2_009 + 3 * header
 
 
 @pytest.mark.parametrize(

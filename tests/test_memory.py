@@ -11,7 +11,7 @@ from napari_ran.memory import keeping_freed_memory
 KEPT = """
 import psutil, torch
 from napari_ran import memory
-from napari_ran.memory import keeping_freed_memory
+from napari_ran.memory import give_back_freed_memory, keeping_freed_memory
 
 resident, held = psutil.Process().memory_info, [torch.ones(2_000_000) for _ in range(2)]
 before = resident().rss
@@ -20,7 +20,12 @@ with keeping_freed_memory():
         held += [torch.ones(2_000_000) for _ in range(60)]  # 8 MB each
         del held[2:]
     kept = resident().rss - before
-print(kept, resident().rss - before, memory._holders)
+    give_back_freed_memory()
+    between = resident().rss - before
+    held += [torch.ones(2_000_000) for _ in range(60)]
+    del held[2:]
+    again = resident().rss - before
+print(kept, between, again, resident().rss - before, memory._holders)
 """
 
 
@@ -29,8 +34,10 @@ def test_freed_memory_is_kept_for_the_next_step_and_given_back_at_the_end() -> N
     if memory._glibc() is None:
         pytest.skip("the allocator is not glibc's")
     result = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
-    kept, after, holders = map(int, result.stdout.split())
+    kept, between, again, after, holders = map(int, result.stdout.split())
     assert kept > 200e6
+    assert between < 0.3 * kept
+    assert again > 200e6  # what is freed later is kept again
     assert after < 0.3 * kept
     assert holders == 0
 
@@ -38,4 +45,5 @@ def test_freed_memory_is_kept_for_the_next_step_and_given_back_at_the_end() -> N
 def test_where_the_allocator_is_another_one_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_glibc", lambda: None)
     with keeping_freed_memory():
+        memory.give_back_freed_memory()
         assert memory._holders == 0

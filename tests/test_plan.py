@@ -74,9 +74,11 @@ def test_tiles_take_less_than_the_whole_at_once(free: dict[str, int]) -> None:
 
 
 def test_first_the_network_sees_less_then_the_working_grid_is_coarser(free: dict[str, int]) -> None:
-    usual = planned((160, 128, 160), instance="none")
-    free["cpu"] = int(0.7 * usual.tightest.bytes / planning.USED)
-    less = planned((160, 128, 160), instance="none")
+    settings = {"instance": "none", "network_voxels": 10**6}
+    usual = planned((160, 128, 160), **settings)
+    assert usual.tightest.name == "network"
+    free["cpu"] = int(0.9 * usual.tightest.bytes / planning.USED)
+    less = planned((160, 128, 160), **settings)
     assert less.fits()
     assert less.network_voxels < usual.network_voxels
     assert less.working == usual.working

@@ -20,6 +20,17 @@ LARGEST_IN_HEAP = 32 * 2**20
 """Blocks of more bytes are given by the system and go back to it at once; see `memory.keeping_freed_memory`."""
 
 
+_HEADER = 16
+"""Bytes in front of each block of the heap."""
+
+_TO_ALIGN = 96
+"""Bytes by which a hole has to be larger than the block that is put into it.
+
+glibc (before 2.38) looks for room to align a block before it knows where that will lie: a block does not fit where one
+of its size has just been.
+"""
+
+
 class Block(NamedTuple):
     """A tensor's memory is taken, or given back: number of the tensor, its bytes, which."""
 
@@ -87,8 +98,8 @@ def recorded(compute: Callable[[], object]) -> Ledger:
 def resident(blocks: list[Block], scale: float = 1.0, largest: int = LARGEST_IN_HEAP) -> int:
     """Return the most bytes that a process holds when all blocks of a record are `scale` times as large.
 
-    Blocks of up to `largest` bytes lie in a heap that only grows: the smallest hole that is large enough is taken, and
-    neighbouring holes become one.
+    Blocks of up to `largest` bytes lie in a heap that only grows: the smallest hole with room to align the block is
+    taken, and neighbouring holes become one.
     """
     heap, place = _Heap(), dict[int, int]()
     mapped = most = 0
@@ -97,9 +108,9 @@ def resident(blocks: list[Block], scale: float = 1.0, largest: int = LARGEST_IN_
         if size > largest:
             mapped += size if taken else -size
         elif taken:
-            place[number] = heap.take(size)
+            place[number] = heap.take(size + _HEADER)
         else:
-            heap.give_back(place.pop(number), size)
+            heap.give_back(place.pop(number), size + _HEADER)
         most = max(most, mapped + heap.top)
     return most
 
@@ -116,25 +127,21 @@ class _Heap:
         fitting = [
             (end - start, index)
             for index, (start, end) in enumerate(zip(self._starts, self._ends, strict=True))
-            if end - start >= size
+            if end - start >= size + _TO_ALIGN
         ]
         if not fitting:
             start = self.top
             if self._ends and self._ends[-1] == self.top:  # a hole at the end grows
                 start = self._starts.pop()
                 self._ends.pop()
-            self.top = start + size
+            self.top = max(self.top, start + size)
             return start
         _, index = min(fitting)
         start = self._starts[index]
         self._starts[index] += size
-        if self._starts[index] == self._ends[index]:
-            del self._starts[index], self._ends[index]
         return start
 
     def give_back(self, start: int, size: int) -> None:
-        if not size:
-            return
         index, end = bisect.bisect(self._starts, start), start + size
         if index < len(self._starts) and self._starts[index] == end:
             end = self._ends[index]

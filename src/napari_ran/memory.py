@@ -14,19 +14,19 @@ import torch
 from napari_ran.device import describe_device
 from napari_ran.errors import NotEnoughMemoryError
 
-LEFT_OVER = 0.45
-"""Share of what a stage needs that the process still holds in later ones: see `keeping_freed_memory`."""
+FIELD_BYTES = {2: 180, 3: 245}
+"""Images and the field while it is optimised, in bytes per working voxel, by dimension."""
 
-FIELD_BYTES = {2: 165, 3: 115}
-"""Images, both fields and their composition while a field is optimised, in bytes per working voxel, by dimension."""
+CONTROL_BYTES = {2: 135, 3: 540}
+"""What each voxel of the grid adds to that on which the field is optimised."""
 
-POINT_BYTES = {2: 1_300, 3: 4_300}
-"""What each point that is compared in one step of the optimisation of the field adds to that."""
+POINT_BYTES = {2: 200, 3: 2_800}
+"""What each point adds to that which is compared in one step."""
 
-TILED_BYTES = {2: 110, 3: 150}
-"""Fields of both directions and their composition while the network looks at tiles, per working voxel, by dimension."""
+TILED_BYTES = {2: 150, 3: 150}
+"""Images, and fields of both directions and their composition while the network looks at tiles, per working voxel."""
 
-WHOLE_BYTES = {"preprocess": (0, 11, 4), "transform": (175, 27, 12), "evaluate": (256, 45, 12)}
+WHOLE_BYTES = {"preprocess": (11, 8, 10), "transform": (120, 26, 31), "evaluate": (215, 39, 14)}
 """What a stage needs for the whole images: bytes per voxel of a slab, of the fixed image and of the moving one."""
 
 SLAB = 2**21
@@ -37,6 +37,22 @@ def whole_bytes(stage: str, fixed: int, moving: int) -> int:
     """Return the predicted bytes of a stage that walks whole images of so many voxels."""
     per_slab, per_fixed, per_moving = WHOLE_BYTES[stage]
     return per_slab * min(max(fixed, moving), SLAB) + per_fixed * fixed + per_moving * moving
+
+
+def field_bytes(ndim: int, voxels: int, apart: int, points: int) -> int:
+    """Return the predicted bytes of the optimisation of a field.
+
+    Parameters
+    ----------
+    ndim, voxels : int
+        Of the working grid.
+    apart : int
+        Working voxels between two of the grid on which the field is optimised.
+    points : int
+        Compared in one step.
+    """
+    control = voxels // int(apart**ndim)
+    return FIELD_BYTES[ndim] * voxels + CONTROL_BYTES[ndim] * control + POINT_BYTES[ndim] * min(voxels, points)
 
 
 def ran_out(error: BaseException) -> bool:
@@ -52,6 +68,13 @@ def out_of_memory(device: torch.device) -> NotEnoughMemoryError:
         f"{describe_device(device)} ran out of memory in the middle of the run",
         "Use a coarser working spacing (spacing=...), or end other programs that hold memory",
     )
+
+
+def give_back_freed_memory() -> None:
+    """Return to the system what was freed and kept, so that the next stage of a run starts from what it needs."""
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
 
 
 _TRIM, _TOP_PAD, _MMAP = -1, -2, -3  # the parameters of glibc's mallopt
@@ -78,6 +101,8 @@ def has_glibc() -> bool:
 @contextmanager
 def keeping_freed_memory() -> Iterator[None]:
     """Let the process keep what is freed for what is allocated next, and give it back at the end.
+
+    `give_back_freed_memory` does so in between.
 
     An optimisation frees and allocates the same megabytes in every step. glibc returns them to the system each time,
     which makes every page a fault: a tenth of the time of a registration. Elsewhere this does nothing.

@@ -14,8 +14,9 @@ from napari_ran.data import Grid
 from napari_ran.data.grid import shape_text
 from napari_ran.device import describe_device, free_memory, resolve_device
 from napari_ran.errors import NotEnoughMemoryError
+from napari_ran.instance.pyramid import control_factor
 from napari_ran.looks import network_grid
-from napari_ran.memory import FIELD_BYTES, LEFT_OVER, POINT_BYTES, TILED_BYTES, whole_bytes
+from napari_ran.memory import TILED_BYTES, field_bytes, whole_bytes
 from napari_ran.models import Network
 from napari_ran.preprocess import VOXEL_BUDGET, working_grid
 from napari_ran.tiling import tile_shape
@@ -258,25 +259,25 @@ class _Planner:
         config, ndim, device = self.config, working.ndim, self.device
         voxels = math.prod(working.shape)
         whole = math.prod(self.fixed.shape), math.prod(self.moving.shape)
-        forward = refining = 0
+        held = (8 + 8 * ndim) * voxels  # both images and both fields
+        forward = refining = held
         if network and self.model is not None:
-            forward = self._counted(network, config.keep_levels, precision)
+            # the fields, too, while they are brought to the working grid
+            forward += self._counted(network, config.keep_levels, precision) + 8 * ndim * voxels
         if tile and self.model is not None:
             tiles = self._counted(tile, False, precision) + TILED_BYTES[ndim] * voxels
             forward = max(forward, tiles)
-        forward += (8 + 16 * ndim) * voxels  # both images, and both fields while they are resized
         if config.instance.mode == "network":
             refining = self._fit(working.shape)
         elif config.instance.mode == "field":
-            points = min(voxels, config.instance.points)
-            refining = FIELD_BYTES[ndim] * voxels + POINT_BYTES[ndim] * points + int(LEFT_OVER * forward)
-        left = int(LEFT_OVER * max(forward, refining)) if device == CPU else 0
+            apart = config.instance.control or control_factor(voxels)
+            refining = field_bytes(ndim, voxels, apart, config.instance.points)
         amounts = {
             "preprocess": (whole_bytes("preprocess", *whole) + 8 * voxels, CPU),
             "network": (forward, device),
             "instance": (refining, device),
-            "transform": (whole_bytes("transform", *whole) + left, CPU),
-            "evaluate": (whole_bytes("evaluate", *whole) + left, CPU),
+            "transform": (whole_bytes("transform", *whole) + held, CPU),
+            "evaluate": (whole_bytes("evaluate", *whole) + held, CPU),
         }
         return tuple(StageNeed(name, int(amount), where) for name, (amount, where) in amounts.items())
 

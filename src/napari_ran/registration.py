@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from napari_ran.inputs import Inputs, load_inputs
 from napari_ran.instance import Guide, InstanceStep, optimise_field, optimise_network
 from napari_ran.io.checkpoints import looks_coarsely
 from napari_ran.measure import StageRecord, measured_stage
-from napari_ran.memory import keeping_freed_memory, out_of_memory, ran_out
+from napari_ran.memory import give_back_freed_memory, keeping_freed_memory, out_of_memory, ran_out
 from napari_ran.models import Levelled, create_model
 from napari_ran.passes import Look, network_pass, on_coarser_grid
 from napari_ran.plan import LEAST_VOXELS, MemoryPlan, plan_run
@@ -229,9 +229,14 @@ class Run:
         with keeping_freed_memory():
             yield from self._prepare()
             for name, stage in (("network", self._apply_network), ("instance", self._refine)):
-                with measured_stage(name, self.device, self._records):
+                with self._stage(name, self.device):
                     yield from self._with_less_memory(name, stage)
             self._registration = yield from self._finish(complete=True)
+
+    def _stage(self, name: str, device: torch.device) -> AbstractContextManager[None]:
+        """Return what measures a stage, which starts without the memory that the one before has freed."""
+        give_back_freed_memory()
+        return measured_stage(name, device, self._records)
 
     def _with_less_memory(
         self, name: str, stage: Callable[[], Generator[Event, None, None]]
@@ -285,7 +290,7 @@ class Run:
                 if step.stage != stage:
                     stage = step.stage
                     measured.close()
-                    measured.enter_context(measured_stage(stage, torch.device("cpu"), self._records))
+                    measured.enter_context(self._stage(stage, torch.device("cpu")))
                 metrics = {} if step.metric is None else {"similarity": step.metric}
                 return Event(stage, step.step, step.total, step.message, metrics)
 
@@ -344,7 +349,7 @@ class Run:
     def _finish(self, complete: bool) -> Generator[Event, None, Registration]:
         """Compose the whole transform, warp once from the original, measure."""
         inputs = self._inputs
-        with measured_stage("transform", self.device, self._records):
+        with self._stage("transform", self.device):
             yield Event("transform", 0, 4, "composing the transform")
             forward, backward = self._found.fields()
             affine = self._found.pair.affine
@@ -358,7 +363,7 @@ class Run:
             labels = None if inputs.moving_labels is None else transform.apply(inputs.moving_labels)
             points = None if inputs.moving_landmarks is None else transform.apply(inputs.moving_landmarks)
             yield Event("transform", 4, 4)
-        with measured_stage("evaluate", self.device, self._records):
+        with self._stage("evaluate", self.device):
             yield Event("evaluate", 0, 1, "measuring")
             report = evaluate(
                 inputs.fixed,

@@ -35,6 +35,11 @@ _LAYER = 8
 """Rows at a time from which a large image's typical difference is taken."""
 
 
+def control_factor(voxels: int) -> int:
+    """Return how many voxels of the working grid lie between two of the control grid, where that is left open."""
+    return 1 if voxels <= DENSE else 2
+
+
 class Pyramid:
     """A pair of images, made comparable at any resolution.
 
@@ -179,7 +184,7 @@ class Pyramid:
 
     def control_shape(self, factor: float) -> tuple[int, ...]:
         """Return the shape of the control grid of a level that sees voxels `factor` times as large."""
-        finest = self.config.control or (1 if self.fixed.numel() <= DENSE else 2)
+        finest = self.config.control or control_factor(self.fixed.numel())
         return self.shape_at(max(finest, factor))
 
     def edge_weight(self, shape: Sequence[int]) -> Tensor | None:
