@@ -19,7 +19,6 @@ from torch.utils._pytree import tree_iter
 LARGEST_IN_HEAP = 32 * 2**20
 """Blocks of more bytes are given by the system and go back to it at once; see `memory.keeping_freed_memory`."""
 
-
 _HEADER = 16
 """Bytes in front of each block of the heap."""
 

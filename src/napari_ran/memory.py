@@ -102,10 +102,9 @@ def has_glibc() -> bool:
 def keeping_freed_memory() -> Iterator[None]:
     """Let the process keep what is freed for what is allocated next, and give it back at the end.
 
-    `give_back_freed_memory` does so in between.
-
     An optimisation frees and allocates the same megabytes in every step. glibc returns them to the system each time,
-    which makes every page a fault: a tenth of the time of a registration. Elsewhere this does nothing.
+    which makes every page a fault: a tenth of the time of a registration. `give_back_freed_memory` returns them in
+    between. Elsewhere this does nothing.
     """
     global _holders
     library = _glibc()
@@ -125,4 +124,4 @@ def keeping_freed_memory() -> Iterator[None]:
             if _holders == 0:
                 library.mallopt(_TOP_PAD, 2**17)
                 library.mallopt(_TRIM, 2 * _LARGEST_MMAP)  # where glibc's own adjustment ends
-                library.malloc_trim(0)
+                give_back_freed_memory()
