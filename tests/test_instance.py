@@ -12,7 +12,6 @@ from napari_ran.config import InstanceConfig, RANConfig
 from napari_ran.config.generated import PairConfig
 from napari_ran.instance.field import PATIENCE
 from napari_ran.instance.folds import folding_share, unfold
-from napari_ran.instance.search import consistent, coupled_convex
 from napari_ran.models import RAN
 from napari_ran.steps import last
 from napari_ran.synthetic.generator import generate_batch
@@ -146,17 +145,6 @@ def test_blocks_and_the_whole_grid_agree_on_ncc() -> None:
     blocks, whole = (last(instance.optimise_field(fixed, moving, None, c, (1.0, 1.0))).field for c in configs)
     assert error(blocks, truth) < 0.5
     assert error(blocks, whole) < 0.3
-
-
-def test_discrete_search_finds_a_large_shift() -> None:
-    canvas = F.gaussian_smooth(texture(40, 40, 30, seed=12), 0.5)
-    fixed, moving = canvas[..., 8:32, 8:32, 4:26], canvas[..., 5:29, 10:34, 4:26]
-    shares: list[float] = []
-    field = last(coupled_convex(fixed, moving, 4), shares.append)
-    assert shares == sorted(shares)
-    truth = torch.tensor([3.0, -2.0, 0.0]).view(1, 3, 1, 1, 1)
-    assert float((field - truth).abs()[..., 4:-4, 4:-4, 4:-4].mean()) < 0.3
-    assert float((consistent(field, -field) - field).abs()[..., 6:-6, 6:-6, 6:-6].mean()) < 0.1
 
 
 def test_unfold_removes_folds_and_leaves_the_rest() -> None:

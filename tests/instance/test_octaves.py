@@ -13,7 +13,7 @@ from napari_ran.config import InstanceConfig
 from napari_ran.data import DisplacementField
 from napari_ran.instance import LandmarkGuide, octaves, optimise_field
 from napari_ran.instance.field import optimise_at_once
-from napari_ran.instance.octaves import LARGEST_SIDE, TICKS, half
+from napari_ran.instance.octaves import LARGEST_SIDE, TICKS
 from napari_ran.steps import last
 from napari_ran.synthetic.phantom import PhantomPair
 
@@ -41,19 +41,6 @@ def test_small_grids_are_refined_at_once() -> None:
     pair, spacing = slices((64, 48))
     given = (pair.fixed.tensor[None], pair.moving.tensor[None], None, InstanceConfig(steps=5), (spacing, spacing))
     assert torch.equal(last(optimise_field(*given)).field, last(optimise_at_once(*given)).field)
-
-
-@pytest.mark.parametrize(
-    ("shape", "spacing", "expected"),
-    [
-        ((448, 320), (1.0, 1.0), (224, 160)),
-        ((300, 301, 40), (1.0, 1.0, 5.0), (150, 150, 40)),
-        ((300, 300, 90), (1.0, 1.0, 1.5), (150, 150, 68)),
-        ((100_000, 1), (1.0, 1.0), (50_000, 1)),
-    ],
-)
-def test_half_the_resolution(shape: tuple[int, ...], spacing: tuple[float, ...], expected: tuple[int, ...]) -> None:
-    assert half(shape, spacing) == expected
 
 
 def test_events_tell_of_one_course_and_of_fields_on_the_whole_grid(monkeypatch: pytest.MonkeyPatch) -> None:

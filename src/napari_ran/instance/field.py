@@ -15,7 +15,7 @@ from napari_ran.instance.events import InstanceResult, InstanceStep
 from napari_ran.instance.folds import unfold
 from napari_ran.instance.guide import Guide
 from napari_ran.instance.known import Adam
-from napari_ran.instance.pyramid import Pyramid
+from napari_ran.instance.pyramid import Pyramid, search_grids
 from napari_ran.instance.regular import Regulariser
 from napari_ran.instance.search import consistent, coupled_convex
 from napari_ran.instance.similarity import Measure, choose_similarity
@@ -251,12 +251,9 @@ def _factors(pyramid: Pyramid) -> list[int]:
 
 def _search(run: _Run, judge: Judge) -> Generator[InstanceStep, None, None]:
     """Search displacements on two coarse grids, each around the field so far."""
-    pyramid, radius = run.pyramid, run.pyramid.config.search
-    side = math.prod(pyramid.shape) ** (1 / pyramid.ndim)
-    coarse = min(6, max(2, round(side / 24)))
-    plan = [(coarse, radius), (max(1, coarse // 2), min(1 if pyramid.small else 2, radius))]
-    for stage, (factor, reach) in enumerate(plan):
-        shape = pyramid.shape_at(factor)
+    pyramid = run.pyramid
+    grids = search_grids(pyramid.shape, pyramid.spacing, pyramid.config.search)
+    for stage, (shape, reach) in enumerate(grids):
         fixed, moving = pyramid.features("mind", shape)
         weight = pyramid.weight(shape)
         current = pyramid.to_voxels(functional.resize(run.best.control, shape), shape)
@@ -270,7 +267,7 @@ def _search(run: _Run, judge: Judge) -> Generator[InstanceStep, None, None]:
                 except StopIteration as stop:
                     found.append(stop.value)
                     break
-                run.step = round(SEARCH_STEPS * (2 * stage + direction + share) / (2 * len(plan)))
+                run.step = round(SEARCH_STEPS * (2 * stage + direction + share) / (2 * len(grids)))
                 yield run.event(-1, "searching displacements")
         update = consistent(found[0], found[1])
         run.consider(judge(pyramid.to_mm(functional.compose(current, update), shape)))

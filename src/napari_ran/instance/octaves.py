@@ -20,6 +20,7 @@ from napari_ran.config import InstanceConfig
 from napari_ran.instance.events import InstanceResult, InstanceStep
 from napari_ran.instance.field import optimise_at_once
 from napari_ran.instance.guide import Guide
+from napari_ran.instance.pyramid import grid_at
 from napari_ran.instance.search import pool_to
 from napari_ran.steps import relay
 
@@ -64,7 +65,7 @@ def optimise_field(
     shape = tuple(fixed.shape[2:])
     if math.prod(shape) <= LARGEST_SIDE ** len(shape):
         return (yield from optimise_at_once(fixed, moving, initial, config, spacing, guides, masks))
-    coarse_shape = half(shape, spacing)
+    coarse_shape = grid_at(2, shape, spacing)
     coarse = yield from relay(
         optimise_field(
             pool_to(fixed, coarse_shape),
@@ -82,12 +83,6 @@ def optimise_field(
     found = yield from relay(fine, _fine_step)
     said = f"The field was refined on {' x '.join(map(str, coarse_shape))} voxels first"
     return replace(found, steps=coarse.steps + found.steps, messages=(said, *found.messages))
-
-
-def half(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
-    """Return the shape of the grid of twice the finest spacing; axes that are coarser already stay."""
-    pitch = 2 * min(spacing)
-    return tuple(max(1, round(n * side / pitch)) if side < pitch else n for n, side in zip(shape, spacing, strict=True))
 
 
 def _coarse_step(shape: Sequence[int], step: InstanceStep) -> InstanceStep:

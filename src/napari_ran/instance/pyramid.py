@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 
 import torch
@@ -38,6 +39,22 @@ _LAYER = 8
 def control_factor(voxels: int) -> int:
     """Return how many voxels of the working grid lie between two of the control grid, where that is left open."""
     return 1 if voxels <= DENSE else 2
+
+
+def grid_at(factor: float, shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
+    """Return the shape of the grid whose voxels are `factor` times the finest spacing; coarser axes stay."""
+    pitch = factor * min(spacing)
+    return tuple(
+        max(min(n, 4), round(n * size / pitch)) if pitch > size else n for n, size in zip(shape, spacing, strict=True)
+    )
+
+
+def search_grids(shape: Sequence[int], spacing: Sequence[float], radius: int) -> list[tuple[tuple[int, ...], int]]:
+    """Return the two grids of the discrete search, coarse to fine, and how many of their voxels each reaches."""
+    voxels = math.prod(shape)
+    coarse = min(6, max(2, round(voxels ** (1 / len(shape)) / 24)))
+    fine = min(1 if voxels <= SMALL else 2, radius)
+    return [(grid_at(coarse, shape, spacing), radius), (grid_at(max(1, coarse // 2), shape, spacing), fine)]
 
 
 class Pyramid:
@@ -91,12 +108,8 @@ class Pyramid:
         return self.config.steps or (FEW_STEPS if self.small else STEPS)
 
     def shape_at(self, factor: float) -> tuple[int, ...]:
-        """Return the shape of the grid whose voxels are `factor` times the finest spacing; coarser axes stay."""
-        pitch = factor * min(self.spacing)
-        shape = []
-        for n, size in zip(self.shape, self.spacing, strict=True):
-            shape.append(max(min(n, 4), round(n * size / pitch)) if pitch > size else n)
-        return tuple(shape)
+        """Return the shape of the grid whose voxels are `factor` times the finest; see `grid_at`."""
+        return grid_at(factor, self.shape, self.spacing)
 
     def spacing_at(self, shape: Sequence[int]) -> tuple[float, ...]:
         """Return the voxel size in mm of a grid of `shape` on the working grid's box."""

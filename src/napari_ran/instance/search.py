@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 
 import torch
@@ -13,6 +14,13 @@ from napari_ran.losses import box_mean
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Weights that tie the best displacement of each voxel to its neighbourhood, one per pass, from loose to tight."""
+
+
+OFFSETS = 16
+"""Displacements whose costs are computed together."""
+
+ROWS = 2**12
+"""Voxels that are coupled together."""
 
 
 def pool_to(features: Tensor, shape: Sequence[int]) -> Tensor:
@@ -57,20 +65,7 @@ def coupled_convex(
     offsets = torch.cartesian_prod(*[torch.arange(-r, r + 1, device=fixed.device) for r in reach]).view(-1, ndim)
     # the first of equal costs is taken: where nothing says how far to move, as in flat regions, that is the shortest
     offsets = offsets[(offsets**2).sum(1).argsort(stable=True)]
-    pad = [r for r in reversed(reach) for _ in range(2)]
-    padded = F.pad(moving, pad, mode="replicate")
-    costs = torch.empty(len(offsets), *shape, device=fixed.device, dtype=fixed.dtype)
-    for index, offset in enumerate(offsets.tolist()):
-        window = padded
-        for axis, step in enumerate(offset):
-            window = window.narrow(axis + 2, step + reach[axis], shape[axis])
-        torch.sum((window - fixed).square_(), (0, 1), out=costs[index])
-        if index % 64 == 63:
-            yield 0.7 * index / len(offsets)
-    costs = box_mean(costs[None], 3)[0].div_(fixed.shape[1])
-    if weight is not None:
-        costs *= weight[0]
-    costs = costs.flatten(1).T.contiguous()  # the choices of one voxel lie side by side
+    costs = yield from _costs(fixed, moving, offsets, reach, weight)
     distances = offsets.to(fixed.dtype)
     lengths = (distances**2).sum(1, keepdim=True)
 
@@ -83,11 +78,35 @@ def coupled_convex(
     field = smooth(_lowest(costs))
     for turn, coupling in enumerate(COUPLING):
         yield 0.7 + 0.3 * turn / len(COUPLING)
-        # |d - u|**2 without |u|**2, which no choice of d changes, as one product: (-2 d, d**2) times (u, 1)
-        choices = coupling * torch.cat([-2 * distances, lengths], 1)
-        here = torch.cat([field[0].flatten(1), field.new_ones(1, len(costs))])
-        field = smooth(_lowest(torch.addmm(costs, here.T, choices.T)))
+        # |d - u|**2 without |u|**2, which no choice of d changes, as one product: (u, 1) times (-2 d, d**2)
+        choices = coupling * torch.cat([-2 * distances, lengths], 1).T
+        here = torch.cat([field[0].flatten(1), field.new_ones(1, len(costs))]).T
+        parts = zip(costs.split(ROWS), here.split(ROWS), strict=True)
+        field = smooth(torch.cat([_lowest(torch.addmm(part, place, choices)) for part, place in parts]))
     return field
+
+
+def _costs(
+    fixed: Tensor, moving: Tensor, offsets: Tensor, reach: Sequence[int], weight: Tensor | None
+) -> Generator[float, None, Tensor]:
+    """Compare every voxel with those at each offset (M, D) from it: (N, M), the choices of a voxel side by side."""
+    shape = fixed.shape[2:]
+    padded = F.pad(moving, [r for r in reversed(reach) for _ in range(2)], mode="replicate")
+    costs = fixed.new_empty((math.prod(shape), len(offsets)))
+    for start in range(0, len(offsets), OFFSETS):
+        part = offsets[start : start + OFFSETS].tolist()
+        together = fixed.new_empty((1, len(part), *shape))
+        for index, offset in enumerate(part):
+            window = padded
+            for axis, step in enumerate(offset):
+                window = window.narrow(axis + 2, step + reach[axis], shape[axis])
+            torch.sum((window - fixed).square_(), (0, 1), out=together[0, index])
+        together = box_mean(together, 3).div_(fixed.shape[1])
+        if weight is not None:
+            together *= weight
+        costs[:, start : start + OFFSETS] = together[0].flatten(1).T
+        yield 0.7 * start / len(offsets)
+    return costs
 
 
 def _lowest(values: Tensor) -> Tensor:
