@@ -163,6 +163,21 @@ def test_pairs_in_memory_of_different_grids_are_aligned_affinely(settings: Setti
     assert float((together.fixed - together.moving).abs().mean()) < float((apart.fixed - apart.moving).abs().mean())
 
 
+def test_large_images_are_trained_on_a_coarser_grid(settings: Settings) -> None:
+    pairs = [TrainPair(*(blob((120, 100), (shift, 0.0))[0] for shift in (0.0, 3.0))) for _ in range(2)]
+    found = find_sources(settings(data={"voxels": 5000}), 2, pairs=pairs)
+    pair = found.validation[0]
+    assert 0.8 * 5000 < pair.fixed.numel() <= 5000
+    assert pair.spacing == pytest.approx([120 / pair.shape[0], 100 / pair.shape[1]])
+    said = [note for note in found.notes if "coarsened" in note]
+    assert len(said) == 1
+    assert "data.voxels" in said[0]
+    for grid, expected in ({"shape": [120, 100]}, (120, 100)), ({"spacing": 2.0}, (60, 50)), ({}, (120, 100)):
+        usual = find_sources(settings(data=grid), 2, pairs=pairs)
+        assert usual.validation[0].shape == expected
+        assert not any("coarsened" in note for note in usual.notes)
+
+
 def test_learn2reg_and_bids(tmp_path: Path) -> None:
     for place in ("imagesTr", "labelsTr", "keypointsTr", "bids/sub-1/anat", "bids/sub-2/anat"):
         (tmp_path / place).mkdir(parents=True)

@@ -99,6 +99,9 @@ class DataSettings(FrozenConfig):
         Shape of the working grid. Without `spacing` images are resized to it; with `spacing` they are cut or padded.
     spacing : float or tuple of float, optional
         Voxel size of the working grid in mm; the images' own when left out.
+    voxels : int
+        About the most voxels of the working grid where neither `shape` nor `spacing` is given; larger images are seen
+        on a coarser one.
     intensity : {"auto", "ct-soft", "ct-lung", "mri", "minmax"}
         How intensities are mapped to [0, 1].
     align : {"auto", "centre", "world", "affine"}
@@ -121,6 +124,7 @@ class DataSettings(FrozenConfig):
     first: PositiveInt | None = None
     shape: tuple[PositiveInt, ...] | None = None
     spacing: PositiveFloat | tuple[PositiveFloat, ...] | None = None
+    voxels: int = Field(512**2, ge=4096)
     intensity: Intensity = "auto"
     align: Literal["auto", "centre", "world", "affine"] = "auto"
     cache: PositiveInt = 2048

@@ -81,7 +81,7 @@ def coupled_convex(
         # |d - u|**2 without |u|**2, which no choice of d changes, as one product: (u, 1) times (-2 d, d**2)
         choices = coupling * torch.cat([-2 * distances, lengths], 1).T
         here = torch.cat([field[0].flatten(1), field.new_ones(1, len(costs))]).T
-        parts = zip(costs.split(ROWS), here.split(ROWS), strict=True)
+        parts = zip(torch.split(costs, ROWS), torch.split(here, ROWS), strict=True)
         field = smooth(torch.cat([_lowest(torch.addmm(part, place, choices)) for part, place in parts]))
     return field
 

@@ -42,7 +42,7 @@ def working_grid(fixed: Grid, spacing: float | None = None, budget: int = VOXEL_
     """
     if spacing is None:
         grid = fixed if np.prod(fixed.shape) <= TOLERATED * budget else coarsened(fixed, budget)
-        why = "the fixed image's own" if grid is fixed else f"coarsened to at most {budget / 1e6:g} million voxels"
+        why = "the fixed image's own" if grid is fixed else f"coarsened to at most {budget / 1e6:.3g} million voxels"
         return grid, f"Working grid: {_describe(grid)}, {why}"
     wanted = np.maximum(fixed.spacing, spacing)
     grid = fixed if np.allclose(wanted, fixed.spacing) else fixed.with_spacing(wanted)

@@ -66,6 +66,7 @@ class Preparation:
         self._grids: dict[int, Grid] = {}
         self._affine: dict[tuple[int, int], Matrix] = {}
         self._labels: tuple[str, frozenset[int]] | None = None
+        self._coarser = False
 
     def pair(self, fixed: int, moving: int) -> PairBatch:
         """Return the pair of two subjects, given by their numbers, on one grid."""
@@ -93,10 +94,22 @@ class Preparation:
         for name, value in (("shape", wanted.shape), ("spacing", wanted.spacing)):
             if isinstance(value, tuple) and len(value) != grid.ndim:
                 raise InputError(f"data.{name}", f"has {len(value)} axes, the images {grid.ndim}", "Give one per axis")
+        if wanted.shape is None and wanted.spacing is None:
+            return self._within(grid)
         spacing = grid.spacing if wanted.spacing is None else np.broadcast_to(np.asarray(wanted.spacing), grid.ndim)
         if wanted.shape is None:
-            return grid if wanted.spacing is None else grid.with_spacing(spacing)
+            return grid.with_spacing(spacing)
         return grid.with_shape(wanted.shape) if wanted.spacing is None else centred(grid, wanted.shape, spacing)
+
+    def _within(self, grid: Grid) -> Grid:
+        """Return a grid of at most `settings.voxels` voxels on the box of another, and say once that it is coarser."""
+        from napari_ran.preprocess.grids import working_grid
+
+        seen, said = working_grid(grid, budget=self.settings.voxels)
+        if seen is not grid and not self._coarser:
+            self._coarser = True
+            self.notes.append(f"{said}; data.shape, data.spacing or data.voxels sets another.")
+        return seen
 
     def _grid(self, number: int) -> Grid:
         if number not in self._grids:

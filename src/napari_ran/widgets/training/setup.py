@@ -71,8 +71,8 @@ PLAIN = {
 """Settings in plain sight; all others, but for the version, are in the advanced part."""
 
 HELPS = {
-    "data.shape": "Images are brought to this many voxels before the network, such as [96, 80, 128]. Empty: their own. "
-    "Half the resolution trains several times as fast.",
+    "data.shape": "Images are brought to this many voxels before the network, such as [96, 80, 128]. Empty: their own, "
+    "or for larger images a coarser grid of about 260,000 voxels (data.voxels in the advanced part).",
     "objective.dice": "Weak supervision: how much the overlap of labels counts beside the similarity of the images. 0 "
     "trains without labels.",
 }
