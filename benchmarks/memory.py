@@ -2,8 +2,8 @@
 
 ``python benchmarks/memory.py`` prints a line for each run that nothing was fitted to: what its plan predicted, how far
 the process grew beyond what it held before (median and range of three processes), and the ratio of the first two.
-``--fit`` measures the runs of the fit and prints the constants of `napari_ran.memory` that they give, as JSON;
-``--json`` prints the table so. ``--one SYSTEM SHAPE MODE`` does a single run, such as ``--one RAN4+ 96x96x112 none``;
+``--fit`` measures the runs of the fit and prints the constants of `napari_ran.memory` that they give, as JSON, or those
+that are named after it; ``--json`` prints the table so. ``--one SYSTEM SHAPE MODE`` does a single run, such as ``--one RAN4+ 96x96x112 none``;
 SYSTEM may be ``none`` or ``bundled``.
 """
 
@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ import psutil
 import torch
 
 import napari_ran as ran
+from napari_ran.config import InstanceConfig
 from napari_ran.counting import pass_bytes
-from napari_ran.instance.pyramid import control_factor
+from napari_ran.instance.pyramid import control_factor, search_grids
+from napari_ran.instance.search import displacements
 from napari_ran.io.checkpoints import ModelCard, load_network, save_weights
 from napari_ran.memory import SLAB, give_back_freed_memory
 from napari_ran.models import create_system
@@ -42,7 +45,9 @@ HELD_OUT = (
     ("RAN3", "1024x896", "none"),
     ("VM2", "960x1024", "none"),
     ("RAN3", "128x112x128", "tiles"),
+    ("bundled", "72x72x72", "field"),
     ("bundled", "96x96x96", "field"),
+    ("bundled", "144x144x40", "field"),
     ("bundled", "160x128x128", "field"),
     ("bundled", "160x128x160", "field"),
     ("bundled", "1400x1200", "field"),
@@ -62,12 +67,20 @@ FIELD_FIT = {
     2: ("512x512", "1000x800", "1200x1000", "1600x1300"),
     3: ("64x64x64", "96x80x128", "112x112x112", "128x128x160", "160x160x144"),
 }
-"""Shapes of the runs that give `FIELD_BYTES`, `CONTROL_BYTES` and `POINT_BYTES`, each with two numbers of points."""
+"""Shapes of the runs that give `REFINE_BYTES`, each with two numbers of points and no search."""
 
-POINTS = (20_000, 100_000)
+POINTS = (100_000, 1_000_000)
+
+SEARCH_FIT = {
+    2: ("1200x1000", "1600x1300"),
+    3: ("48x48x48", "56x56x56", "64x64x64", "80x80x80", "96x80x128", "112x112x112"),
+}
+"""Shapes of the runs that give `SEARCH_BYTES`: those in which the search takes most."""
 
 TILED_FIT = {2: ("900x800", "1600x1300"), 3: ("112x112x112", "128x128x160", "160x160x160")}
 """Shapes of the runs that give `TILED_BYTES`."""
+
+DEFAULTS = InstanceConfig()
 
 REPEATS = 3
 """Runs of each: where blocks come to lie in the heap is chance, and the same run takes up to a fifth more or less."""
@@ -131,10 +144,10 @@ def whole(fixed: str, moving: str) -> dict[str, Any]:
     return measured(*images, weights="none", instance="none", spacing=256 / 40)
 
 
-def field(shape: str, points: str) -> dict[str, Any]:
-    """Do a run without a network, whose field is optimised with so many points."""
+def field(shape: str, points: str, search: str) -> dict[str, Any]:
+    """Do a run without a network, whose field is searched so far and optimised with so many points."""
     sizes = tuple(map(int, shape.split("x")))
-    instance = {"mode": "field", "steps": 3, "points": int(points)}
+    instance = {"mode": "field", "steps": 3, "points": int(points), "search": int(search)}
     return measured(image(sizes), image(sizes, 1), weights="none", instance=instance)
 
 
@@ -145,31 +158,61 @@ def in_a_process(kind: str, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def fit() -> dict[str, Any]:
-    """Measure the runs of the fit and return the constants by least squares, none below zero."""
+def whole_fit() -> dict[str, list[float]]:
+    """Measure and solve for `WHOLE_BYTES`."""
     rows, stages = [], dict[str, list[int]]()
     for pair in WHOLE_FIT * REPEATS:
         f, m = map(voxels_of, pair)
         rows.append([min(max(f, m), SLAB), f, m])
         for name, (_, size) in in_a_process("whole", *pair)["stages"].items():
             stages.setdefault(name, []).append(size)
-    names = ("preprocess", "transform", "evaluate")
-    constants: dict[str, Any] = {"WHOLE_BYTES": {name: solved(rows, stages[name]) for name in names}}
-    fields = ("FIELD_BYTES", "CONTROL_BYTES", "POINT_BYTES")
-    constants |= {name: {} for name in (*fields, "TILED_BYTES")}
-    for ndim, shapes in FIELD_FIT.items():
-        rows, sizes = [], []
-        for shape, points in itertools.product(shapes * REPEATS, POINTS):
-            voxels = voxels_of(shape)
-            rows.append([voxels, voxels // control_factor(voxels) ** ndim, min(voxels, points)])
-            sizes.append(in_a_process("field", shape, str(points))["stages"]["instance"][1])
-        for name, value in zip(fields, solved(rows, sizes), strict=True):
-            constants[name][ndim] = value
-    for ndim, shapes in TILED_FIT.items():
-        found = [in_a_process("one", "RAN3", shape, "tiles") for shape in shapes * REPEATS]
-        sizes = [run["stages"]["network"][1] - run["tile"] for run in found]
-        constants["TILED_BYTES"][ndim] = solved([[voxels_of(shape)] for shape in shapes * REPEATS], sizes)[0]
-    return constants
+    return {name: solved(rows, stages[name]) for name in ("preprocess", "transform", "evaluate")}
+
+
+def refine_fit(ndim: int) -> list[float]:
+    """Measure and solve for `REFINE_BYTES`."""
+    rows, sizes = [], []
+    for shape, points in itertools.product(FIELD_FIT[ndim] * REPEATS, POINTS):
+        voxels = voxels_of(shape)
+        rows.append([voxels, voxels // control_factor(voxels) ** ndim, min(voxels, points), 1])
+        sizes.append(in_a_process("field", shape, str(points), "0")["stages"]["instance"][1])
+    return solved(rows, sizes)
+
+
+def search_fit(ndim: int) -> list[float]:
+    """Measure and solve for `SEARCH_BYTES`."""
+    rows, sizes = [], []
+    for shape in SEARCH_FIT[ndim] * REPEATS:
+        cells, tried = largest_search(shape)
+        rows.append([voxels_of(shape), cells, 1])
+        growth = in_a_process("field", shape, str(DEFAULTS.points), str(DEFAULTS.search))["stages"]["instance"][1]
+        sizes.append(growth - 4 * tried * cells)
+    return solved(rows, sizes)
+
+
+def tiled_fit(ndim: int) -> float:
+    """Measure and solve for `TILED_BYTES`."""
+    shapes = TILED_FIT[ndim] * REPEATS
+    found = [in_a_process("one", "RAN3", shape, "tiles") for shape in shapes]
+    return solved(
+        [[voxels_of(shape)] for shape in shapes], [run["stages"]["network"][1] - run["tile"] for run in found]
+    )[0]
+
+
+FITS: dict[str, Callable[[], Any]] = {
+    "WHOLE_BYTES": whole_fit,
+    "REFINE_BYTES": lambda: {ndim: refine_fit(ndim) for ndim in FIELD_FIT},
+    "SEARCH_BYTES": lambda: {ndim: search_fit(ndim) for ndim in SEARCH_FIT},
+    "TILED_BYTES": lambda: {ndim: tiled_fit(ndim) for ndim in TILED_FIT},
+}
+"""What measures and solves for the constants of `napari_ran.memory`, by least relative squares, none below zero."""
+
+
+def largest_search(shape: str) -> tuple[int, int]:
+    """Return the voxels of the search that takes most of an `image` of a shape, and how much each of them tries."""
+    sizes = tuple(map(int, shape.split("x")))
+    grids = search_grids(sizes, [256 / n for n in sizes], DEFAULTS.search)
+    return max(((math.prod(grid), displacements(grid, radius)) for grid, radius in grids), key=math.prod)
 
 
 def voxels_of(shape: str) -> int:
@@ -198,12 +241,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=3, metavar=("SYSTEM", "SHAPE", "MODE"), help="a single run")
     parser.add_argument("--whole", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--field", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--fit", action="store_true", help="measure the runs of the fit and print the constants")
+    parser.add_argument("--field", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--fit", nargs="*", choices=FITS, help="measure the runs of the fit and print the constants")
     parser.add_argument("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args()
-    if chosen.fit:
-        print(json.dumps(fit(), indent=2))
+    if chosen.fit is not None:
+        print(json.dumps({name: FITS[name]() for name in chosen.fit or FITS}, indent=2))
         return
     for name, work in (("one", one), ("whole", whole), ("field", field)):
         if case := getattr(chosen, name):

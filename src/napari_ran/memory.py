@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,14 +14,12 @@ import torch
 from napari_ran.device import describe_device
 from napari_ran.errors import NotEnoughMemoryError
 
-FIELD_BYTES = {2: 180, 3: 245}
-"""Images and the field while it is optimised, in bytes per working voxel, by dimension."""
+REFINE_BYTES = {2: (163, 103, 0, 40_000_000), 3: (308, 125, 0, 47_000_000)}
+"""What the optimisation of a field needs, by dimension: bytes per working voxel, what each voxel of the grid on which
+the field is optimised adds, what each point that is compared in one step adds, and what does not depend on the size."""
 
-CONTROL_BYTES = {2: 135, 3: 540}
-"""What each voxel of the grid adds to that on which the field is optimised."""
-
-POINT_BYTES = {2: 200, 3: 2_800}
-"""What each point adds to that which is compared in one step."""
+SEARCH_BYTES = {2: (189, 0, 48_000_000), 3: (255, 719, 36_000_000)}
+"""The same of the search before it, beside its table of costs: per working voxel, per voxel searched, and the rest."""
 
 TILED_BYTES = {2: 150, 3: 150}
 """Images, and fields of both directions and their composition while the network looks at tiles, per working voxel."""
@@ -39,7 +37,7 @@ def whole_bytes(stage: str, fixed: int, moving: int) -> int:
     return per_slab * min(max(fixed, moving), SLAB) + per_fixed * fixed + per_moving * moving
 
 
-def field_bytes(ndim: int, voxels: int, apart: int, points: int) -> int:
+def field_bytes(ndim: int, voxels: int, apart: int, points: int, searched: Sequence[tuple[int, int]] = ()) -> int:
     """Return the predicted bytes of the optimisation of a field.
 
     Parameters
@@ -50,9 +48,15 @@ def field_bytes(ndim: int, voxels: int, apart: int, points: int) -> int:
         Working voxels between two of the grid on which the field is optimised.
     points : int
         Compared in one step.
+    searched : sequence of pairs of int
+        For each discrete search, its voxels and the displacements that each of them tries: costs of single precision.
     """
+    per_voxel, per_control, per_point, rest = REFINE_BYTES[ndim]
     control = voxels // int(apart**ndim)
-    return FIELD_BYTES[ndim] * voxels + CONTROL_BYTES[ndim] * control + POINT_BYTES[ndim] * min(voxels, points)
+    refining = per_voxel * voxels + per_control * control + per_point * min(voxels, points) + rest
+    per_voxel, per_searched, rest = SEARCH_BYTES[ndim]
+    searching = [per_voxel * voxels + (per_searched + 4 * tried) * cells + rest for cells, tried in searched]
+    return max(refining, *searching, 0)
 
 
 def ran_out(error: BaseException) -> bool:

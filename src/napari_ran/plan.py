@@ -14,7 +14,8 @@ from napari_ran.data import Grid
 from napari_ran.data.grid import shape_text
 from napari_ran.device import describe_device, free_memory, resolve_device
 from napari_ran.errors import NotEnoughMemoryError
-from napari_ran.instance.pyramid import control_factor
+from napari_ran.instance.pyramid import control_factor, search_grids
+from napari_ran.instance.search import displacements
 from napari_ran.looks import network_grid
 from napari_ran.memory import TILED_BYTES, field_bytes, whole_bytes
 from napari_ran.models import Network
@@ -270,8 +271,7 @@ class _Planner:
         if config.instance.mode == "network":
             refining = self._fit(working.shape)
         elif config.instance.mode == "field":
-            apart = config.instance.control or control_factor(voxels)
-            refining = field_bytes(ndim, voxels, apart, config.instance.points)
+            refining = self._field(working)
         amounts = {
             "preprocess": (whole_bytes("preprocess", *whole) + 8 * voxels, CPU),
             "network": (forward, device),
@@ -280,6 +280,13 @@ class _Planner:
             "evaluate": (whole_bytes("evaluate", *whole) + held, CPU),
         }
         return tuple(StageNeed(name, int(amount), where) for name, (amount, where) in amounts.items())
+
+    def _field(self, working: Grid) -> int:
+        settings, voxels = self.config.instance, math.prod(working.shape)
+        grids = search_grids(working.shape, working.spacing.tolist(), settings.search) if settings.search else []
+        searched = [(math.prod(shape), displacements(shape, radius)) for shape, radius in grids]
+        apart = settings.control or control_factor(voxels)
+        return field_bytes(working.ndim, voxels, apart, settings.points, searched)
 
     def _counted(self, shape: Sequence[int], keep_levels: bool, precision: str) -> int:
         assert self.model is not None

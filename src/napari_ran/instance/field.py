@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,22 @@ GAIN = 1e-3
 
 TINY = 1e-4
 """Added to the dissimilarity before its logarithm, so that equal images end the race."""
+
+
+class Rate(NamedTuple):
+    """How the step size falls over a level, as shares of the learning rate: from `first` to `last`, bent by `power`."""
+
+    first: float
+    last: float
+    power: int
+
+    def after(self, share: float) -> float:
+        """Return the rate after a share of the steps."""
+        return self.last + (self.first - self.last) * (1 - share) ** self.power
+
+
+STEADY, NOISY = Rate(1.0, 0.1, 1), Rate(0.7, 0.014, 2)
+"""Where every step compares all voxels, and where it compares some: a large last step would leave their noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,7 +298,7 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
     regulariser = pyramid.regulariser(shape)
     raw = functional.resize(run.best.control, shape).clone().requires_grad_()
     optimiser = Adam(raw)
-    size = config.learning_rate * factor * min(pyramid.spacing)
+    size, rate = config.learning_rate * factor * min(pyramid.spacing), NOISY if term.in_parts else STEADY
     last = factor == 1
     start, waited = run.step, 0
     best = math.inf if last else run.best.loss
@@ -292,7 +309,7 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
             control = losses.box_mean(raw, 3)  # neighbours move together: smoother updates
             loss, _ = _objective(pyramid, term, term.draw(), control, regulariser)
             (gradient,) = torch.autograd.grad(loss, raw)
-        optimiser.step(gradient, size * (1 - 0.9 * step / pyramid.steps))
+        optimiser.step(gradient, size * rate.after(step / pyramid.steps))
 
     for step in range(pyramid.steps):
         advance(step)

@@ -31,6 +31,11 @@ def pool_to(features: Tensor, shape: Sequence[int]) -> Tensor:
     return pool(features, tuple(shape))
 
 
+def displacements(shape: Sequence[int], radius: int) -> int:
+    """Return how many displacements `coupled_convex` tries for each voxel of a grid."""
+    return math.prod(2 * min(radius, n - 1) + 1 for n in shape)
+
+
 def coupled_convex(
     fixed: Tensor, moving: Tensor, radius: int, weight: Tensor | None = None, passes: int = 3
 ) -> Generator[float, None, Tensor]:

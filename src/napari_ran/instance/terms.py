@@ -96,6 +96,11 @@ class Term:
         parts = [places[:, index.sort().values] for index in torch.tensor_split(order, count)]
         return [(_numbers(part, self.shape), part) for part in parts]
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether a step compares only some of the voxels."""
+        return self._blocks or len(self._parts) > 1
+
     def draw(self) -> Sampled:
         """Return the next part of the fixed image."""
         if self._blocks:
