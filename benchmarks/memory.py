@@ -2,9 +2,9 @@
 
 ``python benchmarks/memory.py`` prints a line for each run that nothing was fitted to: what its plan predicted, how far
 the process grew beyond what it held before (median and range of three processes), and the ratio of the first two.
-``--fit`` measures the runs of the fit and prints the constants of `napari_ran.memory` that they give, as JSON, or those
-that are named after it; ``--json`` prints the table so. ``--one SYSTEM SHAPE MODE`` does a single run, such as ``--one RAN4+ 96x96x112 none``;
-SYSTEM may be ``none`` or ``bundled``.
+``--json`` prints the table as JSON. ``--fit`` measures the runs of the fit and prints the constants of
+`napari_ran.memory` that they give, or those that are named after it. ``--one SYSTEM SHAPE MODE`` does a single run,
+such as ``--one RAN4+ 96x96x112 none``; SYSTEM may be ``none`` or ``bundled``.
 """
 
 from __future__ import annotations

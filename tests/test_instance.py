@@ -10,6 +10,7 @@ from napari_ran import functional as F
 from napari_ran import instance
 from napari_ran.config import InstanceConfig, RANConfig
 from napari_ran.config.generated import PairConfig
+from napari_ran.instance import pyramid
 from napari_ran.instance.field import PATIENCE
 from napari_ran.instance.folds import folding_share, unfold
 from napari_ran.models import RAN
@@ -145,6 +146,19 @@ def test_blocks_and_the_whole_grid_agree_on_ncc() -> None:
     blocks, whole = (last(instance.optimise_field(fixed, moving, None, c, (1.0, 1.0))).field for c in configs)
     assert error(blocks, truth) < 0.5
     assert error(blocks, whole) < 0.3
+
+
+def test_last_level_of_large_images_compares_normalised_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    moving, truth = texture(96, 100, seed=11), wave(96, 100, size=2.0)
+    fixed = F.warp(moving, truth, padding="border")
+    config = InstanceConfig(similarity="ncc", points=600, steps=30)
+    given = (fixed, moving, None, config, (1.0, 1.0))
+    blocks = last(instance.optimise_field(*given)).field
+    monkeypatch.setattr(pyramid, "DENSE", 5_000)
+    voxels = last(instance.optimise_field(*given)).field
+    assert error(voxels, truth) < error(blocks, truth)
+    whole = last(instance.optimise_field(*given[:3], config.replace(points=10_000), *given[4:])).field
+    assert error(voxels, truth) < error(whole, truth) + 0.1
 
 
 def test_unfold_removes_folds_and_leaves_the_rest() -> None:

@@ -47,3 +47,12 @@ def test_where_the_allocator_is_another_one_nothing_happens(monkeypatch: pytest.
     with keeping_freed_memory():
         memory.give_back_freed_memory()
         assert memory._holders == 0
+
+
+def test_a_search_counts_by_its_table_where_that_is_larger() -> None:
+    refining = memory.field_bytes(3, 64**3, 1, 100_000)
+    assert memory.field_bytes(3, 64**3, 1, 100_000, [(10**3, 125)]) == refining
+    small, large = (memory.field_bytes(3, 64**3, 1, 100_000, [(16**3, 729), (64**3, tried)]) for tried in (125, 343))
+    assert refining < small
+    assert large - small == 4 * 64**3 * (343 - 125)
+    assert memory.field_bytes(3, 64**3, 2, 100_000) < refining

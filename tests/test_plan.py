@@ -136,7 +136,9 @@ def test_kept_levels_are_counted(free: dict[str, int], mode: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["VM2 128x96x96 none", "RAN4+ 96x96x112 none", "RAN3 160x128x128 field"])
+@pytest.mark.parametrize(
+    "case", ["VM2 128x96x96 none", "RAN4+ 96x96x112 none", "RAN3 160x128x128 field", "none 72x72x72 field"]
+)
 def test_the_prediction_is_near_what_a_run_takes(case: str) -> None:
     """Runs that nothing was fitted to, each in a process of its own.
 

@@ -14,11 +14,11 @@ import torch
 from napari_ran.device import describe_device
 from napari_ran.errors import NotEnoughMemoryError
 
-REFINE_BYTES = {2: (163, 103, 0, 40_000_000), 3: (308, 125, 0, 47_000_000)}
+REFINE_BYTES = {2: (167, 119, 27, 26_900_000), 3: (292, 131, 89, 54_400_000)}
 """What the optimisation of a field needs, by dimension: bytes per working voxel, what each voxel of the grid on which
 the field is optimised adds, what each point that is compared in one step adds, and what does not depend on the size."""
 
-SEARCH_BYTES = {2: (189, 0, 48_000_000), 3: (255, 719, 36_000_000)}
+SEARCH_BYTES = {2: (164, 0, 75_700_000), 3: (272, 407, 75_500_000)}
 """The same of the search before it, beside its table of costs: per working voxel, per voxel searched, and the rest."""
 
 TILED_BYTES = {2: 150, 3: 150}

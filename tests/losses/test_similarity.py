@@ -24,6 +24,18 @@ def direct_ncc_map(a: torch.Tensor, b: torch.Tensor, window: int) -> torch.Tenso
     return result
 
 
+@pytest.mark.parametrize("shape", [(40, 36), (20, 18, 16)])
+def test_normalised_voxels_differ_as_their_windows_correlate(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(1, 1, *shape, generator=generator)
+    noise = torch.rand(1, 1, *shape, generator=generator) - 0.5
+    for size in (0.1, 0.2):
+        b = 0.3 + 0.5 * (a + size * noise)
+        apart = ((losses.locally_normalised(a, 5) - losses.locally_normalised(b, 5)) ** 2).mean()
+        torch.testing.assert_close(apart, losses.local_ncc(a, b, 5), rtol=0.1, atol=0)
+    assert bool((losses.locally_normalised(torch.full((1, 1, *shape), 0.7), 5).abs() < 0.01).all())
+
+
 @pytest.mark.parametrize("window", [3, 4, 5, 9])
 @pytest.mark.parametrize("shape", [(9, 7), (6, 7, 5)])
 def test_local_ncc_equals_the_definition(shape: tuple[int, ...], window: int) -> None:

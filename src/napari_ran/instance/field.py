@@ -54,7 +54,7 @@ class Rate(NamedTuple):
 
 
 STEADY, NOISY = Rate(1.0, 0.1, 1), Rate(0.7, 0.014, 2)
-"""Where every step compares all voxels, and where it compares some: a large last step would leave their noise."""
+"""Usually; and on the last level where a step compares only some voxels: small steps find the better fields there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,8 +232,8 @@ def optimise_at_once(
     run.step = SEARCH_STEPS
     steps, early = 0, False
     for level, factor in enumerate(factors):
-        last = factor == 1
-        taken = yield from _refine(run, judge, term if last else pyramid.term(pyramid.shape_at(factor)), factor, level)
+        compared = pyramid.last_term(term) if factor == 1 else pyramid.term(pyramid.shape_at(factor))
+        taken = yield from _refine(run, judge, compared, factor, level)
         early |= taken < pyramid.steps
         steps += taken
         run.step = SEARCH_STEPS + (level + 1) * pyramid.steps
@@ -298,8 +298,8 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
     regulariser = pyramid.regulariser(shape)
     raw = functional.resize(run.best.control, shape).clone().requires_grad_()
     optimiser = Adam(raw)
-    size, rate = config.learning_rate * factor * min(pyramid.spacing), NOISY if term.in_parts else STEADY
     last = factor == 1
+    size, rate = config.learning_rate * factor * min(pyramid.spacing), NOISY if last and term.in_parts else STEADY
     start, waited = run.step, 0
     best = math.inf if last else run.best.loss
     message = f"level {level + 1} of {len(_factors(pyramid))}"

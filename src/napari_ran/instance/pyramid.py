@@ -191,9 +191,24 @@ class Pyramid:
     def term(self, shape: Sequence[int]) -> Term:
         """Return the similarity term on the grid of `shape`."""
         fixed, moving = self.features("mind" if self.measure == "mind" else "intensity", shape)
-        window = int(self.config.window or 5) if self.measure == "ncc" else 0
+        window = self._window if self.measure == "ncc" else 0
         points = self.config.points if window else -(-self.config.points // 2)
         return Term(fixed, moving, self.weight(shape), window, points, self.generator)
+
+    def last_term(self, usual: Term) -> Term:
+        """Return what the last level compares by: the usual term, or at single voxels where its blocks are too few.
+
+        Of a large image the blocks of one step hold so few voxels that most of the field would follow one or two of
+        them. As many voxels anywhere, each normalised by the box around it, reach all of it.
+        """
+        if self.measure != "ncc" or self.fixed.numel() <= max(DENSE, self.config.points):
+            return usual
+        fixed, moving = (losses.locally_normalised(image, self._window) for image in (self.fixed, self.moving))
+        return Term(fixed, moving, self._weight, 0, self.config.points, self.generator)
+
+    @property
+    def _window(self) -> int:
+        return int(self.config.window or 5)
 
     def control_shape(self, factor: float) -> tuple[int, ...]:
         """Return the shape of the control grid of a level that sees voxels `factor` times as large."""

@@ -41,6 +41,18 @@ def local_ncc_map(a: Tensor, b: Tensor, window: int = 9) -> Tensor:
     return (covariance * covariance / (variance_a * variance_b))[:, None]
 
 
+def locally_normalised(image: Tensor, window: int = 9) -> Tensor:
+    """Return an image (B, 1, *S) less its mean in the box around each voxel, and over its standard deviation there.
+
+    Where two images match, the mean squared difference of what this makes of them is one minus `local_ncc_map`, to the
+    first order, but each voxel can be compared by itself.
+    """
+    image = image - image.mean()
+    mean = box_mean(image, window)
+    variance = (box_mean(image * image, window) - mean * mean).clamp_min(0) + VARIANCE_FLOOR
+    return (image - mean) / variance.sqrt()
+
+
 def mse(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the mean squared difference of two images (B, C, *S), weighted by `mask` (B, 1, *S) when one is given."""
     return weighted_mean((a - b) ** 2, mask)
