@@ -31,7 +31,7 @@ from napari_ran.counting import pass_bytes
 from napari_ran.instance.pyramid import control_factor, search_grids
 from napari_ran.instance.search import displacements
 from napari_ran.io.checkpoints import ModelCard, load_network, save_weights
-from napari_ran.memory import SLAB, give_back_freed_memory
+from napari_ran.memory import GUESS_BYTES, SLAB, give_back_freed_memory
 from napari_ran.models import create_system
 
 HELD_OUT = (
@@ -46,6 +46,7 @@ HELD_OUT = (
     ("VM2", "960x1024", "none"),
     ("RAN3", "128x112x128", "tiles"),
     ("bundled", "72x72x72", "field"),
+    ("none", "88x88x88", "field"),
     ("bundled", "96x96x96", "field"),
     ("bundled", "144x144x40", "field"),
     ("bundled", "160x128x128", "field"),
@@ -76,6 +77,9 @@ SEARCH_FIT = {
     3: ("48x48x48", "56x56x56", "64x64x64", "80x80x80", "96x80x128", "112x112x112"),
 }
 """Shapes of the runs that give `SEARCH_BYTES`: those in which the search takes most."""
+
+GUESS_FIT = {2: ("1000x800", "1600x1300"), 3: ("64x64x64", "112x112x112", "128x128x160", "160x160x144")}
+"""Shapes of the runs that give `GUESS_BYTES`: those of the bundled network, beside what is predicted without it."""
 
 TILED_FIT = {2: ("900x800", "1600x1300"), 3: ("112x112x112", "128x128x160", "160x160x160")}
 """Shapes of the runs that give `TILED_BYTES`."""
@@ -190,6 +194,17 @@ def search_fit(ndim: int) -> list[float]:
     return solved(rows, sizes)
 
 
+def guess_fit(ndim: int) -> float:
+    """Measure and solve for `GUESS_BYTES`, with the others as they are in the package."""
+    voxels, more, whole = [], [], []
+    for shape in GUESS_FIT[ndim] * REPEATS:
+        predicted, size = in_a_process("one", "bundled", shape, "field")["stages"]["instance"]
+        voxels.append([voxels_of(shape)])
+        more.append(size - predicted + GUESS_BYTES[ndim] * voxels_of(shape))
+        whole.append(size)
+    return solved(voxels, more, whole)[0]
+
+
 def tiled_fit(ndim: int) -> float:
     """Measure and solve for `TILED_BYTES`."""
     shapes = TILED_FIT[ndim] * REPEATS
@@ -203,6 +218,7 @@ FITS: dict[str, Callable[[], Any]] = {
     "WHOLE_BYTES": whole_fit,
     "REFINE_BYTES": lambda: {ndim: refine_fit(ndim) for ndim in FIELD_FIT},
     "SEARCH_BYTES": lambda: {ndim: search_fit(ndim) for ndim in SEARCH_FIT},
+    "GUESS_BYTES": lambda: {ndim: guess_fit(ndim) for ndim in GUESS_FIT},
     "TILED_BYTES": lambda: {ndim: tiled_fit(ndim) for ndim in TILED_FIT},
 }
 """What measures and solves for the constants of `napari_ran.memory`, by least relative squares, none below zero."""
@@ -220,12 +236,12 @@ def voxels_of(shape: str) -> int:
     return math.prod(map(int, shape.split("x")))
 
 
-def solved(rows: list[list[int]], sizes: list[int]) -> list[float]:
-    """Return the factors that give the sizes with the least relative squares."""
+def solved(rows: list[list[int]], sizes: list[int], whole: list[int] | None = None) -> list[float]:
+    """Return the factors that give the sizes with the least squares, relative to them or to those they are part of."""
     from scipy.optimize import nnls
 
-    weight = 1 / np.asarray(sizes, dtype=float)
-    return [round(float(x), 1) for x in nnls(np.asarray(rows) * weight[:, None], np.ones(len(sizes)))[0]]
+    weight = 1 / np.asarray(whole or sizes, dtype=float)
+    return [round(float(x), 1) for x in nnls(np.asarray(rows) * weight[:, None], np.asarray(sizes) * weight)[0]]
 
 
 def line(case: tuple[str, ...], runs: list[dict[str, Any]]) -> str:

@@ -21,6 +21,9 @@ the field is optimised adds, what each point that is compared in one step adds, 
 SEARCH_BYTES = {2: (164, 0, 75_700_000), 3: (272, 407, 75_500_000)}
 """The same of the search before it, beside its table of costs: per working voxel, per voxel searched, and the rest."""
 
+GUESS_BYTES = {2: 45, 3: 60}
+"""What a first guess adds to either, per working voxel: a network's fields, and its displacement in mm."""
+
 TILED_BYTES = {2: 150, 3: 150}
 """Images, and fields of both directions and their composition while the network looks at tiles, per working voxel."""
 
@@ -37,7 +40,9 @@ def whole_bytes(stage: str, fixed: int, moving: int) -> int:
     return per_slab * min(max(fixed, moving), SLAB) + per_fixed * fixed + per_moving * moving
 
 
-def field_bytes(ndim: int, voxels: int, apart: int, points: int, searched: Sequence[tuple[int, int]] = ()) -> int:
+def field_bytes(
+    ndim: int, voxels: int, apart: int, points: int, searched: Sequence[tuple[int, int]] = (), guessed: bool = False
+) -> int:
     """Return the predicted bytes of the optimisation of a field.
 
     Parameters
@@ -50,13 +55,15 @@ def field_bytes(ndim: int, voxels: int, apart: int, points: int, searched: Seque
         Compared in one step.
     searched : sequence of pairs of int
         For each discrete search, its voxels and the displacements that each of them tries: costs of single precision.
+    guessed : bool
+        Whether there is a first guess.
     """
     per_voxel, per_control, per_point, rest = REFINE_BYTES[ndim]
     control = voxels // int(apart**ndim)
     refining = per_voxel * voxels + per_control * control + per_point * min(voxels, points) + rest
     per_voxel, per_searched, rest = SEARCH_BYTES[ndim]
     searching = [per_voxel * voxels + (per_searched + 4 * tried) * cells + rest for cells, tried in searched]
-    return max(refining, *searching, 0)
+    return max([refining, *searching]) + (GUESS_BYTES[ndim] * voxels if guessed else 0)
 
 
 def ran_out(error: BaseException) -> bool:

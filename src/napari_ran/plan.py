@@ -271,7 +271,7 @@ class _Planner:
         if config.instance.mode == "network":
             refining = self._fit(working.shape)
         elif config.instance.mode == "field":
-            refining = self._field(working)
+            refining = self._field(working, bool(network))
         amounts = {
             "preprocess": (whole_bytes("preprocess", *whole) + 8 * voxels, CPU),
             "network": (forward, device),
@@ -281,12 +281,12 @@ class _Planner:
         }
         return tuple(StageNeed(name, int(amount), where) for name, (amount, where) in amounts.items())
 
-    def _field(self, working: Grid) -> int:
+    def _field(self, working: Grid, guessed: bool) -> int:
         settings, voxels = self.config.instance, math.prod(working.shape)
         grids = search_grids(working.shape, working.spacing.tolist(), settings.search) if settings.search else []
         searched = [(math.prod(shape), displacements(shape, radius)) for shape, radius in grids]
         apart = settings.control or control_factor(voxels)
-        return field_bytes(working.ndim, voxels, apart, settings.points, searched)
+        return field_bytes(working.ndim, voxels, apart, settings.points, searched, guessed)
 
     def _counted(self, shape: Sequence[int], keep_levels: bool, precision: str) -> int:
         assert self.model is not None

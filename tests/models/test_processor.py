@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from napari_ran.config import RANConfig
 from napari_ran.models import processor
-from napari_ran.models.blocks import Conv2d, Conv3d, Norm, channels_last
+from napari_ran.models.blocks import Conv2d, Conv3d, Norm, added, channels_last, convolution
 
 SHAPES = {2: (96, 120), 3: (24, 20, 28)}
 CONVOLVE = {2: F.conv2d, 3: F.conv3d}
@@ -102,3 +102,28 @@ def test_small_or_differently_laid_out_tensors_are_left_to_torch() -> None:
     assert processor.suits(drawn(1, 4, 24, 20, 28))
     assert not processor.suits(drawn(1, 4, 8, 8, 8))
     assert not processor.suits(torch.zeros(1, 4, 24, 20, 28))
+
+
+def test_memory_of_ones_own_tensors_is_used_and_that_of_others_left() -> None:
+    x, gain, offset = drawn(1, 18, 8, 6, 5), torch.tensor([1.5]), torch.tensor([0.2])
+    kept = x.clone()
+    with torch.no_grad():
+        expected = processor.normalised(x, gain, offset, 1e-6)
+        assert torch.equal(x, kept)
+        found = processor.normalised(x, gain, offset, 1e-6, in_place=True)
+    assert found.data_ptr() == x.data_ptr()
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("outputs", [16, 18])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_convolution_is_added_to_a_tensor(outputs: int, grad: bool) -> None:
+    layer = convolution(3, 18, outputs)
+    torch.nn.init.normal_(layer.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.zeros_(layer.bias)
+    x, start = drawn(1, 18, 9, 8, 7), drawn(1, outputs, 9, 8, 7, seed=1)
+    expected = F.conv3d(x, layer.weight, layer.bias, padding=1) + start
+    with torch.set_grad_enabled(grad):
+        found = added(start, layer, x)
+    assert (found.data_ptr() == start.data_ptr()) is not grad
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -17,6 +17,7 @@ from napari_ran.functional import upsample_field, warp
 from napari_ran.models.ablation import LevelAblation
 from napari_ran.models.blocks import (
     Norm,
+    added,
     convolution,
     full_precision,
     in_slabs,
@@ -125,8 +126,7 @@ class Regressor(nn.Module):
     def forward(self, own: Tensor, aligned: Tensor) -> Tensor:
         """Return the joint features (B, i, *S) of two times (B, C, *S)."""
         start = rectified(self.enter(joined([self.own_norm(own), self.other_norm(aligned)])), self.slope)
-        change = self.leave(rectified(self.middle(start), self.slope))
-        return rectified(change.add_(start), self.slope)
+        return rectified(added(start, self.leave, rectified(self.middle(start), self.slope)), self.slope)
 
 
 class ResidualAligner(nn.Module):
@@ -226,7 +226,7 @@ class ResidualAligner(nn.Module):
 
         heads = shared.heads_out(rectified(shared.heads_in(joint), self.slope))
         heads = widened(heads).view(heads.shape[0], self.heads, -1, *heads.shape[2:])
-        scores = shared.scores_out(rectified(self.scores_norm(shared.scores_in(joint)), self.slope))
+        scores = shared.scores_out(rectified(self.scores_norm(shared.scores_in(joint), True), self.slope))
 
         attributes = self._attributes(joint, shared)
         del joint
@@ -264,7 +264,7 @@ class ResidualAligner(nn.Module):
     def _logits(self, scores: Tensor, carried: Tensor | None, shared: SharedConvolutions) -> Tensor:
         """Return the weights of the heads from the new scores and the carried logits, all (B, M, *S)."""
         known = self.scores_join(scores if carried is None else joined([scores, carried.to(scores.dtype)]))
-        logits: Tensor = shared.logits(rectified(self.logits_norm(known), self.slope))
+        logits: Tensor = shared.logits(rectified(self.logits_norm(known, True), self.slope))
         return logits
 
     def _confidence(self, scores: Tensor) -> Tensor | None:

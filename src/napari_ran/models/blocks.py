@@ -117,14 +117,49 @@ class Conv3d(nn.Conv3d):
 
 
 def _convolved(layer: Conv2d | Conv3d, x: Tensor) -> Tensor:
-    """Apply a convolution whose padding keeps the shape, its outputs in blocks as a processor likes them."""
-    x, weight, bias = channels_last(x), layer.weight, layer.bias
+    """Apply a convolution whose padding keeps the shape."""
+    x = channels_last(x)
+    if torch.is_grad_enabled() or x.device.type != "cpu":
+        parts = list(_parts(layer, x))
+        return joined(parts) if len(parts) > 1 else channels_last(parts[0])
+    whole, first = None, 0
+    for part in _parts(layer, x):
+        number = part.shape[1]
+        if number == layer.out_channels:
+            return channels_last(part)
+        if whole is None:
+            shape = (part.shape[0], layer.out_channels, *part.shape[2:])
+            whole = torch.empty(shape, dtype=part.dtype, memory_format=CHANNELS_LAST[layer.weight.ndim - 2])
+        whole.narrow(1, first, number).copy_(part)
+        first += number
+        del part  # each is there by itself
+    assert whole is not None
+    return whole
+
+
+def _parts(layer: Conv2d | Conv3d, x: Tensor) -> Iterator[Tensor]:
+    """Compute the outputs of a convolution in blocks as a processor likes them, one after another."""
+    weight, bias = layer.weight, layer.bias
     thin = processor.leftover(layer.out_channels, layer.kernel_size[0]) if layer.stride[0] == 1 else 0
     if not thin or bias is None or not processor.suits(x):
-        return channels_last(layer._conv_forward(x, weight, bias))
+        yield layer._conv_forward(x, weight, bias)
+        return
     blocks, dilation = layer.out_channels - thin, layer.dilation[0]
-    last = processor.thin_convolution(x, weight[blocks:], bias[blocks:], dilation)
-    return joined([layer._conv_forward(x, weight[:blocks], bias[:blocks]), last]) if blocks else channels_last(last)
+    if blocks:
+        yield layer._conv_forward(x, weight[:blocks], bias[:blocks])
+    yield processor.thin_convolution(x, weight[blocks:], bias[blocks:], dilation)
+
+
+def added(start: Tensor, layer: Conv2d | Conv3d, x: Tensor) -> Tensor:
+    """Return the sum of `start` and a convolution of `x`: in the memory of `start`, which nobody else may be using."""
+    if torch.is_grad_enabled():
+        return layer(x).add_(start)  # type: ignore[no-any-return]
+    first = 0
+    for part in _parts(layer, channels_last(x)):
+        start.narrow(1, first, part.shape[1]).add_(part)
+        first += part.shape[1]
+        del part
+    return start
 
 
 def convolution(
@@ -186,11 +221,11 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(self.groups))
         self.bias = nn.Parameter(torch.zeros(self.groups))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, C, *S) with zero mean and unit variance before gain and bias."""
+    def forward(self, x: Tensor, in_place: bool = False) -> Tensor:
+        """Return (B, C, *S) with zero mean and unit variance before gain and bias; maybe in the memory of `x`."""
         channels = x.shape[1]
         if self.groups == 1 and not torch.is_grad_enabled() and processor.suits(x):
-            return processor.normalised(x, self.weight, self.bias, 1e-6)
+            return processor.normalised(x, self.weight, self.bias, 1e-6, in_place)
         return F.group_norm(x, self.groups, self.weight.expand(channels), self.bias.expand(channels), eps=1e-6)
 
 
@@ -208,8 +243,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, *S) of (B, channels_in, *S)."""
-        start = rectified(self.norms[0](self.enter(x)), self.slope)
-        change = self.norms[2](self.leave(rectified(self.norms[1](self.middle(start)), self.slope)))
+        start = rectified(self.norms[0](self.enter(x), True), self.slope)
+        change = self.norms[2](self.leave(rectified(self.norms[1](self.middle(start), True), self.slope)), True)
         return rectified(change.add_(start), self.slope)
 
 

@@ -65,7 +65,7 @@ def thin_convolution(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> 
     return total.view(parts.shape)[..., outputs : 2 * outputs].movedim(-1, 1)
 
 
-def normalised(x: Tensor, gain: Tensor, offset: Tensor, eps: float) -> Tensor:
+def normalised(x: Tensor, gain: Tensor, offset: Tensor, eps: float, in_place: bool = False) -> Tensor:
     """Return (B, C, *S) with zero mean and unit variance of each sample over all axes, times `gain` plus `offset`.
 
     No gradient passes through. The moments are closer to the true ones than those of `torch.nn.functional.group_norm`,
@@ -77,8 +77,10 @@ def normalised(x: Tensor, gain: Tensor, offset: Tensor, eps: float) -> Tensor:
         One number for all channels.
     eps : float
         Added to the variance.
+    in_place : bool
+        Use the memory of `x`, which nobody else may be using.
     """
-    found = torch.empty_like(x)
+    found = x if in_place else torch.empty_like(x)
     for sample, out in zip(x, found, strict=True):
         mean, variance = _moments(sample)
         torch.sub(sample, mean, out=out)  # first of all: in half precision a large mean would take the digits
