@@ -21,7 +21,7 @@ the field is optimised adds, what each point that is compared in one step adds, 
 SEARCH_BYTES = {2: (164, 0, 75_700_000), 3: (272, 407, 75_500_000)}
 """The same of the search before it, beside its table of costs: per working voxel, per voxel searched, and the rest."""
 
-GUESS_BYTES = {2: 45, 3: 60}
+GUESS_BYTES = {2: 85, 3: 57}
 """What a first guess adds to either, per working voxel: a network's fields, and its displacement in mm."""
 
 TILED_BYTES = {2: 150, 3: 150}
