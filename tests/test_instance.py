@@ -154,11 +154,10 @@ def test_last_level_of_large_images_compares_normalised_voxels(monkeypatch: pyte
     config = InstanceConfig(similarity="ncc", points=600, steps=30)
     given = (fixed, moving, None, config, (1.0, 1.0))
     blocks = last(instance.optimise_field(*given)).field
-    monkeypatch.setattr(pyramid, "DENSE", 5_000)
+    monkeypatch.setattr(pyramid, "SPARSE", 10)
     voxels = last(instance.optimise_field(*given)).field
     assert error(voxels, truth) < error(blocks, truth)
-    whole = last(instance.optimise_field(*given[:3], config.replace(points=10_000), *given[4:])).field
-    assert error(voxels, truth) < error(whole, truth) + 0.1
+    assert error(voxels, truth) < 0.5
 
 
 def test_unfold_removes_folds_and_leaves_the_rest() -> None:

@@ -47,9 +47,9 @@ class InstanceConfig(FrozenConfig):
     labels : float
         Weight of one minus the mean Dice of the labels that both images have, likewise; 0 only scores with them.
     learning_rate : float
-        First step size of Adam in voxels of the level; it falls linearly to a tenth. Where a step of the last level
-        compares only some of the voxels, it falls with the square of the steps left, to a fiftieth, and after other
-        levels begins with 0.7 of it.
+        First step size of Adam in voxels of the level; it falls linearly to a tenth. On the last of several levels,
+        where a step compares only some of the voxels, it begins with 0.7 of that and falls with the square of the
+        steps left, to a fiftieth.
     points : int
         Most voxels that are compared in one step by the local NCC, which needs whole windows; by the other similarities
         half as many.

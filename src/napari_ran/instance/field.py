@@ -53,9 +53,8 @@ class Rate(NamedTuple):
         return self.last + (self.first - self.last) * (1 - share) ** self.power
 
 
-USUAL, FINE, ONLY = Rate(1.0, 0.1, 1), Rate(0.7, 0.014, 2), Rate(1.0, 0.02, 2)
-"""Usually; on the last level, where a step compares only some voxels and small steps find the better fields; and there
-if it is the only level, which has all the way to go."""
+USUAL, FINE = Rate(1.0, 0.1, 1), Rate(0.7, 0.014, 2)
+"""Usually; and on the last of several levels, where a step compares only some voxels: small steps end better there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,9 +299,8 @@ def _refine(run: _Run, judge: Judge, term: Term, factor: int, level: int) -> Gen
     raw = functional.resize(run.best.control, shape).clone().requires_grad_()
     optimiser = Adam(raw)
     last = factor == 1
-    size, rate = config.learning_rate * factor * min(pyramid.spacing), USUAL
-    if last and term.in_parts:
-        rate = FINE if level else ONLY
+    size = config.learning_rate * factor * min(pyramid.spacing)
+    rate = FINE if last and level and term.in_parts else USUAL
     start, waited = run.step, 0
     best = math.inf if last else run.best.loss
     message = f"level {level + 1} of {len(_factors(pyramid))}"

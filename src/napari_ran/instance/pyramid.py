@@ -26,6 +26,9 @@ DENSE = 1_000_000
 SMALL = 150_000
 """Largest number of voxels of an image that holds few voxels of motion, and needs little search and few steps."""
 
+SPARSE = 20
+"""An image is large for local NCC where it has more than so many times the voxels that are compared in a step."""
+
 FEW_STEPS, STEPS = 30, 60
 """Most steps per level for small and for other images when the config leaves that open."""
 
@@ -201,7 +204,7 @@ class Pyramid:
         Of a large image the blocks of one step hold so few voxels that most of the field would follow one or two of
         them. As many voxels anywhere, each normalised by the box around it, reach all of it.
         """
-        if self.measure != "ncc" or self.fixed.numel() <= max(DENSE, self.config.points):
+        if self.measure != "ncc" or self.fixed.numel() <= SPARSE * self.config.points:
             return usual
         fixed, moving = (losses.locally_normalised(image, self._window) for image in (self.fixed, self.moving))
         return Term(fixed, moving, self._weight, 0, self.config.points, self.generator)
