@@ -28,8 +28,7 @@ import torch
 import napari_ran as ran
 from napari_ran.config import InstanceConfig
 from napari_ran.counting import pass_bytes
-from napari_ran.instance.pyramid import control_factor, search_grids
-from napari_ran.instance.search import displacements
+from napari_ran.instance.pyramid import control_factor, search_tables
 from napari_ran.io.checkpoints import ModelCard, load_network, save_weights
 from napari_ran.memory import GUESS_BYTES, SLAB, give_back_freed_memory
 from napari_ran.models import create_system
@@ -227,8 +226,7 @@ FITS: dict[str, Callable[[], Any]] = {
 def largest_search(shape: str) -> tuple[int, int]:
     """Return the voxels of the search that takes most of an `image` of a shape, and how much each of them tries."""
     sizes = tuple(map(int, shape.split("x")))
-    grids = search_grids(sizes, [256 / n for n in sizes], DEFAULTS.search)
-    return max(((math.prod(grid), displacements(grid, radius)) for grid, radius in grids), key=math.prod)
+    return max(search_tables(sizes, [256 / n for n in sizes], DEFAULTS.search), key=math.prod)
 
 
 def voxels_of(shape: str) -> int:

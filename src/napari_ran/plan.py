@@ -14,8 +14,7 @@ from napari_ran.data import Grid
 from napari_ran.data.grid import shape_text
 from napari_ran.device import describe_device, free_memory, resolve_device
 from napari_ran.errors import NotEnoughMemoryError
-from napari_ran.instance.pyramid import control_factor, search_grids
-from napari_ran.instance.search import displacements
+from napari_ran.instance.pyramid import control_factor, search_tables
 from napari_ran.looks import network_grid
 from napari_ran.memory import TILED_BYTES, field_bytes, whole_bytes
 from napari_ran.models import Network
@@ -283,8 +282,7 @@ class _Planner:
 
     def _field(self, working: Grid, guessed: bool) -> int:
         settings, voxels = self.config.instance, math.prod(working.shape)
-        grids = search_grids(working.shape, working.spacing.tolist(), settings.search) if settings.search else []
-        searched = [(math.prod(shape), displacements(shape, radius)) for shape, radius in grids]
+        searched = search_tables(working.shape, working.spacing.tolist(), settings.search)
         apart = settings.control or control_factor(voxels)
         return field_bytes(working.ndim, voxels, apart, settings.points, searched, guessed)
 

@@ -15,7 +15,7 @@ from napari_ran.steps import last
 def pair() -> tuple[Tensor, Tensor]:
     """Two sections of one texture, three and minus two voxels apart."""
     canvas = F.gaussian_smooth(torch.rand(1, 1, 40, 40, 30, generator=torch.Generator().manual_seed(12)), 1.5)
-    canvas = (canvas - canvas.min()) / (canvas.max() - canvas.min())
+    canvas = F.gaussian_smooth((canvas - canvas.min()) / (canvas.max() - canvas.min()), 0.5)
     return canvas[..., 8:32, 8:32, 4:26], canvas[..., 5:29, 10:34, 4:26]
 
 

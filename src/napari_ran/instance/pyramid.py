@@ -13,7 +13,7 @@ from napari_ran.config import InstanceConfig
 from napari_ran.errors import InputError
 from napari_ran.instance.guide import Guide
 from napari_ran.instance.regular import Regulariser
-from napari_ran.instance.search import pool_to
+from napari_ran.instance.search import displacements, pool_to
 from napari_ran.instance.similarity import Measure, informative
 from napari_ran.instance.terms import Term
 
@@ -58,6 +58,12 @@ def search_grids(shape: Sequence[int], spacing: Sequence[float], radius: int) ->
     coarse = min(6, max(2, round(voxels ** (1 / len(shape)) / 24)))
     fine = min(1 if voxels <= SMALL else 2, radius)
     return [(grid_at(coarse, shape, spacing), radius), (grid_at(max(1, coarse // 2), shape, spacing), fine)]
+
+
+def search_tables(shape: Sequence[int], spacing: Sequence[float], radius: int) -> list[tuple[int, int]]:
+    """Return the voxels of each grid that is searched, and the displacements that each of them tries."""
+    grids = search_grids(shape, spacing, radius) if radius else []
+    return [(math.prod(grid), displacements(grid, reach)) for grid, reach in grids]
 
 
 class Pyramid:

@@ -15,7 +15,6 @@ from napari_ran.losses import box_mean
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Weights that tie the best displacement of each voxel to its neighbourhood, one per pass, from loose to tight."""
 
-
 OFFSETS = 16
 """Displacements whose costs are computed together."""
 

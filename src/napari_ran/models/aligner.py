@@ -226,7 +226,7 @@ class ResidualAligner(nn.Module):
 
         heads = shared.heads_out(rectified(shared.heads_in(joint), self.slope))
         heads = widened(heads).view(heads.shape[0], self.heads, -1, *heads.shape[2:])
-        scores = shared.scores_out(rectified(self.scores_norm(shared.scores_in(joint), True), self.slope))
+        scores = shared.scores_out(rectified(self.scores_norm(shared.scores_in(joint), in_place=True), self.slope))
 
         attributes = self._attributes(joint, shared)
         del joint
@@ -264,7 +264,7 @@ class ResidualAligner(nn.Module):
     def _logits(self, scores: Tensor, carried: Tensor | None, shared: SharedConvolutions) -> Tensor:
         """Return the weights of the heads from the new scores and the carried logits, all (B, M, *S)."""
         known = self.scores_join(scores if carried is None else joined([scores, carried.to(scores.dtype)]))
-        logits: Tensor = shared.logits(rectified(self.logits_norm(known, True), self.slope))
+        logits: Tensor = shared.logits(rectified(self.logits_norm(known, in_place=True), self.slope))
         return logits
 
     def _confidence(self, scores: Tensor) -> Tensor | None:

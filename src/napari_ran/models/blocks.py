@@ -40,9 +40,14 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     first = parts[0]
     if torch.is_grad_enabled() or first.device.type != "cpu":
         return channels_last(torch.cat(list(parts), dim=1))
-    shape = (first.shape[0], sum(part.shape[1] for part in parts), *first.shape[2:])
-    whole = torch.empty(shape, dtype=first.dtype, memory_format=CHANNELS_LAST[first.ndim - 2])
+    whole = _room_for(first, sum(part.shape[1] for part in parts))
     return torch.cat(list(parts), dim=1, out=whole)  # in one go, where `cat` alone would leave the layout to be changed
+
+
+def _room_for(part: Tensor, channels: int) -> Tensor:
+    """Return memory for so many channels (B, channels, *S), of which a tensor (B, C, *S) holds some."""
+    shape = (part.shape[0], channels, *part.shape[2:])
+    return torch.empty(shape, dtype=part.dtype, memory_format=CHANNELS_LAST[part.ndim - 2])
 
 
 def rectified(x: Tensor, slope: float) -> Tensor:
@@ -118,27 +123,22 @@ class Conv3d(nn.Conv3d):
 
 def _convolved(layer: Conv2d | Conv3d, x: Tensor) -> Tensor:
     """Apply a convolution whose padding keeps the shape."""
-    x = channels_last(x)
-    if torch.is_grad_enabled() or x.device.type != "cpu":
-        parts = list(_parts(layer, x))
-        return joined(parts) if len(parts) > 1 else channels_last(parts[0])
-    whole, first = None, 0
-    for part in _parts(layer, x):
-        number = part.shape[1]
-        if number == layer.out_channels:
-            return channels_last(part)
-        if whole is None:
-            shape = (part.shape[0], layer.out_channels, *part.shape[2:])
-            whole = torch.empty(shape, dtype=part.dtype, memory_format=CHANNELS_LAST[layer.weight.ndim - 2])
-        whole.narrow(1, first, number).copy_(part)
-        first += number
-        del part  # each is there by itself
-    assert whole is not None
+    parts = _parts(layer, channels_last(x))
+    part = next(parts)
+    number = part.shape[1]
+    if number == layer.out_channels:
+        return channels_last(part)
+    if torch.is_grad_enabled():
+        return joined([part, *parts])
+    whole = _room_for(part, layer.out_channels)
+    whole.narrow(1, 0, number).copy_(part)
+    del part  # before the others are computed
+    whole.narrow(1, number, layer.out_channels - number).copy_(next(parts))
     return whole
 
 
 def _parts(layer: Conv2d | Conv3d, x: Tensor) -> Iterator[Tensor]:
-    """Compute the outputs of a convolution in blocks as a processor likes them, one after another."""
+    """Compute a convolution's outputs as a processor likes them: all, or those in whole blocks and then the rest."""
     weight, bias = layer.weight, layer.bias
     thin = processor.leftover(layer.out_channels, layer.kernel_size[0]) if layer.stride[0] == 1 else 0
     if not thin or bias is None or not processor.suits(x):
@@ -243,8 +243,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, *S) of (B, channels_in, *S)."""
-        start = rectified(self.norms[0](self.enter(x), True), self.slope)
-        change = self.norms[2](self.leave(rectified(self.norms[1](self.middle(start), True), self.slope)), True)
+        start = rectified(self.norms[0](self.enter(x), in_place=True), self.slope)
+        change = self.leave(rectified(self.norms[1](self.middle(start), in_place=True), self.slope))
+        change = self.norms[2](change, in_place=True)
         return rectified(change.add_(start), self.slope)
 
 
