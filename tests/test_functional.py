@@ -60,6 +60,47 @@ def test_slabs_cover_a_grid_once(ndim: int) -> None:
 
 
 @NDIMS
+def test_large_grids_are_computed_in_slabs_that_do_not_show(ndim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (23, *SHAPES[ndim][1:])
+    image, field = random(1, 2, *shape), smooth(ndim, shape, 3.0)
+
+    def computed() -> list[Tensor]:
+        lengths = F.in_slabs(F.lengths, [field[0]], ndim, 0, F.slab_count(shape))
+        smoothed = F.gaussian_smooth(image, [0.8, *[1.2] * (ndim - 1)])
+        return [F.warp(image, field, padding="border"), F.jacobian_determinant(field), smoothed, lengths]
+
+    whole = computed()
+    assert F.slab_count(shape) == 0
+    assert float((whole[1] <= 0).double().mean()) > 0.01
+    monkeypatch.setattr(F, "SLAB", math.prod(shape) // 3)
+    assert F.slab_count(shape) == 3
+    parts = list[int]()
+    monkeypatch.setattr(F, "grid_sample", lambda *given, read=F.grid_sample: parts.append(1) or read(*given))
+    for one, other in zip(whole, computed(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+    assert len(parts) > 2
+
+
+@NDIMS
+def test_slabs_are_cut_where_a_value_reaches_and_never_with_a_gradient(ndim: int) -> None:
+    values, sizes = random(2, 29, *SHAPES[ndim][1:]), list[int]()
+
+    def neighbours(given: Tensor, missing: None) -> Tensor:
+        assert missing is None
+        sizes.append(given.shape[1])
+        padded = torch.cat([given[:, :2], given, given[:, -2:]], 1)  # the ends count as ends
+        return padded[:, :-4] + padded[:, 4:]
+
+    assert torch.equal(F.in_slabs(neighbours, [values, None], ndim, 2, 3), neighbours(values, None))
+    assert sizes == [9 + 2, 10 + 4, 10 + 2, 29]
+    F.in_slabs(neighbours, [values, None], ndim, 2, 20)  # no thinner than four times the reach
+    assert len(sizes) == 4 + 3
+    F.in_slabs(neighbours, [values.requires_grad_(), None], ndim, 2, 3).sum().backward()
+    assert sizes[-1] == 29
+    assert values.grad is not None
+
+
+@NDIMS
 def test_within_counts_the_outer_voxels_up_to_their_faces(ndim: int) -> None:
     shape = SHAPES[ndim]
     inside = F.within(F.voxel_grid(shape, torch.zeros(1))[0] + 0.5, shape)

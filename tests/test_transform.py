@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from napari_ran import transform
+from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image, Labels
 from napari_ran.errors import InputError
 from napari_ran.transform import compose_inverse, compose_to, resample, warp_image, warp_labels
@@ -124,7 +124,7 @@ def test_slabs_do_not_show(
     target, source = oblique_grids[ndim]
     field, image, matrix = smooth_field(target), smooth_image(source), world_map(ndim)
     whole = warp_image(image, field).tensor, compose_to(field, matrix, source).tensor
-    monkeypatch.setattr(transform, "SLAB_VOXELS", 2 * int(np.prod(target.shape[1:])))
+    monkeypatch.setattr(F, "SLAB", 4 * int(np.prod(target.shape[1:])))
     slabs = warp_image(image, field).tensor, compose_to(field, matrix, source).tensor
     for a, b in zip(whole, slabs, strict=True):
         assert torch.equal(a, b)

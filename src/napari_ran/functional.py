@@ -7,7 +7,9 @@ axis ``i``, and it pulls back: ``warped[x] = image[x + u(x)]``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -20,6 +22,13 @@ _MODES = {2: "bilinear", 3: "trilinear"}
 _LEAST_POINTS = 4096
 _MOST_GRADIENTS = 4
 
+SLAB = 2**20
+"""Where no gradient is wanted, large grids are computed in slabs of about so many voxels.
+
+What is made on the way then takes a bounded memory, which the allocator keeps from slab to slab, where larger blocks
+would go back to the system and come back page by page.
+"""
+
 
 def voxel_grid(shape: Sequence[int], like: Tensor, rows: slice = slice(None)) -> Tensor:
     """Return the voxel coordinates of a grid, (1, D, *S), on the device and in the dtype of `like`.
@@ -30,10 +39,55 @@ def voxel_grid(shape: Sequence[int], like: Tensor, rows: slice = slice(None)) ->
     return torch.stack(torch.meshgrid(first[rows], *others, indexing="ij"))[None]
 
 
-def slabs(shape: Sequence[int], voxels: int) -> Iterator[slice]:
-    """Yield slices along the first axis of a grid, each of about so many voxels."""
+def slabs(shape: Sequence[int], voxels: int | None = None) -> Iterator[slice]:
+    """Yield slices along the first axis of a grid, each of about so many voxels; of `SLAB` when left out."""
+    voxels = SLAB if voxels is None else voxels
     thickness = max(1, voxels // math.prod(shape[1:]))
     return (slice(start, min(start + thickness, shape[0])) for start in range(0, shape[0], thickness))
+
+
+def in_slabs(
+    function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int, count: int
+) -> Tensor:
+    """Apply a function of tensors that share their last `ndim` axes, slab by slab along the first of these.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the tensors; its value at a voxel depends on voxels up to `reach` away, and at the ends on their being
+        the ends.
+    tensors : sequence of Tensor or None
+        ``(..., *S)`` each.
+    ndim : int
+        Number of axes in S.
+    reach : int
+        In voxels.
+    count : int
+        How many slabs there should be; fewer where they would be thin, and one where a gradient is wanted.
+    """
+    axis = -ndim
+    given = [tensor for tensor in tensors if tensor is not None]
+    size = given[0].shape[axis]
+    count = min(count, size // max(4 * reach, 1))
+    if count < 2 or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)):
+        return function(*tensors)
+    whole: Tensor | None = None
+    for start, end in pairwise(size * number // count for number in range(count + 1)):
+        low, high = max(start - reach, 0), min(end + reach, size)
+        slab = [None if tensor is None else tensor.narrow(axis, low, high - low) for tensor in tensors]
+        made = function(*slab).narrow(axis, start - low, end - start)
+        if whole is None:
+            shape = list(made.shape)
+            shape[axis] = size
+            whole = made.new_empty(shape)
+        whole.narrow(axis, start, end - start).copy_(made)
+    assert whole is not None
+    return whole
+
+
+def slab_count(shape: Sequence[int]) -> int:
+    """Return into how many slabs of about `SLAB` voxels a grid is divided."""
+    return round(math.prod(shape) / SLAB)
 
 
 def mapped(matrix: Tensor, points: Tensor) -> Tensor:
@@ -124,7 +178,14 @@ def warp(image: Tensor, field: Tensor, interpolation: Interpolation = "linear", 
 
     See `sample` for the interpolation and what lies outside.
     """
-    return sample(image, voxel_grid(field.shape[2:], field) + field, interpolation, padding)
+    shape = field.shape[2:]
+    if (torch.is_grad_enabled() and (image.requires_grad or field.requires_grad)) or slab_count(shape) < 2:
+        return sample(image, voxel_grid(shape, field) + field, interpolation, padding)
+    whole = image.new_empty((*image.shape[:2], *shape))
+    for rows in slabs(shape):
+        points = voxel_grid(shape, field, rows).add(field[:, :, rows])
+        whole[:, :, rows] = sample(image, points, interpolation, padding)
+    return whole
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
@@ -193,7 +254,8 @@ def resize_field(field: Tensor, shape: Sequence[int]) -> Tensor:
     """Resize a field (B, D, *S) to another grid over the same box; displacements follow the voxel size."""
     ratio = [new / old for new, old in zip(shape, field.shape[2:], strict=True)]
     scale = torch.tensor(ratio, device=field.device, dtype=field.dtype).view(1, -1, *[1] * len(ratio))
-    return resize(field, shape) * scale
+    # whichever has fewer voxels is scaled
+    return resize(field * scale, shape) if math.prod(ratio) > 1 else resize(field, shape) * scale
 
 
 def upsample_field(field: Tensor, factor: int = 2) -> Tensor:
@@ -228,13 +290,16 @@ def jacobian_determinant(field: Tensor) -> Tensor:
     """Return the determinant of the Jacobian of ``x + u(x)``, (B, *S); values at or below zero are folds."""
     if field.requires_grad and torch.is_grad_enabled():
         return determinant(jacobian(field))
-    found = []
-    for one in field:
-        columns = [slopes(one, axis) for axis in range(len(one))]
-        for axis, column in enumerate(columns):
-            column[axis] += 1
-        found.append(determinant_of(columns))
-    return torch.stack(found)
+    shape = field.shape[2:]
+    return torch.stack([in_slabs(_determinant_at, [one], len(shape), 1, slab_count(shape)) for one in field])
+
+
+def _determinant_at(field: Tensor) -> Tensor:
+    """Return the determinants (*S) of a field (D, *S), without a gradient."""
+    columns = [slopes(field, axis) for axis in range(len(field))]
+    for axis, column in enumerate(columns):
+        column[axis] += 1
+    return determinant_of(columns)
 
 
 def slopes(field: Tensor, axis: int) -> Tensor:
@@ -262,14 +327,22 @@ def determinant_of(columns: Sequence[Sequence[Tensor] | Tensor]) -> Tensor:
     """Return the determinants of 2 x 2 or 3 x 3 matrices, given column by column."""
     if len(columns) == 2:
         (a, b), (c, d) = columns
-        return a * d - b * c
+        return _cross(a, d, b, c)
     (a, b, c), (d, e, f), (g, h, i) = columns
-    return a * (e * i - f * h) - d * (b * i - c * h) + g * (b * f - c * e)
+    return torch.addcmul(_cross(a, _cross(e, i, f, h), d, _cross(b, i, c, h)), g, _cross(b, f, c, e))
+
+
+def _cross(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """Return ``a * b - c * d`` in two passes."""
+    return torch.addcmul(a * b, c, d, value=-1)
 
 
 def lengths(vectors: Tensor) -> Tensor:
     """Return the Euclidean lengths (*S) of vectors (D, *S), several times as fast as `torch.linalg.vector_norm`."""
-    return vectors.square().sum(0).sqrt_()
+    total = vectors[0].square()
+    for component in vectors[1:]:
+        total = total.addcmul(component, component)
+    return total.sqrt_()
 
 
 def gaussian_smooth(image: Tensor, sigma: float | Sequence[float]) -> Tensor:
@@ -279,11 +352,21 @@ def gaussian_smooth(image: Tensor, sigma: float | Sequence[float]) -> Tensor:
     """
     ndim = image.ndim - 2
     sigmas = [float(sigma)] * ndim if isinstance(sigma, int | float) else [float(s) for s in sigma]
-    channels = image.shape[1]
+    reach = _gaussian_radius(sigmas[0]) if sigmas[0] > 0 else 0
+    return in_slabs(partial(_smoothed, sigmas=sigmas), [image], ndim, reach, slab_count(image.shape[2:]))
+
+
+def _gaussian_radius(sigma: float) -> int:
+    """Return how many voxels away a Gaussian is cut off."""
+    return max(1, int(3 * sigma + 0.5))
+
+
+def _smoothed(image: Tensor, sigmas: Sequence[float]) -> Tensor:
+    ndim, channels = image.ndim - 2, image.shape[1]
     for axis, width in enumerate(sigmas):
         if width <= 0:
             continue
-        radius = max(1, int(3 * width + 0.5))
+        radius = _gaussian_radius(width)
         offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
         kernel = torch.exp(-0.5 * (offsets / width) ** 2)
         shape = [1] * ndim

@@ -22,9 +22,6 @@ from napari_ran.data import DisplacementField, Grid, Image, Labels
 from napari_ran.errors import InputError
 from napari_ran.types import Interpolation
 
-SLAB_VOXELS = 1 << 20
-"""About how many voxels of the result are computed at a time."""
-
 _FACE = 1e-3
 """Slack in voxels at the outer faces, so that rounding does not blank the outermost voxels."""
 
@@ -249,7 +246,7 @@ def _size_ratio(source: Grid, target: Grid, world: ArrayLike | None) -> NDArray[
 
 def voxel_slabs(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices along the first axis and the voxel coordinates (D, *T) in them, float64."""
-    for rows in F.slabs(grid.shape, SLAB_VOXELS):
+    for rows in F.slabs(grid.shape, F.SLAB // 2):
         yield rows, F.voxel_grid(grid.shape, torch.zeros(1, dtype=torch.float64), rows)[0]
 
 

@@ -135,8 +135,11 @@ def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
     half = [-(-n // 2) for n in shape]
     smaller, guess = F.resize_field(field, half), None if start is None else F.resize_field(start, half)
     inverse = F.resize_field(F.invert(smaller, guess, INVERSE_ITERATIONS)[0], shape)
-    for _ in range(LAST_ITERATIONS):
-        inverse = F.warp(field, inverse, padding="border").neg_()
+    for rows in F.slabs(shape):  # each voxel by itself
+        grid, part = F.voxel_grid(shape, field, rows), inverse[:, :, rows]
+        for _ in range(LAST_ITERATIONS):
+            part = F.sample(field, grid + part, padding="border").neg_()
+        inverse[:, :, rows] = part
     return inverse
 
 

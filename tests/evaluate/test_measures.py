@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid, Image, Labels, Landmarks
 from napari_ran.errors import InputError
 from napari_ran.evaluate import measures as E
@@ -43,7 +44,7 @@ def test_dice_of_known_overlaps(grid: Grid) -> None:
 
 
 def test_dice_agrees_with_a_direct_count_across_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(E, "SLAB_VOXELS", 300)
+    monkeypatch.setattr(F, "SLAB", 300)
     rng = np.random.default_rng(0)
     a, b = rng.integers(-1, 5, (2, *OBLIQUE.shape))
     scores = E.dice(Labels(a, OBLIQUE), Labels(b, OBLIQUE))
@@ -79,7 +80,7 @@ def test_end_point_error_is_in_millimetres() -> None:
 
 @pytest.mark.parametrize("grid", [OBLIQUE, PLANE], ids=["3d", "2d"])
 def test_jacobian_of_a_known_stretch(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(E, "SLAB_VOXELS", 100)
+    monkeypatch.setattr(F, "SLAB", 100)
     tensor = torch.zeros((grid.ndim, *grid.shape))
     tensor[0] = 0.25 * torch.arange(grid.shape[0]).view(-1, *[1] * (grid.ndim - 1))
     summary = E.jacobian_summary(DisplacementField(tensor, grid))
@@ -91,7 +92,7 @@ def test_jacobian_of_a_known_stretch(grid: Grid, monkeypatch: pytest.MonkeyPatch
 def test_jacobian_in_slabs_equals_the_whole_and_counts_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     field = DisplacementField(torch.randn((3, *OBLIQUE.shape)), OBLIQUE)
-    monkeypatch.setattr(E, "SLAB_VOXELS", 500)
+    monkeypatch.setattr(F, "SLAB", 500)
     summary = E.jacobian_summary(field)
     whole = field.jacobian_determinant
     assert summary.min == pytest.approx(float(whole.min()))

@@ -14,9 +14,6 @@ from napari_ran.data.grid import Grid
 from napari_ran.data.image import as_tensor
 from napari_ran.errors import InputError
 
-SLAB_VOXELS = 1 << 20
-"""About how many voxels are worked on at a time where an intermediate result is much larger than the field."""
-
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
@@ -93,28 +90,26 @@ class DisplacementField:
     @property
     def millimetres(self) -> Tensor:
         """The displacement in mm along the world axes, (D, *S)."""
-        matrix = torch.as_tensor(
-            np.array(self.grid.affine[:-1, :-1]), dtype=self.tensor.dtype, device=self.tensor.device
-        )
-        return torch.einsum("ij,j...->i...", matrix, self.tensor)
+        return self._in_mm(self.tensor)
+
+    def _in_mm(self, voxels: Tensor) -> Tensor:
+        """Return displacements (D, ...) in voxels of the grid in mm along the world axes."""
+        matrix = torch.as_tensor(np.array(self.grid.affine[:-1, :-1]), dtype=voxels.dtype, device=voxels.device)
+        return torch.einsum("ij,j...->i...", matrix, voxels)
 
     @property
     def magnitude(self) -> Tensor:
         """Length of the displacement in mm, (*S)."""
-        return F.lengths(self.millimetres)
+        shape = self.grid.shape
+        return F.in_slabs(lambda part: F.lengths(self._in_mm(part)), [self.tensor], len(shape), 0, F.slab_count(shape))
 
     @property
     def jacobian_determinant(self) -> Tensor:
         """Local volume change det(d(x + u)/dx), (*S); folds are at or below zero.
 
-        See `functional.jacobian_determinant`. Computed in slabs: the matrix itself takes nine times the memory.
+        See `functional.jacobian_determinant`.
         """
-        parts: list[Tensor] = []
-        for rows in F.slabs(self.grid.shape, SLAB_VOXELS):
-            low = max(rows.start - 1, 0)  # one more voxel on each side, for the central differences
-            part = F.jacobian_determinant(self.tensor[None, :, low : rows.stop + 1])[0]
-            parts.append(part[rows.start - low : rows.stop - low])
-        return torch.cat(parts)
+        return F.jacobian_determinant(self.tensor[None])[0]
 
     @property
     def folding_percent(self) -> float:

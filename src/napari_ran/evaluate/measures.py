@@ -22,9 +22,6 @@ from napari_ran.errors import InputError
 from napari_ran.report import JacobianSummary, Report, Spread
 from napari_ran.transform import resample, warp_labels
 
-SLAB_VOXELS = 2**21
-"""Whole volumes are walked in slabs of about this many voxels, so that memory stays bounded."""
-
 SIMILARITY_VOXELS = 2**21
 """Larger images are reduced to about this many voxels before their similarity is measured."""
 
@@ -121,7 +118,7 @@ def dice(fixed: Labels, warped: Labels, ids: Iterable[int] | None = None) -> dic
     n = len(wanted)
     values = torch.tensor(wanted, dtype=torch.int32)
     joint = torch.zeros((n + 1) ** 2, dtype=torch.int64)
-    for slab in F.slabs(fixed.grid.shape, SLAB_VOXELS):
+    for slab in F.slabs(fixed.grid.shape):
         pairs = _rank(fixed.tensor[slab].cpu(), values) * (n + 1) + _rank(warped.tensor[slab].cpu(), values)
         joint += torch.bincount(pairs.flatten(), minlength=(n + 1) ** 2)
     counts = joint.view(n + 1, n + 1)
@@ -217,7 +214,7 @@ def inverse_consistency(field: DisplacementField, inverse: DisplacementField) ->
     back = inverse.tensor[None].cpu()
     there, home = (torch.from_numpy(a.voxel_map_to(b)).float() for a, b in ((grid, inverse.grid), (inverse.grid, grid)))
     world = torch.from_numpy(np.array(grid.affine[:-1, :-1])).float()
-    for slab in F.slabs(grid.shape, SLAB_VOXELS):
+    for slab in F.slabs(grid.shape):
         start = F.voxel_grid(grid.shape, error, slab)[0]
         reached = F.mapped(there, start + field.tensor[:, slab].cpu())
         inside[slab] = F.within(reached, inverse.grid.shape)

@@ -40,5 +40,6 @@ def unfold(field: Tensor, share: float = 0.0) -> Tensor:
         reach = 1 + turn // 4  # stubborn folds are smoothed over a wider neighbourhood
         near = pool(folded.to(field.dtype), 2 * reach + 1, stride=1, padding=reach)
         near = functional.gaussian_smooth(near, 1.0)
-        field = field + near * (functional.gaussian_smooth(field, 0.7 + 0.3 * reach) - field)
+        smoothed = functional.gaussian_smooth(field, 0.7 + 0.3 * reach)
+        field = smoothed.sub_(field).mul_(near).add_(field)
     return field

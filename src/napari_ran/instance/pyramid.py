@@ -236,7 +236,7 @@ class Pyramid:
 
     def field_at_full_resolution(self, control: Tensor) -> Tensor:
         """Return a control grid's field (1, D, *K) in mm as (1, D, *S) in voxels of the working grid."""
-        return self.to_voxels(functional.resize(control, self.shape), self.shape)
+        return functional.resize(self.to_voxels(control, self.shape), self.shape)
 
 
 def _typical(image: Tensor) -> float:

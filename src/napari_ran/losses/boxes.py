@@ -71,11 +71,17 @@ def _box_sum_along(image: Tensor, axis: int, window: int, below: int) -> Tensor:
     size = image.shape[axis]
     if window > SMALL_WINDOW or window > size:
         return _doubled_sum_along(image, axis, window, below)
-    total = image.clone()
-    for step in range(-below, window - below):
-        if step:
-            start, length = max(step, 0), size - abs(step)
-            total.narrow(axis, start - step, length).add_(image.narrow(axis, start, length))
+    steps = [step for step in range(-below, window - below) if step]
+    if not steps:
+        return image.clone()
+    total, first = torch.empty_like(image), steps[0]
+    left = image.narrow(axis, 0 if first < 0 else size - first, abs(first))  # without a neighbour at the first step
+    total.narrow(axis, 0 if first < 0 else size - first, abs(first)).copy_(left)
+    for step in steps:
+        start, length = max(step, 0), size - abs(step)
+        before = image if step == first else total
+        place = start - step, length
+        torch.add(before.narrow(axis, *place), image.narrow(axis, start, length), out=total.narrow(axis, *place))
     return total
 
 

@@ -34,7 +34,7 @@ def local_ncc_map(a: Tensor, b: Tensor, window: int = 9) -> Tensor:
     # the statistics do not depend on the mean, and centred values cancel less in single precision
     centre = a.detach().mean()
     a, b = a - centre, b - centre
-    mean_a, mean_b, aa, bb, ab = box_mean(torch.cat([a, b, a * a, b * b, a * b], 1), window).unbind(1)
+    mean_a, mean_b, aa, bb, ab = (box_mean(values, window)[:, 0] for values in (a, b, a * a, b * b, a * b))
     covariance = ab - mean_a * mean_b
     variance_a = (aa - mean_a * mean_a).clamp_min(0) + VARIANCE_FLOOR
     variance_b = (bb - mean_b * mean_b).clamp_min(0) + VARIANCE_FLOOR
@@ -89,13 +89,15 @@ def mind_ssc(image: Tensor, radius: int = 2, dilation: int = 2, typical: float |
     (B, N, *S) tensor
         In (0, 1]; N is 12 in 3-D and 4 in 2-D. A constant region gives ones.
     """
-    distance = box_mean(torch.cat(list(_mind_differences(image, dilation)), 1), 2 * radius + 1)
+    # pair by pair, each of which the processor's cache can hold
+    distance = torch.cat([box_mean(pair, 2 * radius + 1) for pair in _mind_differences(image, dilation)], 1)
     scale = distance.detach().mean() if typical is None else distance.new_tensor(typical)
-    distance = distance - distance.amin(1, keepdim=True)
+    lowest, in_place = distance.amin(1, keepdim=True), not distance.requires_grad
+    distance = distance.sub_(lowest) if in_place else distance.sub(lowest)
     noise = distance.mean(1, keepdim=True)
     floor = torch.finfo(image.dtype).tiny * 1e6  # a constant image has no typical value
     noise = torch.minimum(torch.maximum(noise, scale * 1e-3 + floor), scale * 1e3 + floor)
-    return distance.div(-noise).exp_()
+    return (distance.div_(-noise) if in_place else distance.div(-noise)).exp_()
 
 
 def mind_typical(image: Tensor, dilation: int = 2) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
+from napari_ran import functional
 from napari_ran.config import RANConfig
 from napari_ran.models import processor
 from napari_ran.models.processor import CHANNELS_LAST
@@ -92,17 +93,10 @@ def in_slabs(function: Callable[..., Tensor], tensors: Sequence[Tensor | None], 
     reach : int
         In voxels.
     """
-    axis = -ndim
-    shape = next(tensor.shape[axis:] for tensor in tensors if tensor is not None)
-    count = min(slab_count(shape.numel()), shape[0] // (4 * reach))
-    if torch.is_grad_enabled() or count < 2:
+    if torch.is_grad_enabled():
         return function(*tensors)
-    made, ends = [], [shape[0] * number // count for number in range(count + 1)]
-    for start, end in pairwise(ends):
-        low, high = max(start - reach, 0), min(end + reach, shape[0])
-        slab = [None if tensor is None else tensor.narrow(axis, low, high - low) for tensor in tensors]
-        made.append(function(*slab).narrow(axis, start - low, end - start))
-    return torch.cat(made, dim=axis)
+    shape = next(tensor.shape[-ndim:] for tensor in tensors if tensor is not None)
+    return functional.in_slabs(function, tensors, ndim, reach, slab_count(shape.numel()))
 
 
 class Conv2d(nn.Conv2d):
