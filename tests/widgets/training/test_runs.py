@@ -159,7 +159,7 @@ def test_what_is_left_out_is_empty_in_the_form(train_in: Callable[..., Made], vi
     _, widget = train_in(viewer)
     shape: Any = widget.setup.form.editors["data.shape"]
     assert shape.text() == ""
-    assert shape.placeholderText() == "the images' own"
+    assert shape.placeholderText() == "the images' own, or coarser"
     assert widget.setup.form.get().data.shape is None
     shape.setText("[16, 32, 16]")
     assert widget.setup.form.get().data.shape == (16, 32, 16)

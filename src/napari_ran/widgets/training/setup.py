@@ -210,7 +210,7 @@ class TrainSetup(QWidget):
         for part in (self._layer_rows, self._all_note, self._path_rows, self._generated_rows):
             form.addRow(part)
         self.form.add_to(form, "data.shape")
-        self.form.editors["data.shape"].setPlaceholderText("the images' own")
+        self.form.editors["data.shape"].setPlaceholderText("the images' own, or coarser")
         return group
 
     def _files_rows(self) -> QWidget:
