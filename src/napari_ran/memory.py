@@ -27,11 +27,11 @@ GUESS_BYTES = {2: 85, 3: 57}
 TILED_BYTES = {2: 150, 3: 150}
 """Images, and fields of both directions and their composition while the network looks at tiles, per working voxel."""
 
-WHOLE_BYTES = {"preprocess": (11, 8, 10), "transform": (120, 26, 31), "evaluate": (215, 39, 14)}
+WHOLE_BYTES = {"preprocess": (10, 9, 10), "transform": (55, 27, 27), "evaluate": (125, 39, 13)}
 """What a stage needs for the whole images: bytes per voxel of a slab, of the fixed image and of the moving one."""
 
 SLAB = 2**21
-"""Most voxels of a slab in which whole images are walked."""
+"""Voxels up to which what a stage makes on the way grows: the similarity is measured on so many, slabs are smaller."""
 
 
 def whole_bytes(stage: str, fixed: int, moving: int) -> int:

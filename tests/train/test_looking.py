@@ -138,7 +138,10 @@ def test_every_look_is_trained_and_none_through_another(both: bool) -> None:
     network.zero_grad()
     taken = list(looks(partial(network, keep_levels=True, both=both), batch, True, network.multiple))
     assert len(taken) == 2
-    losses = [objective(output, here, settings, start)[0] for here, start, output in taken]
+    judged = [objective(output, here, settings, start) for here, start, output in taken]
+    losses = [loss for loss, _ in judged]
+    for name, value in terms.items():
+        assert float(value) == pytest.approx(sum(float(one[name]) for _, one in judged) / 2, rel=1e-5)
     assert float(loss.detach()) == pytest.approx(sum(float(one.detach()) for one in losses) / 2, rel=1e-5)
     for one in losses:
         (one / 2).backward()

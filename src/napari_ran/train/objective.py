@@ -79,7 +79,7 @@ class Trained(nn.Module):
         self.network, self.settings, self.options, self.coarse = network, settings, dict(options or {}), coarse
 
     def forward(self, held: Opaque) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch (a scalar, the mean over the looks) and the last look's terms, detached."""
+        """Return the loss of a batch (a scalar) and its terms, detached: means over the looks."""
         wanted = self.settings
         asked = {"keep_levels": wanted.levels > 0, "both": wanted.both or wanted.inverse > 0}
         network = partial(self.network, **asked, **self.options)
@@ -87,7 +87,10 @@ class Trained(nn.Module):
         for batch, start, output in looks(network, held.batch, self.coarse, multiple_of(self.network)):
             with torch.autocast(batch.fixed.device.type, enabled=False):
                 found.append(objective(output, batch, wanted, start))
-        return torch.stack([loss for loss, _ in found]).mean(), found[-1][1]
+        found_losses, terms = zip(*found, strict=True)
+        return torch.stack(found_losses).mean(), {
+            name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]
+        }
 
 
 def check_objective(settings: ObjectiveSettings, batch: PairBatch) -> None:
