@@ -179,13 +179,17 @@ def warp(image: Tensor, field: Tensor, interpolation: Interpolation = "linear", 
     See `sample` for the interpolation and what lies outside.
     """
     shape = field.shape[2:]
-    if (torch.is_grad_enabled() and (image.requires_grad or field.requires_grad)) or slab_count(shape) < 2:
-        return sample(image, voxel_grid(shape, field) + field, interpolation, padding)
-    whole = image.new_empty((*image.shape[:2], *shape))
-    for rows in slabs(shape):
-        points = voxel_grid(shape, field, rows).add(field[:, :, rows])
-        whole[:, :, rows] = sample(image, points, interpolation, padding)
-    return whole
+    first, *others = (
+        torch.arange(n, device=field.device, dtype=field.dtype).view(-1, *[1] * (len(shape) - 1 - axis))
+        for axis, n in enumerate(shape)
+    )
+
+    def read(part: Tensor, rows: Tensor) -> Tensor:
+        points = torch.stack([part[:, axis] + place for axis, place in enumerate((rows, *others))], 1)
+        return sample(image, points, interpolation, padding)
+
+    whole = torch.is_grad_enabled() and image.requires_grad
+    return in_slabs(read, [field, first], len(shape), 0, 1 if whole else slab_count(shape))
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
