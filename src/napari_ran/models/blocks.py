@@ -77,22 +77,7 @@ def is_large(x: Tensor) -> bool:
 
 
 def in_slabs(function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int) -> Tensor:
-    """Apply a function of tensors that share their last `ndim` axes, slab by slab along the first of these.
-
-    What the function makes on the way is then never there as a whole. Gradients would need all of it, so that with
-    them it is applied to everything at once.
-
-    Parameters
-    ----------
-    function : callable
-        Takes the tensors; its value at a voxel depends on voxels up to `reach` away, zeros beyond the ends.
-    tensors : sequence of Tensor or None
-        ``(..., *S)`` each.
-    ndim : int
-        Number of axes in S.
-    reach : int
-        In voxels.
-    """
+    """Apply a function slab by slab as `functional.in_slabs` does, or with gradients, which need all of it, at once."""
     if torch.is_grad_enabled():
         return function(*tensors)
     shape = next(tensor.shape[-ndim:] for tensor in tensors if tensor is not None)
