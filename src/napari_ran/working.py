@@ -23,6 +23,9 @@ INVERSE_ITERATIONS = 20
 LARGE = 500_000
 """Voxels from which on an inverse is found at half the resolution first, and then in few iterations."""
 
+HALF_ITERATIONS = 10
+"""Iterations there: more bring it no closer to what half the resolution can hold."""
+
 LAST_ITERATIONS = 5
 """Iterations at the full resolution after that."""
 
@@ -134,7 +137,7 @@ def _inverted(field: Tensor, start: Tensor | None) -> Tensor:
         return F.invert(field, start, INVERSE_ITERATIONS)[0]
     half = [-(-n // 2) for n in shape]
     smaller, guess = F.resize_field(field, half), None if start is None else F.resize_field(start, half)
-    inverse = F.resize_field(F.invert(smaller, guess, INVERSE_ITERATIONS)[0], shape)
+    inverse = F.resize_field(F.invert(smaller, guess, HALF_ITERATIONS)[0], shape)
     for rows in F.slabs(shape):  # each voxel by itself
         grid, part = F.voxel_grid(shape, field, rows), inverse[:, :, rows]
         for _ in range(LAST_ITERATIONS):
