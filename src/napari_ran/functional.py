@@ -35,8 +35,15 @@ def voxel_grid(shape: Sequence[int], like: Tensor, rows: slice = slice(None)) ->
 
     Of the first axis only `rows` come out, such as one of `slabs`.
     """
-    first, *others = (torch.arange(n, device=like.device, dtype=like.dtype) for n in shape)
-    return torch.stack(torch.meshgrid(first[rows], *others, indexing="ij"))[None]
+    first, *others = _axes(shape, like)
+    first = first[rows]
+    return torch.stack([along.expand(len(first), *shape[1:]) for along in (first, *others)])[None]
+
+
+def _axes(shape: Sequence[int], like: Tensor) -> list[Tensor]:
+    """Return the voxel coordinates along each axis, which together spread over a grid: (n, 1, 1), (n, 1), (n)."""
+    numbers = (torch.arange(n, device=like.device, dtype=like.dtype) for n in shape)
+    return [along.view(-1, *[1] * (len(shape) - 1 - axis)) for axis, along in enumerate(numbers)]
 
 
 def slabs(shape: Sequence[int], voxels: int | None = None) -> Iterator[slice]:
@@ -47,7 +54,11 @@ def slabs(shape: Sequence[int], voxels: int | None = None) -> Iterator[slice]:
 
 
 def in_slabs(
-    function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int, count: int
+    function: Callable[..., Tensor],
+    tensors: Sequence[Tensor | None],
+    ndim: int,
+    reach: int = 0,
+    count: int | None = None,
 ) -> Tensor:
     """Apply a function of tensors that share their last `ndim` axes, slab by slab along the first of these.
 
@@ -62,13 +73,14 @@ def in_slabs(
         Number of axes in S.
     reach : int
         In voxels.
-    count : int
-        How many slabs there should be; fewer where they would be thin, and one where a gradient is wanted.
+    count : int, optional
+        How many slabs there should be, that of `slab_count` when left out; fewer where they would be thin, and one
+        where a gradient is wanted.
     """
     axis = -ndim
     given = [tensor for tensor in tensors if tensor is not None]
     size = given[0].shape[axis]
-    count = min(count, size // max(4 * reach, 1))
+    count = min(slab_count(given[0].shape[axis:]) if count is None else count, size // max(4 * reach, 1))
     if count < 2 or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)):
         return function(*tensors)
     whole: Tensor | None = None
@@ -178,18 +190,14 @@ def warp(image: Tensor, field: Tensor, interpolation: Interpolation = "linear", 
 
     See `sample` for the interpolation and what lies outside.
     """
-    shape = field.shape[2:]
-    first, *others = (
-        torch.arange(n, device=field.device, dtype=field.dtype).view(-1, *[1] * (len(shape) - 1 - axis))
-        for axis, n in enumerate(shape)
-    )
+    first, *others = _axes(field.shape[2:], field)
 
     def read(part: Tensor, rows: Tensor) -> Tensor:
         points = torch.stack([part[:, axis] + place for axis, place in enumerate((rows, *others))], 1)
         return sample(image, points, interpolation, padding)
 
     whole = torch.is_grad_enabled() and image.requires_grad
-    return in_slabs(read, [field, first], len(shape), 0, 1 if whole else slab_count(shape))
+    return in_slabs(read, [field, first], field.ndim - 2, count=1 if whole else None)
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
@@ -294,8 +302,7 @@ def jacobian_determinant(field: Tensor) -> Tensor:
     """Return the determinant of the Jacobian of ``x + u(x)``, (B, *S); values at or below zero are folds."""
     if field.requires_grad and torch.is_grad_enabled():
         return determinant(jacobian(field))
-    shape = field.shape[2:]
-    return torch.stack([in_slabs(_determinant_at, [one], len(shape), 1, slab_count(shape)) for one in field])
+    return torch.stack([in_slabs(_determinant_at, [one], len(one), reach=1) for one in field])
 
 
 def _determinant_at(field: Tensor) -> Tensor:
@@ -357,7 +364,7 @@ def gaussian_smooth(image: Tensor, sigma: float | Sequence[float]) -> Tensor:
     ndim = image.ndim - 2
     sigmas = [float(sigma)] * ndim if isinstance(sigma, int | float) else [float(s) for s in sigma]
     reach = _gaussian_radius(sigmas[0]) if sigmas[0] > 0 else 0
-    return in_slabs(partial(_smoothed, sigmas=sigmas), [image], ndim, reach, slab_count(image.shape[2:]))
+    return in_slabs(partial(_smoothed, sigmas=sigmas), [image], ndim, reach)
 
 
 def _gaussian_radius(sigma: float) -> int:

@@ -246,7 +246,7 @@ def _size_ratio(source: Grid, target: Grid, world: ArrayLike | None) -> NDArray[
 
 def voxel_slabs(grid: Grid) -> Iterator[tuple[slice, Tensor]]:
     """Yield slices along the first axis and the voxel coordinates (D, *T) in them, float64."""
-    for rows in F.slabs(grid.shape, F.SLAB // 2):
+    for rows in F.slabs(grid.shape, F.SLAB // 2):  # of twice the bytes
         yield rows, F.voxel_grid(grid.shape, torch.zeros(1, dtype=torch.float64), rows)[0]
 
 

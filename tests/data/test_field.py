@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_ran import functional as F
 from napari_ran.data import DisplacementField, Grid
 from napari_ran.errors import InputError
 
@@ -45,6 +46,19 @@ def test_the_jacobian_is_that_of_the_world(ndim: int, oblique_grids: Grids) -> N
     matrix = world_map(ndim)
     field = DisplacementField.from_world_map(oblique_grids[ndim][0], matrix)
     np.testing.assert_allclose(field.jacobian_determinant, np.linalg.det(matrix[:-1, :-1]), atol=1e-4)
+
+
+@NDIMS
+def test_the_jacobian_in_slabs_is_the_whole_one(
+    ndim: int, oblique_grids: Grids, smooth_field: MakeField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = smooth_field(oblique_grids[ndim][0], size=4)
+    whole = F.jacobian_determinant(field.tensor[None])[0]
+    for voxels in (1, 3 * int(np.prod(field.grid.shape[1:])), 10**9):
+        monkeypatch.setattr(F, "SLAB", voxels)
+        torch.testing.assert_close(field.jacobian_determinant, whole)
+    assert field.folding_percent == pytest.approx(100 * float((whole <= 0).float().mean()))
+    assert field.folding_percent > 0
 
 
 @NDIMS

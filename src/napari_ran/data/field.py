@@ -100,8 +100,7 @@ class DisplacementField:
     @property
     def magnitude(self) -> Tensor:
         """Length of the displacement in mm, (*S)."""
-        shape = self.grid.shape
-        return F.in_slabs(lambda part: F.lengths(self._in_mm(part)), [self.tensor], len(shape), 0, F.slab_count(shape))
+        return F.in_slabs(lambda part: F.lengths(self._in_mm(part)), [self.tensor], self.grid.ndim)
 
     @property
     def jacobian_determinant(self) -> Tensor:

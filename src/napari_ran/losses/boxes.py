@@ -75,8 +75,8 @@ def _box_sum_along(image: Tensor, axis: int, window: int, below: int) -> Tensor:
     if not steps:
         return image.clone()
     total, first = torch.empty_like(image), steps[0]
-    left = image.narrow(axis, 0 if first < 0 else size - first, abs(first))  # without a neighbour at the first step
-    total.narrow(axis, 0 if first < 0 else size - first, abs(first)).copy_(left)
+    alone = 0 if first < 0 else size - first, abs(first)  # those without a neighbour at the first step
+    total.narrow(axis, *alone).copy_(image.narrow(axis, *alone))
     for step in steps:
         start, length = max(step, 0), size - abs(step)
         before = image if step == first else total
