@@ -408,6 +408,19 @@ def test_a_large_image_gives_the_same_field_in_slabs_as_with_gradients() -> None
     assert whole.std() > 0.1
 
 
+def test_a_large_pass_gives_its_holes_back_before_the_last_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images, calls = create_model("RAN0", 2), pair(32, 32), []
+    monkeypatch.setattr("napari_ran.models.ran.give_back_freed_memory", lambda: calls.append(1))
+    model(*images)  # with gradients
+    with torch.no_grad():
+        small = model(*images).field
+        assert not calls
+        with slabs_of(images[0].numel()):
+            large = model(*images).field
+    assert len(calls) == 1
+    torch.testing.assert_close(large, small, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("pairs", [1, 2])
 def test_one_direction_at_a_time_gives_the_same_fields(ndim: int, pairs: int) -> None:
