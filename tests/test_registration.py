@@ -352,3 +352,19 @@ def test_running_out_of_memory_shrinks_the_work_before_the_device_is_left(
     assert result.report.complete
     assert result.field.grid == made.fixed.grid
     assert result.report.similarity_after > result.report.similarity_before  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_registers_alike_and_says_that_it_compiles(pair: tuple) -> None:
+    fixed, moving = pair[:2]
+    plain, run = ran.register(fixed, moving, instance="none"), ran.start(fixed, moving, instance="none", compile=True)
+    events = [event.message for event in run if event.stage == "network"]
+    assert events[0].startswith("compiling the network")
+    torch.testing.assert_close(run.result().field.tensor, plain.field.tensor, rtol=0, atol=1e-3)
+
+
+def test_what_is_not_there_or_fitted_is_not_compiled(pair: tuple) -> None:
+    fixed, moving = pair[:2]
+    for settings in ({"weights": "none", "instance": "none"}, {"instance": {"mode": "network", "network_steps": 1}}):
+        events = [event.message for event in ran.start(fixed, moving, affine="none", compile=True, **settings)]
+        assert not any("compiling" in message for message in events)

@@ -28,6 +28,7 @@ from napari_ran.io.checkpoints import looks_coarsely
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import give_back_freed_memory, keeping_freed_memory, out_of_memory, ran_out
 from napari_ran.models import Levelled, create_model
+from napari_ran.models.compiled import compile_blocks
 from napari_ran.passes import Look, network_pass, on_coarser_grid
 from napari_ran.plan import LEAST_VOXELS, MemoryPlan, plan_run
 from napari_ran.precision import check_precision, precisions_for
@@ -169,6 +170,8 @@ class Run:
         precisions, reason = precisions_for(config, working_grid(inputs.fixed.grid, config.spacing)[0], device)
         self._plan = plan_run(inputs.fixed.grid, inputs.moving.grid, config, self._model, precisions)
         self.device = self._plan.device
+        if self._model is not None and config.compile and config.instance.mode != "network":
+            compile_blocks(self._model, self.device)
         self._voxels = self._plan.limit
         self._found = Working(messages=[message, self._plan.line, *filter(None, [reason]), *self._plan.choices])
         self._records: list[StageRecord] = []
@@ -307,6 +310,8 @@ class Run:
         if model is None or self.config.instance.mode == "network":
             yield Event("network", 1, 1, "the network is fitted in the next stage" if model else "no network")
             return
+        if self.config.compile:
+            yield Event("network", 0, 1, "compiling the network, once in this process")
         coarse = looks_coarsely(model, self.config.coarse_looks)
         look = Look(self._voxels, coarse, bool(self._plan.tile), self._plan.precision)
         yield from network_pass(model, self._found, look, self.config.keep_levels, self.device)

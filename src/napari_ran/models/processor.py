@@ -32,7 +32,8 @@ _LEAST_VARIANCE = 1e-10
 def suits(x: Tensor) -> bool:
     """Whether a tensor (B, C, *S) is on a processor, its channels innermost, and large enough."""
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and x.shape[2:].numel() >= _WORTHWHILE
         and x.is_contiguous(memory_format=CHANNELS_LAST[x.ndim - 2])
     )

@@ -43,6 +43,7 @@ LABELS = {
     "network_voxels": "Network voxels",
     "coarse_looks": "Coarser looks first",
     "tiles": "Network tiles",
+    "compile": "Compile network",
     "keep_levels": "Keep levels",
     "instance.network_learning_rate": "Network rate",
     "instance.control": "Control spacing",
