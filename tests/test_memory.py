@@ -49,6 +49,18 @@ def test_where_the_allocator_is_another_one_nothing_happens(monkeypatch: pytest.
         assert memory._holders == 0
 
 
+def test_who_keeps_freed_memory_does_not_give_it_back_by_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    with keeping_freed_memory():
+        monkeypatch.setattr(memory, "give_back_freed_memory", lambda: given.append(1))
+        memory.give_back_unless_kept()
+        assert not given
+        monkeypatch.undo()
+    monkeypatch.setattr(memory, "give_back_freed_memory", lambda: given.append(1))
+    memory.give_back_unless_kept()
+    assert given
+
+
 def test_a_search_counts_by_its_table_where_that_is_larger() -> None:
     refining = memory.field_bytes(3, 64**3, 1, 100_000)
     assert memory.field_bytes(3, 64**3, 1, 100_000, [(10**3, 125)]) == refining

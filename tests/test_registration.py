@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 
 import napari_ran as ran
 from napari_ran import passes, plan, registration
 from napari_ran.errors import NotEnoughMemoryError
 from napari_ran.events import STAGES
 from napari_ran.io.checkpoints import ModelCard, save_weights
-from napari_ran.models import create_system
+from napari_ran.models import compiled, create_system
 
 QUICK = {"weights": "none", "affine": "none"}
 
@@ -361,6 +362,21 @@ def test_a_compiled_network_registers_alike_and_says_that_it_compiles(pair: tupl
     events = [event.message for event in run if event.stage == "network"]
     assert events[0].startswith("compiling the network")
     torch.testing.assert_close(run.result().field.tensor, plain.field.tensor, rtol=0, atol=1e-3)
+
+
+def test_a_network_that_cannot_be_compiled_runs_as_it_is(
+    pair: tuple, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fixed, moving = pair[:2]
+    plain = ran.register(fixed, moving, instance="none")
+    monkeypatch.setattr(compiled, "_try", lambda device: None)  # as where only large things fail
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (str(tmp_path / "none"),))
+    torch._dynamo.reset()
+    result = ran.register(fixed, moving, instance="none", compile=True)
+    torch._dynamo.reset()
+    assert any("ran uncompiled" in message for message in result.report.messages)
+    torch.testing.assert_close(result.field.tensor, plain.field.tensor, rtol=0, atol=1e-6)
 
 
 def test_what_is_not_there_or_fitted_is_not_compiled(pair: tuple) -> None:

@@ -88,6 +88,12 @@ def give_back_freed_memory() -> None:
         library.malloc_trim(0)
 
 
+def give_back_unless_kept() -> None:
+    """Return what was freed to the system, but not within `keeping_freed_memory`, where time counts more."""
+    if _holders == 0:
+        give_back_freed_memory()
+
+
 _TRIM, _TOP_PAD, _MMAP = -1, -2, -3  # the parameters of glibc's mallopt
 _LARGEST_MMAP = 32 * 2**20  # more is refused
 _HELD = threading.Lock()

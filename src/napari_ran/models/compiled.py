@@ -38,6 +38,11 @@ def compile_blocks(model: nn.Module, device: torch.device) -> None:
         block.compile()
 
 
+def failed_to_compile(error: BaseException) -> bool:
+    """Whether an exception of a pass came from compiling; a copy of the network would do the same pass without."""
+    return isinstance(error, torch._dynamo.exc.TorchDynamoException)
+
+
 @functools.cache
 def _try(device: torch.device) -> None:
     """Compile something small: a compiler that is missing shows before any work."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from napari_ran.config import RANConfig
 from napari_ran.errors import InputError
 from napari_ran.functional import cropped, upsample_field
-from napari_ran.memory import give_back_freed_memory
+from napari_ran.memory import give_back_unless_kept
 from napari_ran.models.ablation import Ablation
 from napari_ran.models.aligner import Carried, ResidualAligner, SharedConvolutions
 from napari_ran.models.blocks import (
@@ -364,7 +364,7 @@ class RAN(nn.Module):
         if features is None or carried is None:
             raise ValueError("there is no level to finish")
         if is_large(features):
-            give_back_freed_memory()  # the levels left holes between blocks of many sizes: up to a quarter of the peak
+            give_back_unless_kept()  # the levels left holes between blocks of many sizes: up to a quarter of the peak
         with full_precision(features.device):
             field: Tensor = self.displacement(torch.cat([widened(features), carried.field], dim=1))
             return field
