@@ -3,7 +3,8 @@
 Every convolution of one real training step is recorded: shapes, strides, dilations, precision, memory formats, and
 which gradients the step asks for. Then real steps alternate with rounds of exactly those convolutions on random
 tensors, forward and backward, in the same process; a ratio compares neighbours, so that a machine whose speed drifts
-does not matter. The recipe is that of ``examples/training/hippocampus-fine.yaml`` on generated pairs of 32x48x32.
+does not matter. The recipe is that of ``examples/training/hippocampus-fine.yaml`` on generated pairs of 32x48x32. With
+``--looks`` a step looks from coarse to fine, as the training of the general weights and fine-tuning from them do.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Recorder(TorchDispatchMode):
 class Step:
     """The training step of the recipe in one precision, and its convolutions alone."""
 
-    def __init__(self, precision: str, seed: int = 0) -> None:
+    def __init__(self, precision: str, looks: bool, seed: int = 0) -> None:
         data = {"source": "generated", "generated": {"shapes": (SHAPE,)}}
         objective = {"similarity": 1, "compare": "ncc", "window": 9, "smooth": 3, "both": True}
         config = TrainConfig(
@@ -124,7 +125,7 @@ class Step:
         self.device = fabric.device
         network = held(network_for(config.model, seed), config.model.hold)
         laid_out(network, config.compute.channels_last)
-        self.optimisation = Optimisation(fabric, Trained(network, config.objective), config)
+        self.optimisation = Optimisation(fabric, Trained(network, config.objective, coarse=looks), config)
         source = find_sources(config, 3, 1).training
         self.batches = Batches(source, config, 0, 0, 1, False)
         self.number = 0
@@ -167,8 +168,8 @@ class Step:
         return self.waited
 
 
-def report(precision: str, rounds: int, profile: bool) -> None:
-    step = Step(precision)
+def report(precision: str, rounds: int, looks: bool, profile: bool) -> None:
+    step = Step(precision, looks)
     times = list(step.compared(rounds))
     ratios = [alone / whole for alone, whole in times]
     alone, whole = (statistics.median(values) for values in zip(*times, strict=True))
@@ -199,12 +200,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--precision", choices=("fp32", "bf16"), action="append", help="both when left out")
+    parser.add_argument("--looks", action="store_true", help="look at coarser grids first")
     parser.add_argument("--profile", action="store_true", help="also print where a step spends its time")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(f"torch {torch.__version__}, {args.threads} of {os.cpu_count()} cores, RAN3, {SHAPE}, both directions")
     for precision in args.precision or ("fp32", "bf16"):
-        report(precision, args.rounds, args.profile)
+        report(precision, args.rounds, args.looks, args.profile)
 
 
 if __name__ == "__main__":
