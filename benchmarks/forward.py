@@ -18,6 +18,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,10 +132,18 @@ def seconds(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, l
     return took
 
 
-def made(name: str, plain: bool, precision: str) -> Callable[..., Any]:
-    """Return a system's pass, or its plain port, in some precision."""
+def spread(one: list[float], other: list[float]) -> str:
+    """Return the median and range of the ratios of neighbours."""
+    values = [a / b for a, b in zip(one, other, strict=True)]
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def made(name: str, plain: bool, precision: str, compiling: bool = False) -> Callable[..., Any]:
+    """Return a system's pass, or its plain port, in some precision; compiled at its first call, if so."""
     network: Any = create_system(name, 3).eval()
     network = Plain(network) if plain else network
+    if compiling:
+        compile_blocks(network, torch.device("cpu"))
 
     def run(*images: Tensor) -> Any:
         with torch.no_grad(), autocast_to(precision, torch.device("cpu")):
@@ -147,16 +156,12 @@ def compare(name: str, shape: tuple[int, ...], threads: int, rounds: int, asked:
     precision, plain_precision = chosen(asked, shape)
     functions = passes(name, shape, precision, plain_precision)
     took = seconds(functions, rounds)
-
-    def ratio(one: str, other: str) -> str:
-        values = [a / b for a, b in zip(took[one], took[other], strict=True)]
-        return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
     middle = {key: statistics.median(values) for key, values in took.items()}
     rate = functions["convolutions"].work / middle["convolutions"] / 1e9  # type: ignore[attr-defined]
     print(f"{name}, {precision}: {middle['ours']:.2f} s; convolutions alone {middle['convolutions']:.2f} s", end=" ")
     print(f"({rate:.0f} GMAC/s); plain port in {plain_precision} {middle['plain']:.2f} s")
-    print(f"  share of the ceiling {ratio('convolutions', 'ours')}, times faster than plain {ratio('plain', 'ours')}")
+    share, faster = spread(took["convolutions"], took["ours"]), spread(took["plain"], took["ours"])
+    print(f"  share of the ceiling {share}, times faster than plain {faster}")
     ways = ((False, precision), (True, plain_precision))
     memory = [peak_bytes(made, (name, *way), shape, threads) for way in ways]
     each = [bytes_ / math.prod(shape) for bytes_ in memory]
@@ -185,27 +190,19 @@ def growth(name: str, rounds: int, precision: str) -> None:
 
 def compiled(name: str, shape: tuple[int, ...], rounds: int, precision: str) -> None:
     """Print what compiling the blocks of a system costs and changes."""
-    plain, network = create_system(name, 3).eval(), create_system(name, 3).eval()
-    compile_blocks(network, torch.device("cpu"))
     images = torch.rand(2, 1, 1, *shape, generator=torch.Generator().manual_seed(0))
-
-    def passing(model: RAN) -> Callable[[], Any]:
-        def run() -> Any:
-            with torch.no_grad(), autocast_to(precision, torch.device("cpu")):
-                return model(*images)
-
-        return run
-
-    functions = {"plain": passing(plain), "compiled": passing(network)}
+    functions = {
+        way: partial(made(name, False, precision, way == "compiled"), *images) for way in ("without", "compiled")
+    }
     start = time.perf_counter()
-    gap = float((functions["compiled"]().field - functions["plain"]().field).abs().max())
+    fields = [run().field for run in functions.values()]
     first = time.perf_counter() - start
+    gap = float((fields[0] - fields[1]).abs().max())
     took = seconds(functions, rounds)
-    first -= sum(statistics.median(values) for values in took.values())
-    ratios = [one / other for one, other in zip(took["compiled"], took["plain"], strict=True)]
-    middle, plain_seconds = statistics.median(ratios), statistics.median(took["plain"])
-    print(f"{name}, {precision}: compiled {middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f}) times the", end=" ")
-    print(f"{plain_seconds:.2f} s without; the first pass {first:.0f} s longer; fields differ by {gap:.1e}", flush=True)
+    middle = {way: statistics.median(values) for way, values in took.items()}
+    print(f"{name}, {precision}: compiled {spread(took['compiled'], took['without'])} times the", end=" ")
+    print(f"{middle['without']:.2f} s without; the first pass {first - sum(middle.values()):.0f} s longer;", end=" ")
+    print(f"fields differ by {gap:.1e}", flush=True)
 
 
 def main() -> None:
@@ -218,19 +215,18 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="what compiling the blocks changes instead")
     parser.add_argument("--sizes", action="store_true", help="growth with the number of voxels instead")
     args = parser.parse_args()
+    shape = tuple(args.shape)
     torch.set_num_threads(args.threads)
     print(f"torch {torch.__version__}, {args.threads} of {os.cpu_count()} cores, both directions")
     for name in args.only.split(","):
         for precision in args.precision or ["fp32"]:
             with keeping_freed_memory():
-                if args.sizes or args.compiled:
-                    used = chosen(precision, tuple(args.shape))[0]
                 if args.sizes:
-                    growth(name, args.rounds, used)
+                    growth(name, args.rounds, chosen(precision, shape)[0])
                 elif args.compiled:
-                    compiled(name, tuple(args.shape), args.rounds, used)
+                    compiled(name, shape, args.rounds, chosen(precision, shape)[0])
                 else:
-                    compare(name, tuple(args.shape), args.threads, args.rounds, precision)
+                    compare(name, shape, args.threads, args.rounds, precision)
 
 
 if __name__ == "__main__":

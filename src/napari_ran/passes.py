@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -11,10 +12,12 @@ import torch
 
 from napari_ran import functional as F
 from napari_ran.data.grid import shape_text
+from napari_ran.errors import brief
 from napari_ran.events import Event
 from napari_ran.instance.search import pool_to
 from napari_ran.looks import LookStep, look_at_whole, look_grids
 from napari_ran.models import Levelled, Network
+from napari_ran.models.compiled import failed_to_compile
 from napari_ran.precision import inference
 from napari_ran.preprocess.grids import LEAST_SIDE
 from napari_ran.steps import relay
@@ -91,6 +94,23 @@ def network_pass(
         kept = ". The levels kept are those of the look at the whole image" if keep_levels else ""
         found.messages.append(f"Then it ran on {tiles} overlapping tiles of {shape_text(tile)} voxels{kept}")
     found.forward, found.backward, found.tiled = forward, backward, tiled
+
+
+def compiled_pass(
+    model: Network, found: Working, look: Look, keep_levels: bool, device: torch.device
+) -> Generator[Event, None, None]:
+    """Do what `network_pass` does with a network whose blocks compile, and without that where PyTorch cannot."""
+    said = len(found.messages)
+    yield Event("network", 0, 1, "compiling the network, once in this process")
+    try:
+        yield from network_pass(model, found, look, keep_levels, device)
+        return
+    except RuntimeError as error:
+        if not failed_to_compile(error):
+            raise
+        why = brief(str(error))
+    found.messages[said:] = [f"The network ran uncompiled, as PyTorch could not compile it: {why}"]
+    yield from network_pass(copy.deepcopy(model), found, look, keep_levels, device)  # copies are not compiled
 
 
 def on_coarser_grid(found: Working, voxels: int) -> None:

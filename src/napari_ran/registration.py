@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from napari_ran.config import RegistrationConfig
 from napari_ran.data import DisplacementField, Image, Labels, Landmarks
 from napari_ran.data.grid import shape_text
 from napari_ran.device import describe_device, resolve_device
-from napari_ran.errors import InputError, brief
+from napari_ran.errors import InputError
 from napari_ran.evaluate import evaluate
 from napari_ran.events import Event
 from napari_ran.exchange import Transform
@@ -30,8 +28,8 @@ from napari_ran.io.checkpoints import looks_coarsely
 from napari_ran.measure import StageRecord, measured_stage
 from napari_ran.memory import give_back_freed_memory, keeping_freed_memory, out_of_memory, ran_out
 from napari_ran.models import Levelled, create_model
-from napari_ran.models.compiled import compile_blocks, failed_to_compile
-from napari_ran.passes import Look, network_pass, on_coarser_grid
+from napari_ran.models.compiled import compile_blocks
+from napari_ran.passes import Look, compiled_pass, network_pass, on_coarser_grid
 from napari_ran.plan import LEAST_VOXELS, MemoryPlan, plan_run
 from napari_ran.precision import check_precision, precisions_for
 from napari_ran.preprocess import STEPS, PrepareStep, prepare_pair, working_grid
@@ -314,22 +312,8 @@ class Run:
             return
         coarse = looks_coarsely(model, self.config.coarse_looks)
         look = Look(self._voxels, coarse, bool(self._plan.tile), self._plan.precision)
-        looking = partial(
-            network_pass, found=self._found, look=look, keep_levels=self.config.keep_levels, device=self.device
-        )
-        if not self.config.compile:
-            yield from looking(model)
-            return
-        yield Event("network", 0, 1, "compiling the network, once in this process")
-        try:
-            yield from looking(model)
-        except Exception as error:
-            if not failed_to_compile(error):
-                raise
-            self._found.messages.append(
-                f"The network ran uncompiled, as PyTorch could not compile it: {brief(str(error))}"
-            )
-            yield from looking(copy.deepcopy(model))
+        passing = compiled_pass if self.config.compile else network_pass
+        yield from passing(model, self._found, look, self.config.keep_levels, self.device)
 
     def _refine(self) -> Generator[Event, None, None]:
         """Optimise the field, or the network, for this pair."""

@@ -50,8 +50,8 @@ class RegistrationConfig(FrozenConfig):
         In what the network computes. ``auto`` is fp32 unless the network is a large part of the work and a short
         measurement, made once on each device, found bf16 to be faster there. All else is computed in fp32.
     compile : bool
-        Let PyTorch compile the network's blocks, which takes a minute in the first registration of a process and some
-        seconds at the second shape of images. It needs a compiler, and is not for ``instance="network"``. On the
+        Let PyTorch compile the network's blocks, which takes up to a minute in the first registration of a process and
+        some seconds at the second shape of images. It needs a compiler, and is not for ``instance="network"``. On the
         processors that were measured it is no faster; it is offered for GPUs and many pairs.
     keep_levels : bool
         Keep what each Residual Aligner computed, for inspection: some 600 to 800 bytes per voxel that the network sees,

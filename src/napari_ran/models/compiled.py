@@ -1,4 +1,4 @@
-"""Blocks of convolutions compiled by PyTorch for the device, which takes a minute and may pay over many pairs."""
+"""Blocks of convolutions compiled by PyTorch for the device, which takes up to a minute and may pay over many pairs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def compile_blocks(model: nn.Module, device: torch.device) -> None:
 
 
 def failed_to_compile(error: BaseException) -> bool:
-    """Whether an exception of a pass came from compiling; a copy of the network would do the same pass without."""
+    """Whether an exception of a pass came from compiling."""
     return isinstance(error, torch._dynamo.exc.TorchDynamoException)
 
 

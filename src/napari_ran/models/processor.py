@@ -30,7 +30,7 @@ _LEAST_VARIANCE = 1e-10
 
 
 def suits(x: Tensor) -> bool:
-    """Whether a tensor (B, C, *S) is on a processor, its channels innermost, and large enough."""
+    """Whether a tensor (B, C, *S) is on a processor, its channels innermost, large enough, and nothing is compiled."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
