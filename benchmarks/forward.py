@@ -220,7 +220,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {args.threads} of {os.cpu_count()} cores, both directions")
     for name in args.only.split(","):
         for precision in args.precision or ["fp32"]:
-            with keeping_freed_memory():
+            with keeping_freed_memory(holes=True):
                 if args.sizes:
                     growth(name, args.rounds, chosen(precision, shape)[0])
                 elif args.compiled:

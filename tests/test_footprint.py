@@ -9,8 +9,8 @@ import torch
 
 from napari_ran.config import RegistrationConfig
 from napari_ran.counting import COUNTED_ON, fit_bytes, pass_bytes
-from napari_ran.footprint import Block, recorded, resident
-from napari_ran.memory import has_glibc
+from napari_ran.footprint import HOLES_GIVEN_BACK, Block, recorded, resident
+from napari_ran.memory import give_back_holes, has_glibc
 from napari_ran.models import SYSTEMS, create_system
 
 CPU, OTHER = torch.device("cpu"), torch.device("meta")
@@ -54,6 +54,29 @@ def test_a_process_holds_the_holes_too() -> None:
     joined = [Block(0, 1_000, True), Block(1, 1_000, True), Block(2, 9, True)]
     joined += [Block(0, 1_000, False), Block(1, 1_000, False), Block(3, 1_900, True)]
     assert resident(joined, largest=9_999) == 2_009 + 3 * header
+
+
+def test_holes_that_are_given_back_are_not_held_until_they_are_filled() -> None:
+    header, large = 16, 99_999
+    blocks = [Block(0, 1_000, True), Block(1, 500, True), Block(0, 1_000, False), HOLES_GIVEN_BACK]
+    after = [*blocks, Block(2, 2_000, True)]  # does not fit
+    assert resident(after, largest=large) == 2_500 + 2 * header
+    assert resident([*after, Block(3, 400, True)], largest=large) == 2_900 + 3 * header  # a part of the hole
+    assert resident([*after, Block(3, 400, True), Block(3, 400, False)], largest=large) == 2_900 + 3 * header
+    again = [*after, Block(3, 400, True), Block(3, 400, False), HOLES_GIVEN_BACK, Block(4, 300, True)]
+    assert resident(again, largest=large) == 2_900 + 3 * header
+    assert resident([*blocks, Block(1, 500, False), Block(5, 4_000, True)], largest=large) == 4_000 + header
+
+    partly = [*blocks[:2], Block(2, 9, True), *blocks[2:], Block(1, 500, False)]  # of this hole a third is held
+    partly += [Block(3, 1_000, True), Block(4, 5_000, True)]
+    third = 1_016 * 516 // 1_532  # of what is taken from it, as much
+    assert resident(partly, largest=large) == 25 + 516 + 1_016 - third + 5_016
+
+
+def test_a_record_says_where_holes_are_given_back() -> None:
+    ledger = recorded(lambda: (torch.ones(5), give_back_holes()))
+    assert HOLES_GIVEN_BACK in ledger.blocks
+    assert ledger.live == 0
 
 
 @pytest.mark.parametrize(

@@ -49,16 +49,23 @@ def test_where_the_allocator_is_another_one_nothing_happens(monkeypatch: pytest.
         assert memory._holders == 0
 
 
-def test_who_keeps_freed_memory_does_not_give_it_back_by_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[int] = []
+def test_holes_are_given_back_unless_the_same_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(memory, "give_back_freed_memory", lambda: given.append("back"))
+    memory.give_back_holes()
+    assert given == ["back"]
     with keeping_freed_memory():
-        monkeypatch.setattr(memory, "give_back_freed_memory", lambda: given.append(1))
-        memory.give_back_unless_kept()
-        assert not given
-        monkeypatch.undo()
-    monkeypatch.setattr(memory, "give_back_freed_memory", lambda: given.append(1))
-    memory.give_back_unless_kept()
-    assert given
+        memory.give_back_holes()
+        assert given == ["back"] * 2
+        with keeping_freed_memory(holes=True), keeping_freed_memory():
+            memory.give_back_holes()
+            assert given == ["back"] * 2
+            with memory.told_of_holes(lambda: given.append("told")):
+                memory.give_back_holes()
+            assert given.pop() == "told"
+        memory.give_back_holes()
+        assert given == ["back"] * 3
+    assert memory._repeating == 0
 
 
 def test_a_search_counts_by_its_table_where_that_is_larger() -> None:

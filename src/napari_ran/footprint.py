@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from napari_ran.memory import told_of_holes
+
 LARGEST_IN_HEAP = 32 * 2**20
 """Blocks of more bytes are given by the system and go back to it at once; see `memory.keeping_freed_memory`."""
 
@@ -31,11 +33,15 @@ of its size has just been.
 
 
 class Block(NamedTuple):
-    """A tensor's memory is taken, or given back: number of the tensor, its bytes, which."""
+    """A tensor's memory is taken, or freed: number of the tensor, its bytes, which."""
 
     number: int
     size: int
     taken: bool
+
+
+HOLES_GIVEN_BACK = Block(-1, 0, False)
+"""Stands in a record where the holes of the heap are given back to the system."""
 
 
 class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -46,7 +52,7 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes
     ----------
     blocks : list of Block
-        What was taken and given back, in order.
+        What was taken and freed, in order.
     live, peak : int
         Bytes held now, and at most.
     """
@@ -75,9 +81,9 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.blocks.append(block)
         self.live += block.size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._give_back, id(storage), block.size)
+        weakref.finalize(storage, self._free, id(storage), block.size)
 
-    def _give_back(self, name: int, size: int) -> None:
+    def _free(self, name: int, size: int) -> None:
         self.blocks.append(Block(self._known.pop(name), size, False))
         self.live -= size
 
@@ -89,7 +95,7 @@ def _tensors(values: Any) -> list[Tensor]:
 def recorded(compute: Callable[[], object]) -> Ledger:
     """Return the record of what `compute` takes beside the tensors that were there before."""
     ledger = Ledger()
-    with ledger:
+    with ledger, told_of_holes(lambda: ledger.blocks.append(HOLES_GIVEN_BACK)):
         compute()
     return ledger
 
@@ -98,29 +104,36 @@ def resident(blocks: list[Block], scale: float = 1.0, largest: int = LARGEST_IN_
     """Return the most bytes that a process holds when all blocks of a record are `scale` times as large.
 
     Blocks of up to `largest` bytes lie in a heap that only grows: the smallest hole with room to align the block is
-    taken, and neighbouring holes become one.
+    taken, and neighbouring holes become one. Holes are held until they are given back.
     """
     heap, place = _Heap(), dict[int, int]()
     mapped = most = 0
-    for number, size, taken in blocks:
-        size = int(size * scale)
-        if size > largest:
+    for block in blocks:
+        number, size, taken = block.number, int(block.size * scale), block.taken
+        if block == HOLES_GIVEN_BACK:
+            heap.give_back_holes()
+        elif size > largest:
             mapped += size if taken else -size
         elif taken:
             place[number] = heap.take(size + _HEADER)
         else:
-            heap.give_back(place.pop(number), size + _HEADER)
-        most = max(most, mapped + heap.top)
+            heap.free(place.pop(number), size + _HEADER)
+        most = max(most, mapped + heap.held)
     return most
 
 
 class _Heap:
-    """Memory that only grows, with holes; addresses and lengths in bytes."""
+    """Memory that only grows, with holes; addresses and lengths in bytes.
+
+    A part of a hole may be held still, the other given back: what is taken from it then comes from both in proportion.
+    """
 
     def __init__(self) -> None:
         self.top = 0
+        self.held = 0
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self._kept: list[int] = []  # bytes of each hole that are held
 
     def take(self, size: int) -> int:
         fitting = [
@@ -129,24 +142,33 @@ class _Heap:
             if end - start >= size + _TO_ALIGN
         ]
         if not fitting:
-            start = self.top
+            start, kept = self.top, 0
             if self._ends and self._ends[-1] == self.top:  # a hole at the end grows
-                start = self._starts.pop()
+                start, kept = self._starts.pop(), self._kept.pop()
                 self._ends.pop()
             self.top = max(self.top, start + size)
+            self.held += size - kept
             return start
-        _, index = min(fitting)
-        start = self._starts[index]
+        length, index = min(fitting)
+        start, kept = self._starts[index], self._kept[index] * size // length
         self._starts[index] += size
+        self._kept[index] -= kept
+        self.held += size - kept
         return start
 
-    def give_back(self, start: int, size: int) -> None:
-        index, end = bisect.bisect(self._starts, start), start + size
+    def free(self, start: int, size: int) -> None:
+        index, end, kept = bisect.bisect(self._starts, start), start + size, size
         if index < len(self._starts) and self._starts[index] == end:
-            end = self._ends[index]
-            del self._starts[index], self._ends[index]
+            end, kept = self._ends[index], kept + self._kept[index]
+            del self._starts[index], self._ends[index], self._kept[index]
         if index and self._ends[index - 1] == start:
             self._ends[index - 1] = end
+            self._kept[index - 1] += kept
         else:
             self._starts.insert(index, start)
             self._ends.insert(index, end)
+            self._kept.insert(index, kept)
+
+    def give_back_holes(self) -> None:
+        self.held -= sum(self._kept)
+        self._kept = [0] * len(self._kept)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -88,16 +89,34 @@ def give_back_freed_memory() -> None:
         library.malloc_trim(0)
 
 
-def give_back_unless_kept() -> None:
-    """Return what was freed to the system, but not within `keeping_freed_memory`, where time counts more."""
-    if _holders == 0:
+def give_back_holes() -> None:
+    """Return what was freed to the system before the largest step of a long computation.
+
+    Not while memory is kept for the next computation of the same kind, which would fill the holes again. A count of
+    the memory is told instead; see `told_of_holes`.
+    """
+    tell = _tell.get()
+    if tell is not None:
+        tell()
+    elif _repeating == 0:
         give_back_freed_memory()
+
+
+@contextmanager
+def told_of_holes(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell` where holes would be given back."""
+    token = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(token)
 
 
 _TRIM, _TOP_PAD, _MMAP = -1, -2, -3  # the parameters of glibc's mallopt
 _LARGEST_MMAP = 32 * 2**20  # more is refused
 _HELD = threading.Lock()
-_holders = 0
+_holders = _repeating = 0
+_tell = ContextVar[Callable[[], None] | None]("tell", default=None)
 
 
 @functools.cache
@@ -116,20 +135,26 @@ def has_glibc() -> bool:
 
 
 @contextmanager
-def keeping_freed_memory() -> Iterator[None]:
+def keeping_freed_memory(holes: bool = False) -> Iterator[None]:
     """Let the process keep what is freed for what is allocated next, and give it back at the end.
 
     An optimisation frees and allocates the same megabytes in every step. glibc returns them to the system each time,
     which makes every page a fault: a tenth of the time of a registration. `give_back_freed_memory` returns them in
     between. Elsewhere this does nothing.
+
+    Parameters
+    ----------
+    holes : bool
+        Keep also what `give_back_holes` would return: for passes of a network that are done again and again.
     """
-    global _holders
+    global _holders, _repeating
     library = _glibc()
     if library is None:
         yield
         return
     with _HELD:
         _holders += 1
+        _repeating += holes
         library.mallopt(_MMAP, _LARGEST_MMAP)
         library.mallopt(_TOP_PAD, 2**28)
         library.mallopt(_TRIM, 2**31 - 1)
@@ -138,6 +163,7 @@ def keeping_freed_memory() -> Iterator[None]:
     finally:
         with _HELD:
             _holders -= 1
+            _repeating -= holes
             if _holders == 0:
                 library.mallopt(_TOP_PAD, 2**17)
                 library.mallopt(_TRIM, 2 * _LARGEST_MMAP)  # where glibc's own adjustment ends

@@ -408,16 +408,20 @@ def test_a_large_image_gives_the_same_field_in_slabs_as_with_gradients() -> None
     assert whole.std() > 0.1
 
 
-def test_a_large_pass_gives_its_holes_back_before_the_last_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_pass_gives_its_holes_back_before_what_takes_most(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, calls = create_model("RAN0", 2), pair(32, 32), []
-    monkeypatch.setattr("napari_ran.models.ran.give_back_unless_kept", lambda: calls.append(1))
+    monkeypatch.setattr("napari_ran.models.ran.give_back_holes", lambda: calls.append(1))
     model(*images)  # with gradients
     with torch.no_grad():
         small = model(*images).field
-        assert not calls
         with slabs_of(images[0].numel()):
+            model(*images)
+        assert not calls
+        with slabs_of(images[0].numel() // 2):
             large = model(*images).field
-    assert len(calls) == 1
+            assert len(calls) == 3  # each direction of the last level, and the last convolution
+            model(*images, both=False)
+    assert len(calls) == 5
     torch.testing.assert_close(large, small, rtol=0, atol=1e-4)
 
 

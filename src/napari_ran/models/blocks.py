@@ -71,9 +71,9 @@ def slab_count(voxels: int) -> int:
     return round(voxels / _slab.get()) if voxels >= _slab.get() else 0
 
 
-def is_large(x: Tensor) -> bool:
+def is_large(x: Tensor, slabs: int = 1) -> bool:
     """Whether a grid (B, C, *S) has enough voxels for its parts to be computed one after another, which needs less."""
-    return not torch.is_grad_enabled() and slab_count(x[0, 0].numel()) > 0
+    return not torch.is_grad_enabled() and slab_count(x[0, 0].numel()) >= slabs
 
 
 def in_slabs(function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int) -> Tensor:
