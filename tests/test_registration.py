@@ -341,7 +341,9 @@ def test_running_out_of_memory_shrinks_the_work_before_the_device_is_left(
     result = run.result()
     said = [text for text in result.report.messages if "ran out of memory" in text]
     assert len(said) == 2
+    assert len(set(result.report.messages)) == len(result.report.messages)
     if stage == "network":
+        assert sum(text.startswith("The network ran on") for text in result.report.messages) == 1
         assert "the network sees 4,000 voxels at once instead" in said[0]
         assert "the network sees 2,000 voxels at once instead" in said[1]
         assert run.device == torch.device("cpu:0")

@@ -246,6 +246,7 @@ class Run:
     ) -> Generator[Event, None, None]:
         """Run a stage, and again with a smaller choice as often as memory runs out in spite of the prediction."""
         while True:
+            said = len(self._found.messages)
             try:
                 yield from stage()
                 return
@@ -255,7 +256,7 @@ class Run:
                 full, change = describe_device(self.device), self._smaller_choice(name)
                 if not change:
                     raise out_of_memory(self.device) from error
-            self._found.messages.append(f"{full} ran out of memory: {change}")
+            self._found.messages[said:] = [f"{full} ran out of memory: {change}"]  # the stage will say the rest again
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
