@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -122,53 +123,57 @@ def resident(blocks: list[Block], scale: float = 1.0, largest: int = LARGEST_IN_
     return most
 
 
+@dataclass(slots=True)
+class _Hole:
+    """Free memory of a heap from one address up to another; so many bytes of it are held, the others given back."""
+
+    start: int
+    end: int
+    held: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
 class _Heap:
     """Memory that only grows, with holes; addresses and lengths in bytes.
 
-    A part of a hole may be held still, the other given back: what is taken from it then comes from both in proportion.
+    What is taken from a hole comes from its held part and from the other in proportion.
     """
 
     def __init__(self) -> None:
-        self.top = 0
-        self.held = 0
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._kept: list[int] = []  # bytes of each hole that are held
+        self.top = self.held = 0
+        self._holes: list[_Hole] = []  # by address
 
     def take(self, size: int) -> int:
-        fitting = [
-            (end - start, index)
-            for index, (start, end) in enumerate(zip(self._starts, self._ends, strict=True))
-            if end - start >= size + _TO_ALIGN
-        ]
-        if not fitting:
-            start, kept = self.top, 0
-            if self._ends and self._ends[-1] == self.top:  # a hole at the end grows
-                start, kept = self._starts.pop(), self._kept.pop()
-                self._ends.pop()
+        fitting = [hole for hole in self._holes if hole.length >= size + _TO_ALIGN]
+        if fitting:
+            hole = min(fitting, key=lambda one: one.length)
+            start, held = hole.start, hole.held * size // hole.length
+            hole.start += size
+            hole.held -= held
+        else:
+            start, held = self.top, 0
+            if self._holes and self._holes[-1].end == self.top:  # a hole at the end grows
+                hole = self._holes.pop()
+                start, held = hole.start, hole.held
             self.top = max(self.top, start + size)
-            self.held += size - kept
-            return start
-        length, index = min(fitting)
-        start, kept = self._starts[index], self._kept[index] * size // length
-        self._starts[index] += size
-        self._kept[index] -= kept
-        self.held += size - kept
+        self.held += size - held
         return start
 
     def free(self, start: int, size: int) -> None:
-        index, end, kept = bisect.bisect(self._starts, start), start + size, size
-        if index < len(self._starts) and self._starts[index] == end:
-            end, kept = self._ends[index], kept + self._kept[index]
-            del self._starts[index], self._ends[index], self._kept[index]
-        if index and self._ends[index - 1] == start:
-            self._ends[index - 1] = end
-            self._kept[index - 1] += kept
+        index, hole = bisect.bisect(self._holes, start, key=lambda one: one.start), _Hole(start, start + size, size)
+        if index < len(self._holes) and self._holes[index].start == hole.end:
+            after = self._holes.pop(index)
+            hole.end, hole.held = after.end, hole.held + after.held
+        if index and self._holes[index - 1].end == start:
+            before = self._holes[index - 1]
+            before.end, before.held = hole.end, before.held + hole.held
         else:
-            self._starts.insert(index, start)
-            self._ends.insert(index, end)
-            self._kept.insert(index, kept)
+            self._holes.insert(index, hole)
 
     def give_back_holes(self) -> None:
-        self.held -= sum(self._kept)
-        self._kept = [0] * len(self._kept)
+        for hole in self._holes:
+            self.held -= hole.held
+            hole.held = 0

@@ -410,7 +410,7 @@ def test_a_large_image_gives_the_same_field_in_slabs_as_with_gradients() -> None
 
 def test_a_large_pass_gives_its_holes_back_before_what_takes_most(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, calls = create_model("RAN0", 2), pair(32, 32), []
-    monkeypatch.setattr("napari_ran.models.ran.give_back_holes", lambda: calls.append(1))
+    monkeypatch.setattr("napari_ran.models.blocks.give_back_holes", lambda: calls.append(1))
     model(*images)  # with gradients
     with torch.no_grad():
         small = model(*images).field

@@ -19,6 +19,7 @@ from torch.nn.utils import skip_init
 
 from napari_ran import functional
 from napari_ran.config import RANConfig
+from napari_ran.memory import give_back_holes
 from napari_ran.models import processor
 from napari_ran.models.processor import CHANNELS_LAST
 
@@ -74,6 +75,15 @@ def slab_count(voxels: int) -> int:
 def is_large(x: Tensor, slabs: int = 1) -> bool:
     """Whether a grid (B, C, *S) has enough voxels for its parts to be computed one after another, which needs less."""
     return not torch.is_grad_enabled() and slab_count(x[0, 0].numel()) >= slabs
+
+
+def make_room(x: Tensor) -> None:
+    """Give the heap's holes back before what takes most memory on a grid (B, C, *S), if it is one of several slabs.
+
+    The levels leave holes between blocks of many sizes: up to a quarter of the peak.
+    """
+    if is_large(x, slabs=2):
+        give_back_holes()
 
 
 def in_slabs(function: Callable[..., Tensor], tensors: Sequence[Tensor | None], ndim: int, reach: int) -> Tensor:

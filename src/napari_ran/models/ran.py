@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from napari_ran.config import RANConfig
 from napari_ran.errors import InputError
 from napari_ran.functional import cropped, upsample_field
-from napari_ran.memory import give_back_holes
 from napari_ran.models.ablation import Ablation
 from napari_ran.models.aligner import Carried, ResidualAligner, SharedConvolutions
 from napari_ran.models.blocks import (
@@ -24,6 +23,7 @@ from napari_ran.models.blocks import (
     full_precision,
     initialise,
     is_large,
+    make_room,
     precision,
     repeat,
     set_centre_tap,
@@ -202,7 +202,7 @@ class RAN(nn.Module):
             passed_on = []
             for part in self._parts(own, wanted, keep_levels):
                 if level == last:
-                    _without_holes(own)
+                    make_room(own)
                 other = _opposite(own, part, encoded.pairs)
                 found = self._align(
                     level, own[part], other, carried and carried.take(part), off, known and known.take(part)
@@ -365,7 +365,7 @@ class RAN(nn.Module):
         """Return the field (B, D, *P) from the last features and the last field by one convolution."""
         if features is None or carried is None:
             raise ValueError("there is no level to finish")
-        _without_holes(features)
+        make_room(features)
         with full_precision(features.device):
             field: Tensor = self.displacement(torch.cat([widened(features), carried.field], dim=1))
             return field
@@ -381,15 +381,6 @@ class RAN(nn.Module):
         nn.init.normal_(self.displacement.weight, std=1e-3, generator=generator)
         for component in range(self.config.ndim):
             set_centre_tap(self.displacement, component, channels + component, 1)
-
-
-def _without_holes(grid: Tensor) -> None:
-    """Make room before what takes most memory on a grid (B, C, *S), if that is so large that it takes several slabs.
-
-    The levels leave holes between blocks of many sizes: up to a quarter of the peak.
-    """
-    if is_large(grid, slabs=2):
-        give_back_holes()
 
 
 def _stacked_level(level: LevelOutput) -> DirectionOutput:
